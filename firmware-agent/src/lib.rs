@@ -1,0 +1,1 @@
+//! The device around [`tuffet_client`]: trust store, slots, boot hand-over, transport.

@@ -1,0 +1,1 @@
+//! What a key holder needs: keys, signing requests, review, signatures.

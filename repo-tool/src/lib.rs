@@ -1,0 +1,1 @@
+//! The release team's tool as a library; the binary `tuffet` is its command line.
