@@ -1,1 +1,23 @@
-//! What a key holder needs: keys, signing requests, review, signatures.
+//! What a key holder needs: keys, signing requests, review, signatures. No network code.
+//!
+//! A ceremony is a file that travels. [`root::Draft`] (or a release tool) makes the `signed` part of
+//! a metadata file, [`request::Request`] carries the exact bytes to sign from holder to holder,
+//! [`review::describe`] shows each of them what those bytes say, [`key::SigningKey`] signs, and
+//! [`request::Request::finish`] gives the published file once the thresholds are met.
+//!
+//! Nothing here reads the clock: the present is a parameter, in seconds since 1970-01-01 UTC.
+
+pub mod canonical;
+pub mod date;
+mod encoding;
+pub mod error;
+pub mod file;
+pub mod key;
+pub mod metadata;
+pub mod passphrase;
+pub mod request;
+pub mod review;
+pub mod root;
+
+pub use error::{Environment, Error, Misuse, Rejected};
+pub use metadata::Role;

@@ -1,0 +1,205 @@
+//! OLPC canonical JSON: the bytes that are signed, and the bytes that are published.
+//!
+//! Both have sorted keys, no white space, integers only and ASCII only. They differ in one thing:
+//! signed bytes escape nothing but `"` and `\`, so the newlines of a PEM key stand raw in them, while
+//! published bytes escape control characters, for a JSON file must not hold raw ones.
+//! Source: the TUF specification 1.0.34, section 3.1 and 4.2.1, and <https://wiki.laptop.org/go/Canonical_JSON>.
+
+use core::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use crate::file::MAX_FILE;
+use crate::{Error, Rejected};
+
+/// The bytes of `value` that are signed.
+///
+/// # Errors
+/// [`Rejected::NotCanonical`] for a fraction, an integer beyond 64 bits, or text beyond ASCII.
+pub fn signed_bytes(value: &Value) -> Result<Vec<u8>, Error> {
+    let mut out = Vec::new();
+    write(value, Control::Raw, &mut out)?;
+    Ok(out)
+}
+
+/// The bytes of `value` that are published: [`signed_bytes`] with control characters escaped.
+///
+/// # Errors
+/// As [`signed_bytes`].
+pub fn published_bytes(value: &Value) -> Result<Vec<u8>, Error> {
+    let mut out = Vec::new();
+    write(value, Control::Escaped, &mut out)?;
+    Ok(out)
+}
+
+/// Reads JSON as strictly as a verifier must: no member twice, no more than 16 MiB.
+///
+/// # Errors
+/// [`Rejected::TooLarge`] or [`Rejected::NotJson`].
+pub fn parse(bytes: &[u8]) -> Result<Value, Error> {
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(Rejected::TooLarge { limit: MAX_FILE }.into());
+    }
+    let Strict(value) =
+        serde_json::from_slice(bytes).map_err(|error| Rejected::NotJson { message: error.to_string() })?;
+    Ok(value)
+}
+
+/// Reads signed bytes back, and makes sure that they are canonical: writing the value again gives them.
+///
+/// # Errors
+/// [`Rejected::TooLarge`], [`Rejected::NotJson`] or [`Rejected::NotCanonical`].
+pub fn parse_signed(bytes: &[u8]) -> Result<Value, Error> {
+    // Raw control characters are legal inside canonical strings alone. Anywhere else the escape
+    // that replaces them here is no JSON.
+    let mut json = Vec::with_capacity(bytes.len() + 64);
+    for &byte in bytes {
+        if byte < 0x20 {
+            json.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+        } else {
+            json.push(byte);
+        }
+    }
+    let value = parse(&json)?;
+    if signed_bytes(&value)? != bytes {
+        return Err(not_canonical("white space, order of keys, or an escape that is not needed"));
+    }
+    Ok(value)
+}
+
+#[derive(Clone, Copy)]
+enum Control {
+    Raw,
+    Escaped,
+}
+
+fn write(value: &Value, control: Control, out: &mut Vec<u8>) -> Result<(), Error> {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(true) => out.extend_from_slice(b"true"),
+        Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Number(number) => {
+            if !number.is_u64() && !number.is_i64() {
+                return Err(not_canonical(format!("the number {number} is no 64-bit integer")));
+            }
+            out.extend_from_slice(number.to_string().as_bytes());
+        }
+        Value::String(text) => write_string(text, control, out)?,
+        Value::Array(items) => {
+            out.push(b'[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                write(item, control, out)?;
+            }
+            out.push(b']');
+        }
+        Value::Object(members) => {
+            // Another crate in the tree may turn on serde_json's `preserve_order`: sort here.
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_unstable_by_key(|(name, _)| name.as_bytes());
+            out.push(b'{');
+            for (index, (name, member)) in members.into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                write_string(name, control, out)?;
+                out.push(b':');
+                write(member, control, out)?;
+            }
+            out.push(b'}');
+        }
+    }
+    Ok(())
+}
+
+fn write_string(text: &str, control: Control, out: &mut Vec<u8>) -> Result<(), Error> {
+    if !text.is_ascii() {
+        return Err(not_canonical(format!("the text \"{}\" is not ASCII", text.escape_default())));
+    }
+    out.push(b'"');
+    for byte in text.bytes() {
+        match (byte, control) {
+            (b'"' | b'\\', _) => out.extend_from_slice(&[b'\\', byte]),
+            (b'\n', Control::Escaped) => out.extend_from_slice(b"\\n"),
+            (b'\r', Control::Escaped) => out.extend_from_slice(b"\\r"),
+            (b'\t', Control::Escaped) => out.extend_from_slice(b"\\t"),
+            (0..0x20, Control::Escaped) => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+    Ok(())
+}
+
+fn not_canonical(what: impl Into<String>) -> Error {
+    Rejected::NotCanonical { what: what.into() }.into()
+}
+
+/// A JSON value that had no member twice: two readers could otherwise see two different files.
+struct Strict(Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Strict, D::Error> {
+        deserializer.deserialize_any(StrictVisitor).map(Strict)
+    }
+}
+
+struct StrictVisitor;
+
+impl<'de> Visitor<'de> for StrictVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(Strict(item)) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut members = Map::new();
+        while let Some(name) = map.next_key::<String>()? {
+            let Strict(member) = map.next_value()?;
+            if members.contains_key(&name) {
+                return Err(serde::de::Error::custom(format_args!(
+                    "`{}` stands twice",
+                    name.escape_default()
+                )));
+            }
+            members.insert(name, member);
+        }
+        Ok(Value::Object(members))
+    }
+}

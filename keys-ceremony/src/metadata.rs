@@ -1,0 +1,132 @@
+//! The parts that every metadata file has, read strictly.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::encoding::{from_hex, is_digest, member};
+use crate::{Error, Rejected, canonical, date};
+
+/// The `spec_version` that is written. Any 1.x is read.
+pub const SPEC_VERSION: &str = "1.0.34";
+
+/// A role whose metadata can be signed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Role {
+    /// Names the keys and thresholds of all the others.
+    Root,
+    /// Says what may be installed.
+    Targets,
+    /// Says which targets metadata belong together.
+    Snapshot,
+    /// Says which snapshot is the newest.
+    Timestamp,
+}
+
+impl Role {
+    /// The roles that a root must define.
+    pub const TOP_LEVEL: [Role; 4] = [Role::Root, Role::Targets, Role::Snapshot, Role::Timestamp];
+
+    /// The name as metadata writes it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Role::Root => "root",
+            Role::Targets => "targets",
+            Role::Snapshot => "snapshot",
+            Role::Timestamp => "timestamp",
+        }
+    }
+
+    /// The role of that name.
+    pub fn from_name(name: &str) -> Option<Role> {
+        Role::TOP_LEVEL.into_iter().find(|role| role.name() == name)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What the `signed` part of every role says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// `_type`.
+    pub role: Role,
+    /// `version`, 1 or more.
+    pub version: u32,
+    /// `issued`, seconds since 1970-01-01 UTC.
+    pub issued: u64,
+    /// `expires`, seconds since 1970-01-01 UTC.
+    pub expires: u64,
+}
+
+impl Header {
+    /// Reads the header of a `signed` value.
+    ///
+    /// # Errors
+    /// [`Rejected::WrongField`] names the first field that is not as the format says.
+    pub fn from_signed(signed: &Value) -> Result<Header, Error> {
+        let role = member(signed, "_type", "root, targets, snapshot or timestamp", |value| {
+            Role::from_name(value.as_str()?)
+        })?;
+        member(signed, "spec_version", "1.x.y", |value| value.as_str()?.strip_prefix("1."))?;
+        let version = member(signed, "version", "an integer from 1 to 4294967295", |value| {
+            u32::try_from(value.as_u64()?).ok().filter(|&version| version > 0)
+        })?;
+        let issued =
+            member(signed, "issued", "a date YYYY-MM-DDTHH:MM:SSZ", |value| date::parse(value.as_str()?))?;
+        let expires =
+            member(signed, "expires", "a date YYYY-MM-DDTHH:MM:SSZ", |value| date::parse(value.as_str()?))?;
+        Ok(Header { role, version, issued, expires })
+    }
+}
+
+/// A metadata file: the signed value and the signatures over it, not verified.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Envelope {
+    /// The `signed` member.
+    pub signed: Value,
+    /// Keyid and signature bytes, in the file's order, no keyid twice.
+    pub signatures: Vec<(String, Vec<u8>)>,
+}
+
+impl Envelope {
+    /// Reads a metadata file.
+    ///
+    /// # Errors
+    /// [`Rejected::TooLarge`], [`Rejected::NotJson`] or [`Rejected::WrongField`].
+    pub fn parse(file: &[u8]) -> Result<Envelope, Error> {
+        let value = canonical::parse(file)?;
+        let signed =
+            member(&value, "signed", "an object", |value| value.is_object().then_some(value))?.clone();
+        let mut signatures: Vec<(String, Vec<u8>)> = Vec::new();
+        for entry in member(&value, "signatures", "a list", Value::as_array)? {
+            let keyid =
+                member(entry, "keyid", "a keyid", |value| value.as_str().filter(|text| is_digest(text)))?;
+            let sig = from_hex(member(entry, "sig", "hex", Value::as_str)?, "sig")?;
+            if signatures.iter().any(|(other, _)| other == keyid) {
+                let expected = "a list that names each keyid once";
+                return Err(Rejected::WrongField { field: "signatures".to_owned(), expected }.into());
+            }
+            signatures.push((keyid.to_owned(), sig));
+        }
+        Ok(Envelope { signed, signatures })
+    }
+
+    /// The published bytes, signatures sorted by keyid.
+    ///
+    /// # Errors
+    /// [`Rejected::NotCanonical`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
+        let mut signatures = self.signatures.clone();
+        signatures.sort();
+        let signatures: Vec<Value> = signatures
+            .iter()
+            .map(|(keyid, sig)| serde_json::json!({ "keyid": keyid, "sig": crate::encoding::hex(sig) }))
+            .collect();
+        canonical::published_bytes(&serde_json::json!({ "signatures": signatures, "signed": self.signed }))
+    }
+}
