@@ -216,6 +216,18 @@ pub enum Rejected {
         /// The number that was asked for.
         version: u32,
     },
+    /// Not a signing request.
+    NotARequest {
+        /// What is missing or wrong.
+        message: String,
+    },
+    /// A request that holds two signatures of one key.
+    DuplicateSignature {
+        /// The key's keyid.
+        keyid: String,
+    },
+    /// Two requests for the same bytes, whose root chains differ.
+    OtherChain,
 }
 
 /// The caller asked for something that makes no sense.
@@ -265,6 +277,11 @@ pub enum Misuse {
     Options {
         /// Why.
         why: &'static str,
+    },
+    /// An expiry that is not after the date of issue.
+    ExpiresTooSoon {
+        /// The expiry, in seconds since 1970-01-01 UTC.
+        expires: u64,
     },
 }
 
@@ -403,6 +420,21 @@ impl Rejected {
             Rejected::InvalidRoot { why } => {
                 explained(118, format!("not a usable root: {why}"), "draft it again")
             }
+            Rejected::NotARequest { message } => explained(
+                120,
+                format!("not a signing request ({message})"),
+                "give the file that a draft command wrote",
+            ),
+            Rejected::DuplicateSignature { keyid } => explained(
+                121,
+                format!("two signatures of key {keyid}"),
+                "the request was edited; take it as it was before",
+            ),
+            Rejected::OtherChain => explained(
+                122,
+                "these requests are for the same bytes but carry different root chains",
+                "draft one request and have everybody sign copies of that",
+            ),
             Rejected::NotConfirmed { version } => explained(
                 119,
                 format!("not confirmed, nothing was signed: {version} was not typed"),
@@ -450,6 +482,11 @@ impl Misuse {
                 "give every root file from 1.root.json on, in order",
             ),
             Misuse::Options { why } => explained(209, *why, "see --help"),
+            Misuse::ExpiresTooSoon { expires } => explained(
+                210,
+                format!("it would expire at {}, which is past", crate::date::format(*expires)),
+                "give a later --expires",
+            ),
         }
     }
 }
