@@ -98,14 +98,7 @@ impl PublicKey {
     ///
     /// `openssl pkey -pubin -in KEY.pub.pem -outform DER | sha256sum` gives the same digits.
     pub fn fingerprint(&self) -> String {
-        let mut groups = String::with_capacity(71);
-        for (index, digit) in self.fingerprint.chars().enumerate() {
-            if index > 0 && index % 8 == 0 {
-                groups.push(' ');
-            }
-            groups.push(digit);
-        }
-        groups
+        grouped(&self.fingerprint)
     }
 
     /// Verifies a DER signature over `message`, high-S or low-S.
@@ -360,6 +353,18 @@ fn damaged(error: pkcs8::der::Error) -> Error {
 
 fn random(error: getrandom::Error) -> Error {
     Environment::Random { message: error.to_string() }.into()
+}
+
+/// A digest in groups of eight digits, as people read and compare it.
+pub(crate) fn grouped(digest: &str) -> String {
+    let mut groups = String::with_capacity(digest.len() + digest.len() / 8);
+    for (index, digit) in digest.chars().enumerate() {
+        if index > 0 && index % 8 == 0 {
+            groups.push(' ');
+        }
+        groups.push(digit);
+    }
+    groups
 }
 
 /// Where the public half of `private` lies: `root-a.pem` has `root-a.pub.pem`.

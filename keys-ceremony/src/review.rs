@@ -1,22 +1,376 @@
 //! What a holder sees before signing, decoded from the very bytes that are signed.
+//!
+//! Nothing that is signed is left out: each object is taken apart member by member, and what no line
+//! has named, or is not of the shape that a line expects, is printed as it stands.
 
 use std::fmt;
 
-use crate::request::Request;
+use serde_json::{Map, Value};
+
+use crate::encoding::sha256_hex;
+use crate::error::short;
+use crate::key::{PublicKey, grouped};
+use crate::metadata::Role;
+use crate::request::{Progress, Request};
+use crate::{canonical, date};
 
 /// A request in words. `Display` gives lines for a terminal, control characters escaped.
 #[derive(Clone, Debug)]
 pub struct Review {
     lines: Vec<String>,
+    /// The present, in seconds since 1970-01-01 UTC.
+    now: u64,
 }
 
 /// Describes a request; `now` in seconds since 1970-01-01 UTC.
-pub fn describe(_request: &Request, _now: u64) -> Review {
-    Review { lines: Vec::new() }
+pub fn describe(request: &Request, now: u64) -> Review {
+    let mut review = Review { lines: Vec::new(), now };
+    review.line(0, &request.title());
+
+    let digest = sha256_hex(request.payload());
+    let repository = request.chain().first_payload().map_or_else(|| digest.clone(), sha256_hex);
+    review.field(1, "to sign", &format!("{} bytes, sha256 {}", request.payload().len(), grouped(&digest)));
+    review.field(1, "repository", &format!("root 1 is sha256 {}", grouped(&repository)));
+
+    let mut signed = review.open(1, "signed", request.signed().clone());
+    for titled in ["_type", "version"] {
+        signed.remove(titled);
+    }
+    for name in ["issued", "expires"] {
+        let late = name == "expires" && request.header().expires <= now;
+        let date = review.date(signed.remove(name).as_ref());
+        review.field(1, name, &format!("{date}{}", if late { ", EXPIRED" } else { "" }));
+    }
+    for name in ["spec_version", "consistent_snapshot"] {
+        if let Some(value) = signed.remove(name) {
+            review.field(1, name, &show(&value));
+        }
+    }
+    match request.header().role {
+        Role::Root => review.root(&mut signed),
+        Role::Targets => review.targets(&mut signed),
+        Role::Snapshot | Role::Timestamp => review.meta(&mut signed),
+    }
+    review.rest(1, signed);
+    review.signatures(&request.state());
+    review
+}
+
+impl Review {
+    fn root(&mut self, signed: &mut Map<String, Value>) {
+        let keys = self.open_member(1, "keys", signed);
+        let mut unused = keys.clone();
+        for (role, value) in self.open_member(1, "roles", signed) {
+            let mut role_keys = self.open(1, &role, value);
+            let keyids = role_keys.remove("keyids").unwrap_or_default();
+            let keyids = keyids.as_array().cloned().unwrap_or_default();
+            let threshold = shown(role_keys.remove("threshold").as_ref());
+            self.line(1, &format!("{}: {threshold} of {} keys must sign", plain(&role), keyids.len()));
+            for keyid in keyids.iter().filter_map(Value::as_str) {
+                unused.remove(keyid);
+                self.key(2, keyid, keys.get(keyid));
+            }
+            self.rest(2, role_keys);
+        }
+        for (keyid, key) in &unused {
+            self.line(1, "a key that no role names");
+            self.key(2, keyid, Some(key));
+        }
+    }
+
+    fn key(&mut self, indent: usize, keyid: &str, key: Option<&Value>) {
+        let words = match key.map(PublicKey::from_value) {
+            Some(Ok(key)) => format!("fingerprint {}", key.fingerprint()),
+            _ => shown(key),
+        };
+        self.line(indent, &format!("key {}  {words}", plain(short(keyid))));
+    }
+
+    fn targets(&mut self, signed: &mut Map<String, Value>) {
+        let targets = self.open_member(1, "targets", signed);
+        self.line(1, &format!("targets: {}", targets.len()));
+        for (path, value) in targets {
+            self.line(2, &plain(&path));
+            let mut target = self.open(3, "target", value);
+            self.length_and_hashes(3, &mut target);
+            if let Some(custom) = target.remove("custom") {
+                self.custom(3, custom);
+            }
+            self.rest(3, target);
+        }
+    }
+
+    /// The release entry, if `custom` is one.
+    fn custom(&mut self, indent: usize, custom: Value) {
+        let mut entry = self.open(indent, "custom", custom);
+        if let Some(Value::Array(candidates)) = entry.get_mut("candidates") {
+            let candidates = core::mem::take(candidates);
+            entry.remove("candidates");
+            let format = shown(entry.remove("format").as_ref());
+            self.line(indent, &format!("release entry, format {format}, candidates: {}", candidates.len()));
+            for candidate in candidates {
+                self.candidate(indent + 1, candidate);
+            }
+        }
+        self.rest(indent, entry);
+    }
+
+    fn candidate(&mut self, indent: usize, candidate: Value) {
+        let mut candidate = self.open(indent, "candidate", candidate);
+        let mut take = |name| shown(candidate.remove(name).as_ref());
+        let words = format!(
+            "candidate {}: sequence {}, security counter {}, for devices from sequence {} on",
+            take("version"),
+            take("sequence"),
+            take("counter"),
+            take("minimum")
+        );
+        self.line(indent, &words);
+        let mut image = self.open_member(indent + 1, "image", &mut candidate);
+        self.field(indent + 1, "image", &shown(image.remove("path").as_ref()));
+        self.length_and_hashes(indent + 1, &mut image);
+        self.rest(indent + 1, image);
+        match candidate.remove("rollout") {
+            None => self.field(indent + 1, "rollout", "every device at once"),
+            Some(rollout) => {
+                let mut rollout = self.open(indent + 1, "rollout", rollout);
+                let (start, end) = (rollout.remove("start"), rollout.remove("end"));
+                let (start, end) = (self.date(start.as_ref()), self.date(end.as_ref()));
+                let salt = shown(rollout.remove("salt").as_ref());
+                self.field(indent + 1, "rollout", &format!("from {start}, to {end}, salt {salt}"));
+                self.rest(indent + 1, rollout);
+            }
+        }
+        self.rest(indent + 1, candidate);
+    }
+
+    fn meta(&mut self, signed: &mut Map<String, Value>) {
+        for (name, value) in self.open_member(1, "meta", signed) {
+            let mut entry = self.open(1, &name, value);
+            let version = shown(entry.remove("version").as_ref());
+            self.line(1, &format!("{} version {version}", plain(&name)));
+            self.length_and_hashes(2, &mut entry);
+            self.rest(2, entry);
+        }
+    }
+
+    /// What targets, images and metadata entries share.
+    fn length_and_hashes(&mut self, indent: usize, entry: &mut Map<String, Value>) {
+        let length = shown(entry.remove("length").as_ref());
+        self.field(indent, "length", &format!("{length} bytes"));
+        for (algorithm, digest) in self.open_member(indent, "hashes", entry) {
+            self.field(indent, &plain(&algorithm), &grouped(&show(&digest)));
+        }
+    }
+
+    fn signatures(&mut self, state: &[Progress]) {
+        for Progress { root_version, need, have, signed, missing } in state {
+            self.line(0, &format!("signed by {have} of {need} keys of root {root_version}"));
+            for (keyids, word) in [(signed, "signed "), (missing, "missing")] {
+                for keyid in keyids {
+                    self.line(1, &format!("{word}  key {}", short(keyid)));
+                }
+            }
+        }
+    }
+
+    fn date(&self, written: Option<&Value>) -> String {
+        let known = written.and_then(Value::as_str).and_then(date::parse);
+        match known {
+            Some(date) => format!("{} ({})", shown(written), date::distance(date, self.now)),
+            None => shown(written),
+        }
+    }
+
+    /// The members of an object. Anything else is printed, for the lines to come cannot show it.
+    fn open(&mut self, indent: usize, name: &str, value: Value) -> Map<String, Value> {
+        match value {
+            Value::Object(members) => members,
+            other => {
+                self.field(indent, &format!("also {}", plain(name)), &show(&other));
+                Map::new()
+            }
+        }
+    }
+
+    fn open_member(
+        &mut self,
+        indent: usize,
+        name: &str,
+        members: &mut Map<String, Value>,
+    ) -> Map<String, Value> {
+        match members.remove(name) {
+            Some(value) => self.open(indent, name, value),
+            None => Map::new(),
+        }
+    }
+
+    /// Everything that no line has named.
+    fn rest(&mut self, indent: usize, members: Map<String, Value>) {
+        for (name, value) in members {
+            self.field(indent, &format!("also {}", plain(&name)), &show(&value));
+        }
+    }
+
+    fn field(&mut self, indent: usize, name: &str, value: &str) {
+        self.line(indent, &format!("{name:<10} {value}"));
+    }
+
+    fn line(&mut self, indent: usize, text: &str) {
+        self.lines.push(format!("{:width$}{text}", "", width = 2 * indent));
+    }
 }
 
 impl fmt::Display for Review {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.lines.iter().try_for_each(|line| writeln!(f, "{line}"))
+    }
+}
+
+fn shown(value: Option<&Value>) -> String {
+    value.map_or_else(|| "missing".to_owned(), show)
+}
+
+/// A value on one line; text without quotes.
+fn show(value: &Value) -> String {
+    match value {
+        Value::String(text) => plain(text),
+        // Every value here was decoded from canonical bytes, so it can be encoded.
+        other => plain(&String::from_utf8_lossy(&canonical::published_bytes(other).unwrap_or_default())),
+    }
+}
+
+/// Text from the payload, so that it cannot steer the terminal.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            ' '..='~' => plain.push(c),
+            _ => plain.extend(c.escape_default()),
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::key::SigningKey;
+    use crate::root::Draft;
+
+    /// 2026-11-22T13:14:15Z.
+    const NOW: u64 = 1_795_353_255;
+
+    fn finished_root(key: &SigningKey) -> Vec<u8> {
+        let mut draft = Draft::new(NOW, NOW + 365 * 86_400);
+        for role in Role::TOP_LEVEL {
+            draft.add_key(&role, key.public()).unwrap();
+        }
+        let mut request = Request::draft(Role::Root, &draft.signed().unwrap(), &[]).unwrap();
+        request.sign(key).unwrap();
+        request.finish().unwrap()
+    }
+
+    fn targets() -> Value {
+        json!({
+            "_type": "targets", "version": 7, "spec_version": "1.0.34",
+            "issued": "2026-11-22T13:14:15Z", "expires": "2026-11-20T00:00:00Z",
+            "targets": {
+                "acme/board/stable/release": {
+                    "length": 412, "hashes": { "sha256": "ab".repeat(32) },
+                    "custom": { "format": 1, "candidates": [{
+                        "version": "1.1.0", "sequence": 12, "counter": 3, "minimum": 4,
+                        "image": { "path": "acme/board/versions/1.1.0/fw.bin", "length": 65_000, "hashes": { "sha256": "cd".repeat(32) } },
+                        "rollout": { "start": "2026-11-23T13:14:15Z", "end": "2026-12-02T13:14:15Z", "salt": "00112233445566778899aabbccddeeff" }
+                    }] }
+                }
+            }
+        })
+    }
+
+    #[test]
+    fn review_of_targets_shows_every_fact() {
+        let root = finished_root(&SigningKey::generate().unwrap());
+        let request = Request::draft(Role::Targets, &targets(), &[root]).unwrap();
+        let text = describe(&request, NOW).to_string();
+        for fact in [
+            "targets version 7\n",
+            "issued     2026-11-22T13:14:15Z (within a day)\n",
+            "expires    2026-11-20T00:00:00Z (2 days ago), EXPIRED\n",
+            "    acme/board/stable/release\n",
+            "length     412 bytes\n",
+            "sha256     abababab abababab",
+            "release entry, format 1, candidates: 1\n",
+            "candidate 1.1.0: sequence 12, security counter 3, for devices from sequence 4 on\n",
+            "image      acme/board/versions/1.1.0/fw.bin\n",
+            "length     65000 bytes\n",
+            "sha256     cdcdcdcd cdcdcdcd",
+            "rollout    from 2026-11-23T13:14:15Z (in 1 day), to 2026-12-02T13:14:15Z (in 10 days), salt 00112233445566778899aabbccddeeff\n",
+            "signed by 0 of 1 keys of root 1\n",
+        ] {
+            assert!(text.contains(fact), "{fact:?} is not in\n{text}");
+        }
+        assert!(!text.contains("also"), "{text}");
+    }
+
+    /// Puts a mark at every place of a value in turn: as a new member of each object, and instead of each value.
+    fn marked(value: &Value) -> Vec<Value> {
+        let mut all = vec![json!("MARK")];
+        match value {
+            Value::Object(members) => {
+                for (name, member) in members {
+                    for replaced in marked(member) {
+                        let mut copy = members.clone();
+                        copy.insert(name.clone(), replaced);
+                        all.push(Value::Object(copy));
+                    }
+                }
+                let mut copy = members.clone();
+                copy.insert("unknown".to_owned(), json!({ "deep": ["MARK"] }));
+                all.push(Value::Object(copy));
+            }
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    for replaced in marked(item) {
+                        let mut copy = items.clone();
+                        copy[index] = replaced;
+                        all.push(Value::Array(copy));
+                    }
+                }
+            }
+            _ => {}
+        }
+        all
+    }
+
+    #[test]
+    fn review_of_anything_unexpected_shows_it() {
+        let root = finished_root(&SigningKey::generate().unwrap());
+        let mut shown = 0;
+        for value in marked(&targets()) {
+            // Places that every role has are checked when the request is drafted.
+            let Ok(request) = Request::draft(Role::Targets, &value, core::slice::from_ref(&root)) else {
+                continue;
+            };
+            let text = describe(&request, NOW).to_string();
+            assert!(text.contains("MARK"), "{value} shows as\n{text}");
+            shown += 1;
+        }
+        assert_eq!(shown, 31);
+    }
+
+    #[test]
+    fn review_of_control_characters_does_not_steer_the_terminal() {
+        let root = finished_root(&SigningKey::generate().unwrap());
+        let mut value = targets();
+        value["targets"]["acme/\u{1b}[2J\r\n"] = json!({ "length": "\u{7f}\u{8}", "\u{9b}x": 1 });
+        assert!(Request::draft(Role::Targets, &value, core::slice::from_ref(&root)).is_err(), "not ASCII");
+        value["targets"]["acme/\u{1b}[2J\r\n"] = json!({ "length": "\u{7f}\u{8}", "\u{1b}": "\u{1b}]0;" });
+        let request = Request::draft(Role::Targets, &value, &[root]).unwrap();
+        let text = describe(&request, NOW).to_string();
+        assert!(text.chars().all(|c| matches!(c, ' '..='~' | '\n')), "{text:?}");
+        assert!(text.contains("acme/\\u{1b}[2J\\r\\n"), "{text}");
     }
 }
