@@ -1,2 +1,81 @@
-//! The one TUF verifier of Tuffet: `no_std`, no alloc, no I/O, no clock.
+//! The one TUF verifier of Tuffet: it runs in a microcontroller, in the Linux agent and in the repository
+//! tool's own checks, and is the same code in each.
+//!
+//! It is `no_std`, allocates nothing, does no I/O and reads no clock. [`Refresh`] is a machine that says what
+//! it wants, is fed bytes in chunks of any size, and ends in [`Want::Install`] or [`Want::UpToDate`]:
+//!
+//! ```
+//! use tuffet_client::{Clock, Device, Error, Refresh, SOFTWARE, Trusted, Want};
+//!
+//! /// `fetch` returns a file of the repository, `None` if there is no such file.
+//! fn cycle(
+//!     trusted: &mut Trusted,
+//!     device: Device<'_>,
+//!     now: u64,
+//!     fetch: impl Fn(&str) -> Option<Vec<u8>>,
+//! ) -> Result<Option<String>, Error> {
+//!     let mut refresh = Refresh::new(&SOFTWARE, trusted, device, Clock::At(now))?;
+//!     loop {
+//!         match refresh.want() {
+//!             Want::Fetch { file, .. } | Want::Again { file, .. } => match fetch(&file.to_string()) {
+//!                 Some(bytes) => {
+//!                     refresh.feed(&bytes)?;
+//!                     refresh.end()?;
+//!                 }
+//!                 None => refresh.missing()?,
+//!             },
+//!             // Store `refresh.trusted().root()` or `.floors()` here.
+//!             Want::Persist(_) => refresh.persisted(),
+//!             Want::Install(release) => return Ok(Some(release.version.to_string())),
+//!             Want::UpToDate => return Ok(None),
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! How the parts know each other, each only those below it:
+//!
+//! | module | knows |
+//! |---|---|
+//! | `workflow` | the order of files |
+//! | `trusted` | the rules of the specification's client workflow |
+//! | `threshold` | how signatures are counted |
+//! | `role` | what a root, timestamp, snapshot or targets file says |
+//! | `scan` | JSON, its canonical form, and its digest |
+
 #![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation
+    )
+)]
+
+mod crypto;
+mod error;
+mod key;
+pub mod limits;
+pub mod release;
+mod role;
+mod scan;
+mod threshold;
+pub mod time;
+mod trusted;
+mod workflow;
+
+pub use crypto::{Crypto, SOFTWARE};
+pub use error::{Bound, Environment, Error, Field, Misuse, Rejected};
+pub use key::Point;
+pub use release::{Candidate, Device};
+pub use role::Role;
+pub use role::meta::Meta;
+pub use role::root::Root;
+pub use time::Clock;
+pub use trusted::{Floors, Trusted};
+pub use workflow::{Change, FileName, Refresh, Want};
