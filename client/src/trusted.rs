@@ -9,7 +9,7 @@ use crate::limits::ROOT_FILE;
 use crate::role::meta::Meta;
 use crate::role::root::{OnlineKeys, Root, RootBody};
 use crate::role::{File, Header, Role};
-use crate::scan::{Fault, Scanner};
+use crate::scan::Scanner;
 use crate::threshold::{Envelope, Verified, verify_root};
 use crate::time::{Clock, Date};
 
@@ -53,19 +53,22 @@ impl Trusted {
     /// # Errors
     /// [`Rejected`], as for any root.
     pub fn from_root_file(crypto: &Crypto, bytes: &[u8]) -> Result<Self, Error> {
-        let mut scanner = Scanner::new();
-        let mut file = File::new(Role::Root, RootBody::default());
-        let reject = |fault: Fault, scanner: &Scanner| fault.of(Role::Root, scanner.at());
-        if u32::try_from(bytes.len()).map_or(true, |length| length > ROOT_FILE) {
-            return Err(Rejected::Oversize { role: Role::Root, limit: ROOT_FILE }.into());
-        }
-        scanner.feed(bytes, &mut file).map_err(|fault| reject(fault, &scanner))?;
-        let digest = scanner.finish().map_err(|fault| reject(fault, &scanner))?;
-        let header = file.finish().map_err(|fault| reject(fault, &scanner))?;
-        let digest = digest.ok_or(Rejected::Field { role: Role::Root, field: Field::Signed })?;
+        let (mut file, header, digest) = read_root(bytes)?;
         let envelope = Envelope { signatures: &file.signatures, digest };
         let root = verify_root(crypto, None, envelope, file.body.complete(header))?;
         Ok(Trusted::restore((*root).clone(), Floors::default()))
+    }
+
+    /// The next root, for a host that has the file at hand and no cycle under way: a ceremony that walks a
+    /// chain of roots. The checks are those of a cycle (5.3.4 to 5.3.7); expiry is not one of them.
+    ///
+    /// # Errors
+    /// [`Rejected`], as for any root; the trusted state is what it was.
+    pub fn next_root_file(&mut self, crypto: &Crypto, bytes: &[u8]) -> Result<(), Error> {
+        let (mut file, header, digest) = read_root(bytes)?;
+        let envelope = Envelope { signatures: &file.signatures, digest };
+        let root = verify_root(crypto, Some(&self.root), envelope, file.body.complete(header))?;
+        Ok(self.update_root(root)?)
     }
 
     /// Trust as it was stored. Both come from [`Trusted::root`] and [`Trusted::floors`] of an earlier run;
@@ -255,6 +258,20 @@ impl Link {
     fn new(header: Header, next: Meta) -> Self {
         Link { version: header.version, expires: header.expires, issued: header.issued, next }
     }
+}
+
+fn read_root(bytes: &[u8]) -> Result<(File<RootBody>, Header, [u8; 32]), Rejected> {
+    let role = Role::Root;
+    if u32::try_from(bytes.len()).map_or(true, |length| length > ROOT_FILE) {
+        return Err(Rejected::Oversize { role, limit: ROOT_FILE });
+    }
+    let mut scanner = Scanner::new();
+    let mut file = File::new(role, RootBody::default());
+    let read = scanner.feed(bytes, &mut file).and_then(|()| scanner.finish());
+    let digest = read.map_err(|fault| fault.of(role, scanner.at()))?;
+    let digest = digest.ok_or(Rejected::Field { role, field: Field::Signed })?;
+    let header = file.finish().map_err(|fault| fault.of(role, scanner.at()))?;
+    Ok((file, header, digest))
 }
 
 /// A file that expires at the start time has expired: the specification asks for "higher than".

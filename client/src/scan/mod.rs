@@ -544,3 +544,6 @@ fn canonical(byte: u8) -> Echo {
         _ => Echo::Replace(1, [byte, 0, 0, 0]),
     }
 }
+
+#[cfg(test)]
+mod tests;
