@@ -531,7 +531,7 @@ pub fn short(keyid: &str) -> &str {
     keyid.get(..16).unwrap_or(keyid)
 }
 
-fn short_list(keyids: &[String]) -> String {
+pub(crate) fn short_list(keyids: &[String]) -> String {
     if keyids.is_empty() {
         return "nobody".to_owned();
     }

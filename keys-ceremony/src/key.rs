@@ -36,7 +36,10 @@ impl PublicKey {
     /// # Errors
     /// [`Rejected::NotAKey`] or [`Rejected::UnsupportedKey`].
     pub fn from_pem(pem: &[u8]) -> Result<PublicKey, Error> {
-        let text = expect_label(pem, &["PUBLIC KEY"])?;
+        let (kind, text) = labelled(pem)?;
+        if kind != Kind::Public {
+            return Err(not_a_key("the private half, where the public one is needed"));
+        }
         let point = VerifyingKey::from_public_key_pem(text)
             .map_err(|error| Rejected::UnsupportedKey { what: error.to_string() })?;
         PublicKey::from_point(point)
@@ -166,11 +169,10 @@ impl SigningKey {
     /// [`Rejected::UnsupportedKey`], or what the source and the file system say.
     pub fn read(path: &Path, source: &mut Source) -> Result<SigningKey, Error> {
         let pem = Zeroizing::new(file::read(path)?);
-        let read = match expect_label(&pem, &[PLAIN, ENCRYPTED]) {
-            Ok(text) if is_labelled(text, PLAIN) => Err(Rejected::KeyNotEncrypted.into()),
-            Ok(text) => SigningKey::decrypt(text, path, source),
-            Err(error) => Err(error),
-        };
+        let read = labelled(&pem).and_then(|(kind, text)| match kind {
+            Kind::Private => Err(Rejected::KeyNotEncrypted.into()),
+            _ => SigningKey::from_text(kind, text, path, source),
+        });
         read.map_err(|error| error.in_file(path))
     }
 
@@ -180,15 +182,19 @@ impl SigningKey {
     /// As [`SigningKey::read`], save that no encryption is needed.
     pub fn read_danger_unencrypted(path: &Path, source: &mut Source) -> Result<SigningKey, Error> {
         let pem = Zeroizing::new(file::read(path)?);
-        let read = expect_label(&pem, &[PLAIN, ENCRYPTED]).and_then(|text| {
-            if is_labelled(text, PLAIN) {
+        let read = labelled(&pem).and_then(|(kind, text)| SigningKey::from_text(kind, text, path, source));
+        read.map_err(|error| error.in_file(path))
+    }
+
+    fn from_text(kind: Kind, text: &str, path: &Path, source: &mut Source) -> Result<SigningKey, Error> {
+        match kind {
+            Kind::EncryptedPrivate => SigningKey::decrypt(text, path, source),
+            Kind::Private => {
                 let (_, der) = SecretDocument::from_pem(text).map_err(damaged)?;
                 SigningKey::from_der(der.as_bytes())
-            } else {
-                SigningKey::decrypt(text, path, source)
             }
-        });
-        read.map_err(|error| error.in_file(path))
+            Kind::Public => Err(not_a_key("the public half, where the private one is needed")),
+        }
     }
 
     fn decrypt(text: &str, path: &Path, source: &mut Source) -> Result<SigningKey, Error> {
@@ -292,6 +298,7 @@ const MAX_SCRYPT_ROUNDS: u64 = 64;
 /// PBKDF2's, at which a laptop works for about ten seconds.
 const MAX_PBKDF2_ITERATIONS: u32 = 20_000_000;
 
+const PUBLIC: &str = "PUBLIC KEY";
 const PLAIN: &str = "PRIVATE KEY";
 const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
 
@@ -321,34 +328,43 @@ fn refuse_endless_work(sealed: &EncryptedPrivateKeyInfoRef<'_>) -> Result<(), Er
     Ok(())
 }
 
-/// The file as text, if its PEM label is one of these; else what it is instead.
-fn expect_label<'a>(pem: &'a [u8], labels: &[&str]) -> Result<&'a str, Error> {
-    let text =
-        str::from_utf8(pem).map_err(|_| Rejected::NotAKey { what: "binary, or not text".to_owned() })?;
-    let label = pem::decode_label(pem).map_err(|error| Rejected::NotAKey { what: error.to_string() })?;
-    match label {
-        label if labels.contains(&label) => Ok(text),
-        "PUBLIC KEY" => {
-            Err(Rejected::NotAKey { what: "the public half, where the private one is needed".to_owned() }
-                .into())
-        }
-        PLAIN | ENCRYPTED => {
-            Err(Rejected::NotAKey { what: "the private half, where the public one is needed".to_owned() }
-                .into())
-        }
+/// What a PEM file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A public key.
+    Public,
+    /// A private key that whoever reads the file can use.
+    Private,
+    /// A private key behind a passphrase.
+    EncryptedPrivate,
+}
+
+/// What the PEM label says that a file holds.
+///
+/// # Errors
+/// [`Rejected::NotAKey`] or [`Rejected::UnsupportedKey`].
+pub fn kind(pem: &[u8]) -> Result<Kind, Error> {
+    labelled(pem).map(|(kind, _)| kind)
+}
+
+fn labelled(pem: &[u8]) -> Result<(Kind, &str), Error> {
+    let text = str::from_utf8(pem).map_err(|_| not_a_key("not text"))?;
+    match pem::decode_label(pem).map_err(not_a_key)? {
+        PUBLIC => Ok((Kind::Public, text)),
+        PLAIN => Ok((Kind::Private, text)),
+        ENCRYPTED => Ok((Kind::EncryptedPrivate, text)),
         other => {
-            let what = format!("PEM of type `{}`", other.escape_default());
-            Err(Rejected::UnsupportedKey { what }.into())
+            Err(Rejected::UnsupportedKey { what: format!("PEM of type `{}`", other.escape_default()) }.into())
         }
     }
 }
 
-fn is_labelled(text: &str, label: &str) -> bool {
-    pem::decode_label(text.as_bytes()) == Ok(label)
+fn not_a_key(what: impl ToString) -> Error {
+    Rejected::NotAKey { what: what.to_string() }.into()
 }
 
 fn damaged(error: pkcs8::der::Error) -> Error {
-    Rejected::NotAKey { what: format!("damaged ({error})") }.into()
+    not_a_key(format!("damaged ({error})"))
 }
 
 fn random(error: getrandom::Error) -> Error {

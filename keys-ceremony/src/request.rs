@@ -5,12 +5,14 @@
 //! is refused.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::encoding::{base64, from_base64, from_hex, hex};
+use crate::error::short_list;
 use crate::key::{PublicKey, SigningKey};
 use crate::metadata::{Envelope, Header, Role};
 use crate::root::{Chain, RoleKeys, Root, distinct};
@@ -58,6 +60,15 @@ impl Progress {
     /// Whether enough have signed.
     pub fn met(&self) -> bool {
         self.have >= self.need
+    }
+}
+
+/// One line: "root 1: 1 of 2 have signed: 3fa2...; missing 91bc..., a04e...".
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Progress { root_version, need, have, signed, missing } = self;
+        write!(f, "root {root_version}: {have} of {need} have signed: {}", short_list(signed))?;
+        if self.met() { f.write_str("; enough") } else { write!(f, "; missing {}", short_list(missing)) }
     }
 }
 

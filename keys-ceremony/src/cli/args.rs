@@ -1,0 +1,249 @@
+//! What can be asked for.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use tuffet_keys::passphrase::Source;
+
+/// Keys, signing requests and signatures for the holders of TUF keys. Never touches a network.
+///
+/// A ceremony is a file that travels: somebody drafts a signing request, each holder reviews and
+/// signs a copy, the copies are merged, and once enough have signed the metadata file is finished.
+#[derive(Parser)]
+#[command(name = "tuffet-keys", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "A first root, with two of three holders:
+  tuffet-keys generate --out root-a.pem            (each holder, on an offline machine)
+  tuffet-keys root draft --root-key root-?.pub.pem --targets-key release-?.pub.pem \\
+      --snapshot-key online.pub.pem --timestamp-key online.pub.pem --out root.request.json
+  tuffet-keys sign root.request.json --key root-a.pem --out root.a.json
+  tuffet-keys sign root.request.json --key root-b.pem --out root.b.json
+  tuffet-keys merge root.a.json root.b.json --out root.signed.json
+  tuffet-keys finish root.signed.json --out 1.root.json
+
+Exit status: 0 done, 1 refused, 2 wrong usage, 3 the machine failed.")]
+pub(crate) struct Cli {
+    /// Take DATE as the present instead of the clock's, for offline machines whose clock is wrong
+    #[arg(long, global = true, value_name = "DATE")]
+    pub(crate) now: Option<String>,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Make an ECDSA P-256 key: FILE, encrypted, and beside it the public key to hand out
+    Generate(Generate),
+    /// Show type, keyid and fingerprint of keys, public or private
+    Show(Show),
+    /// Draft a root: the first one, or the next
+    #[command(subcommand)]
+    Root(Root),
+    /// Show what a signing request signs, decoded from the bytes to sign, and who has signed
+    #[command(visible_alias = "show-request")]
+    Review(Review),
+    /// Review a signing request, confirm, and sign it
+    Sign(Sign),
+    /// Collect the signatures of several copies of one signing request
+    Merge(Merge),
+    /// Write the metadata file, if enough holders have signed
+    Finish(Finish),
+}
+
+#[derive(Args)]
+pub(crate) struct Passphrase {
+    /// Read passphrases from this open file descriptor, one line for each key
+    #[arg(long, value_name = "N", conflicts_with = "passphrase_env")]
+    pub(crate) passphrase_fd: Option<u32>,
+
+    /// Read the passphrase from this environment variable [default: TUFFET_PASSPHRASE, if set]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) passphrase_env: Option<String>,
+}
+
+impl Passphrase {
+    pub(crate) fn source(&self) -> Source {
+        Source::from_options(self.passphrase_fd, self.passphrase_env.clone())
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct Generate {
+    /// Where the private key goes; `root-a.pem` has its public key in `root-a.pub.pem`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+
+    /// Do not encrypt the key: whoever reads the file can sign
+    #[arg(long, conflicts_with_all = ["passphrase_fd", "passphrase_env"])]
+    pub(crate) danger_unencrypted: bool,
+
+    #[command(flatten)]
+    pub(crate) passphrase: Passphrase,
+}
+
+#[derive(Args)]
+pub(crate) struct Show {
+    /// PEM files, public or private
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) passphrase: Passphrase,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Root {
+    /// Draft root version 1 from public keys
+    Draft(RootDraft),
+    /// Draft the successor of a trusted root: keys of any role come and go, old and new holders sign
+    Next(RootNext),
+}
+
+#[derive(Args)]
+pub(crate) struct RootDraft {
+    /// Public keys of the root holders, offline
+    #[arg(long, required = true, num_args = 1.., value_name = "PUB")]
+    pub(crate) root_key: Vec<PathBuf>,
+
+    /// How many root holders must sign
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub(crate) root_threshold: u32,
+
+    /// Public keys of the release holders, offline: they say what may be installed
+    #[arg(long, required = true, num_args = 1.., value_name = "PUB")]
+    pub(crate) targets_key: Vec<PathBuf>,
+
+    /// How many release holders must sign
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub(crate) targets_threshold: u32,
+
+    /// Public key of the repository's online key for snapshots
+    #[arg(long, required = true, num_args = 1.., value_name = "PUB")]
+    pub(crate) snapshot_key: Vec<PathBuf>,
+
+    /// Public key of the repository's online key for timestamps
+    #[arg(long, required = true, num_args = 1.., value_name = "PUB")]
+    pub(crate) timestamp_key: Vec<PathBuf>,
+
+    /// When the root expires: a date, or a duration from now such as 365d or `1 year`
+    #[arg(long, default_value = "365d", value_name = "WHEN")]
+    pub(crate) expires: String,
+
+    /// Where the signing request goes
+    #[arg(long, value_name = "REQUEST")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct RootNext {
+    /// The newest trusted root, such as 3.root.json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: PathBuf,
+
+    /// All roots before it, from 1.root.json on [default: N.root.json beside FILE]
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    pub(crate) root_chain: Vec<PathBuf>,
+
+    /// Public keys to add to the root role
+    #[arg(long, num_args = 1.., value_name = "PUB")]
+    pub(crate) add_root_key: Vec<PathBuf>,
+
+    /// Keys to take from the root role, as keyid or public key file
+    #[arg(long, num_args = 1.., value_name = "KEYID|PUB")]
+    pub(crate) remove_root_key: Vec<String>,
+
+    /// Public keys to add to the targets role
+    #[arg(long, num_args = 1.., value_name = "PUB")]
+    pub(crate) add_targets_key: Vec<PathBuf>,
+
+    /// Keys to take from the targets role
+    #[arg(long, num_args = 1.., value_name = "KEYID|PUB")]
+    pub(crate) remove_targets_key: Vec<String>,
+
+    /// Public keys to add to the snapshot role
+    #[arg(long, num_args = 1.., value_name = "PUB")]
+    pub(crate) add_snapshot_key: Vec<PathBuf>,
+
+    /// Keys to take from the snapshot role
+    #[arg(long, num_args = 1.., value_name = "KEYID|PUB")]
+    pub(crate) remove_snapshot_key: Vec<String>,
+
+    /// Public keys to add to the timestamp role
+    #[arg(long, num_args = 1.., value_name = "PUB")]
+    pub(crate) add_timestamp_key: Vec<PathBuf>,
+
+    /// Keys to take from the timestamp role
+    #[arg(long, num_args = 1.., value_name = "KEYID|PUB")]
+    pub(crate) remove_timestamp_key: Vec<String>,
+
+    /// How many root holders must sign [default: as before]
+    #[arg(long, value_name = "N")]
+    pub(crate) root_threshold: Option<u32>,
+
+    /// How many release holders must sign [default: as before]
+    #[arg(long, value_name = "N")]
+    pub(crate) targets_threshold: Option<u32>,
+
+    /// When the root expires: a date, or a duration from now such as 365d or `1 year`
+    #[arg(long, default_value = "365d", value_name = "WHEN")]
+    pub(crate) expires: String,
+
+    /// Where the signing request goes
+    #[arg(long, value_name = "REQUEST")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Review {
+    /// The signing request
+    #[arg(value_name = "REQUEST")]
+    pub(crate) request: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Sign {
+    /// The signing request
+    #[arg(value_name = "REQUEST")]
+    pub(crate) request: PathBuf,
+
+    /// Private keys to sign with
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    pub(crate) key: Vec<PathBuf>,
+
+    /// Where the signed copy goes [default: in the place of REQUEST]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Do not ask for the version number; for scripts that take the passphrase from elsewhere too
+    #[arg(long)]
+    pub(crate) yes: bool,
+
+    /// Accept private keys that are not encrypted
+    #[arg(long)]
+    pub(crate) danger_unencrypted: bool,
+
+    #[command(flatten)]
+    pub(crate) passphrase: Passphrase,
+}
+
+#[derive(Args)]
+pub(crate) struct Merge {
+    /// Copies of one signing request
+    #[arg(required = true, value_name = "REQUEST")]
+    pub(crate) requests: Vec<PathBuf>,
+
+    /// Where the merged request goes; may be one of the copies
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Finish {
+    /// The signing request
+    #[arg(value_name = "REQUEST")]
+    pub(crate) request: PathBuf,
+
+    /// Where the metadata file goes, such as 1.root.json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}

@@ -1,0 +1,267 @@
+//! What each command does.
+
+pub(crate) mod args;
+
+use std::io::{self, BufRead as _, Write};
+use std::path::{Path, PathBuf};
+
+use args::{Cli, Command, Finish, Generate, Merge, Review, Root, RootDraft, RootNext, Show, Sign};
+use tuffet_keys::file::{self, Access};
+use tuffet_keys::key::{self, Kind, PublicKey, SigningKey};
+use tuffet_keys::metadata::Envelope;
+use tuffet_keys::request::Request;
+use tuffet_keys::root::{Chain, Draft};
+use tuffet_keys::{Error, Misuse, Rejected, Role, date, review};
+
+/// Runs a command at `now`, in seconds since 1970-01-01 UTC.
+pub(crate) fn run(Cli { now, command }: Cli, clock: u64) -> Result<(), Error> {
+    let now = match now {
+        Some(text) => date::when(&text, clock).map_err(|error| error.at("--now"))?,
+        None => clock,
+    };
+    let mut out = Output(anstream::stdout());
+    match command {
+        Command::Generate(command) => generate(&command, &mut out),
+        Command::Show(command) => show(&command, &mut out),
+        Command::Root(Root::Draft(command)) => root_draft(&command, now, &mut out),
+        Command::Root(Root::Next(command)) => root_next(&command, now, &mut out),
+        Command::Review(Review { request }) => {
+            out.put(&review::describe(&Request::read(&request)?, now).to_string())
+        }
+        Command::Sign(command) => sign(&command, now, &mut out),
+        Command::Merge(command) => merge(&command, &mut out),
+        Command::Finish(command) => finish(&command, &mut out),
+    }
+}
+
+fn generate(
+    Generate { out: path, danger_unencrypted, passphrase }: &Generate,
+    out: &mut Output,
+) -> Result<(), Error> {
+    let public = key::public_path(path);
+    // Asked before the passphrase is; the write itself makes sure once more.
+    for path in [path, &public] {
+        refuse_existing(path)?;
+    }
+    let signing_key = SigningKey::generate()?;
+    if *danger_unencrypted {
+        signing_key.write_new_danger_unencrypted(path)?;
+    } else {
+        let passphrase = passphrase.source().fresh(&path.display().to_string())?;
+        signing_key.write_new(path, &passphrase)?;
+    }
+    let kind = if *danger_unencrypted { Kind::Private } else { Kind::EncryptedPrivate };
+    out.put(&format!("wrote {} and {}\n", path.display(), public.display()))?;
+    describe_key(path, kind, signing_key.public(), out)
+}
+
+fn show(Show { files, passphrase }: &Show, out: &mut Output) -> Result<(), Error> {
+    let mut source = passphrase.source();
+    for path in files {
+        let kind = key::kind(&file::read(path)?).map_err(|error| error.in_file(path))?;
+        match kind {
+            Kind::Public => describe_key(path, kind, &PublicKey::read(path)?, out)?,
+            // To look at a key is no danger that the flag would have to allow.
+            _ => describe_key(
+                path,
+                kind,
+                SigningKey::read_danger_unencrypted(path, &mut source)?.public(),
+                out,
+            )?,
+        }
+    }
+    Ok(())
+}
+
+fn describe_key(path: &Path, kind: Kind, key: &PublicKey, out: &mut Output) -> Result<(), Error> {
+    let kind = match kind {
+        Kind::Public => "public key",
+        Kind::EncryptedPrivate => "private key, encrypted",
+        Kind::Private => "private key, NOT ENCRYPTED",
+    };
+    out.put(&format!(
+        "{}\n  type         ECDSA P-256, {kind}\n  keyid        {}\n  fingerprint  {}\n",
+        path.display(),
+        key.keyid(),
+        key.fingerprint()
+    ))
+}
+
+fn root_draft(command: &RootDraft, now: u64, out: &mut Output) -> Result<(), Error> {
+    let mut draft = Draft::new(now, expiry(&command.expires, now)?);
+    draft.set_threshold(&Role::Root, command.root_threshold);
+    draft.set_threshold(&Role::Targets, command.targets_threshold);
+    add_keys(&mut draft, &Role::Root, &command.root_key)?;
+    add_keys(&mut draft, &Role::Targets, &command.targets_key)?;
+    add_keys(&mut draft, &Role::Snapshot, &command.snapshot_key)?;
+    add_keys(&mut draft, &Role::Timestamp, &command.timestamp_key)?;
+    let request = Request::draft(Role::Root, &draft.signed()?, &[])?;
+    request.create(&command.out)?;
+    drafted(&request, &command.out, now, out)
+}
+
+fn root_next(command: &RootNext, now: u64, out: &mut Output) -> Result<(), Error> {
+    let files = root_chain(command)?;
+    let chain = Chain::verify(&files)?;
+    let mut draft = Draft::next(&chain, now, expiry(&command.expires, now)?)?;
+    for (role, removed, added) in [
+        (Role::Root, &command.remove_root_key, &command.add_root_key),
+        (Role::Targets, &command.remove_targets_key, &command.add_targets_key),
+        (Role::Snapshot, &command.remove_snapshot_key, &command.add_snapshot_key),
+        (Role::Timestamp, &command.remove_timestamp_key, &command.add_timestamp_key),
+    ] {
+        for key in removed {
+            draft.remove_key(&role, &named_keyid(key)?)?;
+        }
+        add_keys(&mut draft, &role, added)?;
+    }
+    for (role, threshold) in
+        [(Role::Root, command.root_threshold), (Role::Targets, command.targets_threshold)]
+    {
+        if let Some(threshold) = threshold {
+            draft.set_threshold(&role, threshold);
+        }
+    }
+    let request = Request::draft(Role::Root, &draft.signed()?, &files)?;
+    request.create(&command.out)?;
+    drafted(&request, &command.out, now, out)
+}
+
+/// The root files from version 1 to the one that is trusted.
+fn root_chain(RootNext { from, root_chain, .. }: &RootNext) -> Result<Vec<Vec<u8>>, Error> {
+    let trusted = file::read(from)?;
+    let mut files: Vec<Vec<u8>> = root_chain.iter().map(|path| file::read(path)).collect::<Result<_, _>>()?;
+    if root_chain.is_empty() {
+        let Envelope { signed, .. } = Envelope::parse(&trusted).map_err(|error| error.in_file(from))?;
+        let version = signed["version"].as_u64().unwrap_or(1);
+        for earlier in 1..version {
+            files.push(file::read(&from.with_file_name(format!("{earlier}.root.json")))?);
+        }
+    }
+    files.push(trusted);
+    Ok(files)
+}
+
+/// A keyid as it stands, or that of a public key's file.
+fn named_keyid(key: &str) -> Result<String, Error> {
+    let is_keyid = key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_keyid {
+        Ok(key.to_ascii_lowercase())
+    } else {
+        Ok(PublicKey::read(Path::new(key))?.keyid().to_owned())
+    }
+}
+
+fn add_keys(draft: &mut Draft, role: &Role, paths: &[PathBuf]) -> Result<(), Error> {
+    for path in paths {
+        draft.add_key(role, &PublicKey::read(path)?).map_err(|error| error.in_file(path))?;
+    }
+    Ok(())
+}
+
+fn expiry(text: &str, now: u64) -> Result<u64, Error> {
+    date::when(text, now).map_err(|error| error.at("--expires"))
+}
+
+fn drafted(request: &Request, path: &Path, now: u64, out: &mut Output) -> Result<(), Error> {
+    out.put(&review::describe(request, now).to_string())?;
+    out.put(&format!("wrote {}; let each holder run `tuffet-keys sign` on a copy\n", path.display()))
+}
+
+fn sign(command: &Sign, now: u64, out: &mut Output) -> Result<(), Error> {
+    let mut request = Request::read(&command.request)?;
+    let target = command.out.as_ref().unwrap_or(&command.request);
+    if target != &command.request {
+        refuse_existing(target)?;
+    }
+    let mut source = command.passphrase.source();
+    if command.passphrase.passphrase_fd == Some(0) && !command.yes {
+        let why = "standard input cannot give both the passphrase and the confirmation; add --yes";
+        return Err(Misuse::Options { why }.into());
+    }
+    let mut asks = false;
+    for path in &command.key {
+        let kind = key::kind(&file::read(path)?).map_err(|error| error.in_file(path))?;
+        asks |= kind == Kind::EncryptedPrivate && source.is_interactive();
+    }
+    if command.yes && asks {
+        let why =
+            "--yes goes with --passphrase-fd or --passphrase-env: where a person types, a person confirms";
+        return Err(Misuse::Options { why }.into());
+    }
+    out.put(&review::describe(&request, now).to_string())?;
+    if !command.yes {
+        confirm(request.header().version)?;
+    }
+    let mut lines = String::new();
+    for path in &command.key {
+        let key = if command.danger_unencrypted {
+            SigningKey::read_danger_unencrypted(path, &mut source)?
+        } else {
+            SigningKey::read(path, &mut source)?
+        };
+        let keyid = request.sign(&key).map_err(|error| error.in_file(path))?;
+        lines += &format!("signed {} with key {keyid}\n", request.title());
+    }
+    request.write(target)?;
+    out.put(&lines)?;
+    progress(&request, out)?;
+    out.put(&format!("wrote {}\n", target.display()))
+}
+
+/// Asks for the version number, which nobody types by habit.
+fn confirm(version: u32) -> Result<(), Error> {
+    let fail = |error| Error::io("ask", Path::new("the terminal"), &error);
+    let mut prompt = anstream::stderr();
+    write!(prompt, "Type the version number {version} to sign: ")
+        .and_then(|()| prompt.flush())
+        .map_err(fail)?;
+    let mut typed = String::new();
+    io::stdin().lock().read_line(&mut typed).map_err(fail)?;
+    if typed.trim() == version.to_string() { Ok(()) } else { Err(Rejected::NotConfirmed { version }.into()) }
+}
+
+fn merge(Merge { requests, out: path }: &Merge, out: &mut Output) -> Result<(), Error> {
+    // clap makes sure that there is one.
+    let Some((first, others)) = requests.split_first() else { return Ok(()) };
+    if !requests.contains(path) {
+        refuse_existing(path)?;
+    }
+    let mut merged = Request::read(first)?;
+    for other in others {
+        merged.merge(&Request::read(other)?).map_err(|error| error.in_file(other))?;
+    }
+    merged.write(path)?;
+    progress(&merged, out)?;
+    out.put(&format!("wrote {}\n", path.display()))
+}
+
+fn finish(Finish { request: path, out: target }: &Finish, out: &mut Output) -> Result<(), Error> {
+    let request = Request::read(path)?;
+    let finished = request.finish().map_err(|error| error.in_file(path))?;
+    file::create(target, &finished, Access::Shared)?;
+    out.put(&format!("wrote {}: {}, {} bytes\n", target.display(), request.title(), finished.len()))
+}
+
+fn progress(request: &Request, out: &mut Output) -> Result<(), Error> {
+    request.state().iter().try_for_each(|progress| out.put(&format!("{progress}\n")))
+}
+
+fn refuse_existing(path: &Path) -> Result<(), Error> {
+    match path.symlink_metadata() {
+        Ok(_) => Err(Error::from(Misuse::FileExists).in_file(path)),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Standard output, whose failures are errors like any other: what cannot be shown is not signed.
+struct Output(anstream::Stdout);
+
+impl Output {
+    fn put(&mut self, text: &str) -> Result<(), Error> {
+        self.0
+            .write_all(text.as_bytes())
+            .and_then(|()| self.0.flush())
+            .map_err(|error| Error::io("write", Path::new("standard output"), &error))
+    }
+}
