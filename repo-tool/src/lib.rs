@@ -1,3 +1,25 @@
 //! The release team's tool as a library; the binary `tuffet` is its command line.
+//!
+//! | module | knows |
+//! |---|---|
+//! | [`config`] | `tuffet.toml` |
+//! | [`repository`] | the workspace's layout, and what of it is published |
+//! | [`staging`] | the next targets metadata, and the request that asks key holders to sign them |
+//! | [`author`] | what targets, snapshot and timestamp look like |
+//! | [`publish`] | the order of writing |
+//! | [`storage`] | how one file is written so that a crash leaves the old or the new one |
+//! | [`verify`] | how devices see a repository: the client, fed from a directory or a server |
+//!
+//! Nothing here reads the clock: the present is a parameter, in seconds since 1970-01-01 UTC.
 
+pub mod author;
+pub mod config;
 pub mod demo;
+mod error;
+pub mod publish;
+pub mod repository;
+pub mod staging;
+pub mod storage;
+pub mod verify;
+
+pub use error::{Environment, Error, Family, Misuse, Rejected};

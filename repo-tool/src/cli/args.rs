@@ -1,0 +1,211 @@
+//! What can be asked for.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tuffet_keys::passphrase::Source;
+
+/// Release firmware through a TUF repository that devices verify themselves.
+///
+/// A repository is a directory: `tuffet.toml` with what the tool must know, `staged/` with what waits for
+/// signatures, `public/` with what any static web server serves. Roots and releases are signed offline with
+/// `tuffet-keys`; this tool signs snapshot and timestamp, which can neither start nor change a release.
+#[derive(Parser)]
+#[command(name = "tuffet", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "From a root to a published release:
+  tuffet init --root 1.root.json --product thermo --hardware rev-a --slot-size 262144
+  tuffet release fw.bin --hardware rev-a --channel stable --version 1.0.0
+  tuffet-keys sign staged/targets.request.json --key release-a.pem     (each of two holders)
+  tuffet publish --snapshot-key online.pem --timestamp-key online.pem
+  tuffet verify
+
+Exit status: 0 done, 1 refused, 2 wrong usage, 3 the machine failed.")]
+pub(crate) struct Cli {
+    /// The repository's directory, the one with tuffet.toml
+    #[arg(long, global = true, value_name = "DIR", default_value = ".", env = "TUFFET_REPO")]
+    pub(crate) repo: PathBuf,
+
+    /// How facts are printed
+    #[arg(long, global = true, value_name = "FORM", default_value = "human")]
+    pub(crate) output: Output,
+
+    /// Take DATE as the present instead of the clock's
+    #[arg(long, global = true, value_name = "DATE")]
+    pub(crate) now: Option<String>,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Lines for a person
+    Human,
+    /// One JSON object
+    Json,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Make a repository around a signed first root
+    Init(Init),
+    /// Change the root
+    #[command(subcommand)]
+    Root(Root),
+    /// Stage an image as a release, and draft the request that its key holders sign
+    Release(Release),
+    /// Draft the staged or published targets anew: later expiry, keys of the newest root
+    Renew(Renew),
+    /// Publish what is staged and signed; with nothing staged, refresh timestamp and, when due, snapshot
+    Publish(Publish),
+    /// Check a repository as its devices do, and hash every image
+    Verify(Verify),
+}
+
+#[derive(Args)]
+pub(crate) struct Init {
+    /// The first root, version 1, as `tuffet-keys finish` wrote it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) root: PathBuf,
+
+    /// The product's name, the first part of every target path
+    #[arg(long, value_name = "NAME")]
+    pub(crate) product: String,
+
+    /// A hardware id; give it again for each kind of device
+    #[arg(long, value_name = "ID")]
+    pub(crate) hardware: Vec<String>,
+
+    /// Bytes of the hardware's slot, once for each --hardware, in the same order
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) slot_size: Vec<u32>,
+
+    /// Name of the hardware's flash map for `provision`, once for each --hardware or not at all
+    #[arg(long, value_name = "NAME")]
+    pub(crate) flash_map: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Root {
+    /// Stage the next root; the next publication makes it public
+    Add(RootAdd),
+}
+
+#[derive(Args)]
+pub(crate) struct RootAdd {
+    /// The next root, such as 2.root.json, as `tuffet-keys finish` wrote it
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+}
+
+#[derive(Args)]
+pub(crate) struct Release {
+    /// The image, the very bytes that go into the slot
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: PathBuf,
+
+    /// The hardware id, one of tuffet.toml
+    #[arg(long, value_name = "ID")]
+    pub(crate) hardware: String,
+
+    /// The channel that gets it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) channel: String,
+
+    /// The version, for people; devices go by the sequence, which the tool raises
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) version: String,
+
+    /// The image's security counter: once confirmed, devices never go below it [default: as the last release]
+    #[arg(long, value_name = "N")]
+    pub(crate) counter: Option<u32>,
+
+    /// Only devices that run this sequence or a later one may go to it
+    #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
+    pub(crate) minimum: u32,
+
+    /// When the first device may have it: a date, or a duration from now [default with --rollout-end: now]
+    #[arg(long, value_name = "WHEN", requires = "rollout_end")]
+    pub(crate) rollout_start: Option<String>,
+
+    /// When every device may have it; a growing share gets it before. Without it all may at once
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) rollout_end: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+}
+
+#[derive(Args)]
+pub(crate) struct Renew {
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+}
+
+#[derive(Args)]
+pub(crate) struct Publish {
+    /// A private key of the snapshot role; give it again for each key that the root's threshold demands
+    #[arg(long, required = true, value_name = "FILE")]
+    pub(crate) snapshot_key: Vec<PathBuf>,
+
+    /// A private key of the timestamp role; may be the same file
+    #[arg(long, required = true, value_name = "FILE")]
+    pub(crate) timestamp_key: Vec<PathBuf>,
+
+    /// Accept private keys that are not encrypted
+    #[arg(long)]
+    pub(crate) danger_unencrypted: bool,
+
+    /// Read passphrases from this open file descriptor, one line for each key
+    #[arg(long, value_name = "N", conflicts_with = "passphrase_env")]
+    pub(crate) passphrase_fd: Option<u32>,
+
+    /// Read the passphrase from this environment variable [default: TUFFET_PASSPHRASE, if set]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) passphrase_env: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+}
+
+impl Publish {
+    pub(crate) fn source(&self) -> Source {
+        Source::from_options(self.passphrase_fd, self.passphrase_env.clone())
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct Verify {
+    /// A directory or URL that is served to devices [default: public/ of --repo]
+    #[arg(value_name = "DIR|URL")]
+    pub(crate) repository: Option<String>,
+
+    /// The first root that devices have [default: 1.root.json of the directory; a URL needs one]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) root: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct DryRun {
+    /// Say what would happen, and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// A number of bytes, decimal or after `0x`.
+fn bytes(text: &str) -> Result<u32, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed
+        .ok()
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| "not a number of bytes from 1 to 4294967295".to_owned())
+}

@@ -1,0 +1,559 @@
+//! What can go wrong, in three families, each case with a code that never changes meaning.
+//!
+//! An error is one line for a person: what, where, and what to do next. Codes of this crate are
+//! written `T101`; errors of the libraries below pass through with their own letter.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Any failure of this crate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// What was offered is bad, or not enough was signed (codes 100 to 199).
+    Rejected(Rejected),
+    /// The caller asked for something that makes no sense (codes 200 to 299).
+    Misuse(Misuse),
+    /// The machine did not do its part (codes 300 to 399).
+    Environment(Environment),
+    /// Keys, signing requests and metadata files as key holders see them.
+    Keys(tuffet_keys::Error),
+    /// What a device says about a repository.
+    Device(tuffet_client::Error),
+}
+
+/// Whose fault an error is, which is also what a process says with its exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// The bytes: exit status 1.
+    Rejected,
+    /// The caller: exit status 2.
+    Misuse,
+    /// The machine: exit status 3.
+    Environment,
+}
+
+impl Family {
+    /// The exit status of a process that failed so.
+    pub fn exit_status(self) -> u8 {
+        match self {
+            Family::Rejected => 1,
+            Family::Misuse => 2,
+            Family::Environment => 3,
+        }
+    }
+}
+
+impl Error {
+    /// The stable number, unique among the errors of one letter (see [`Error::label`]).
+    pub fn code(&self) -> u16 {
+        match self {
+            Error::Rejected(why) => why.code(),
+            Error::Misuse(why) => why.code(),
+            Error::Environment(why) => why.code(),
+            Error::Keys(error) => error.code(),
+            Error::Device(error) => error.code(),
+        }
+    }
+
+    /// The code with the letter of the crate that it belongs to: `T101` is ours, `K101` is
+    /// `tuffet-keys`', `C101` is `tuffet-client`'.
+    pub fn label(&self) -> String {
+        let letter = match self {
+            Error::Rejected(_) | Error::Misuse(_) | Error::Environment(_) => 'T',
+            Error::Keys(_) => 'K',
+            Error::Device(_) => 'C',
+        };
+        format!("{letter}{}", self.code())
+    }
+
+    /// Whose fault it is.
+    pub fn family(&self) -> Family {
+        use tuffet_client::Error as Device;
+        use tuffet_keys::Error as Keys;
+        match self {
+            Error::Rejected(_) | Error::Keys(Keys::Rejected { .. }) | Error::Device(Device::Rejected(_)) => {
+                Family::Rejected
+            }
+            Error::Misuse(_) | Error::Keys(Keys::Misuse { .. }) | Error::Device(Device::Misuse(_)) => {
+                Family::Misuse
+            }
+            // A family that is added below is the machine's fault until this line says otherwise.
+            Error::Environment(_) | Error::Keys(_) | Error::Device(_) => Family::Environment,
+        }
+    }
+
+    /// An I/O failure while doing `what` (an infinitive: "read", "rename") to `path`.
+    pub(crate) fn io(what: &'static str, path: &Path, error: &std::io::Error) -> Error {
+        let text = error.to_string();
+        let message = text.split(" (os error").next().unwrap_or_default().to_owned();
+        Environment::Io { what, path: path.to_owned(), message }.into()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Rejected(why) => why.fmt(f),
+            Error::Misuse(why) => why.fmt(f),
+            Error::Environment(why) => why.fmt(f),
+            Error::Keys(error) => error.fmt(f),
+            Error::Device(error) => {
+                write!(f, "a device would refuse this: {error}; restore the file, or publish a newer one")
+            }
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+impl From<Rejected> for Error {
+    fn from(why: Rejected) -> Error {
+        Error::Rejected(why)
+    }
+}
+
+impl From<Misuse> for Error {
+    fn from(why: Misuse) -> Error {
+        Error::Misuse(why)
+    }
+}
+
+impl From<Environment> for Error {
+    fn from(why: Environment) -> Error {
+        Error::Environment(why)
+    }
+}
+
+impl From<tuffet_keys::Error> for Error {
+    fn from(error: tuffet_keys::Error) -> Error {
+        Error::Keys(error)
+    }
+}
+
+impl From<tuffet_client::Error> for Error {
+    fn from(error: tuffet_client::Error) -> Error {
+        Error::Device(error)
+    }
+}
+
+/// What was offered is bad, or not enough was signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejected {
+    /// `tuffet.toml` does not say what it should.
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Line, counted from 1.
+        line: usize,
+        /// Column in characters, counted from 1.
+        column: usize,
+        /// What is wrong there.
+        message: String,
+    },
+    /// The image does not fit the slot of its hardware.
+    ImageTooLarge {
+        /// The image file.
+        image: PathBuf,
+        /// Bytes that it has.
+        length: u64,
+        /// The hardware id.
+        hardware: String,
+        /// Bytes that the slot has.
+        slot_size: u32,
+    },
+    /// The image file is empty.
+    ImageEmpty {
+        /// The image file.
+        image: PathBuf,
+    },
+    /// The image file changed while it was read.
+    ImageChanged {
+        /// The image file.
+        image: PathBuf,
+    },
+    /// The policy does not know this hardware id.
+    UnknownHardware {
+        /// The id that was asked for.
+        hardware: String,
+        /// The ids that `tuffet.toml` has.
+        known: Vec<String>,
+    },
+    /// The version is taken by other bytes.
+    VersionTaken {
+        /// The version.
+        version: String,
+        /// The target path that has it.
+        path: String,
+    },
+    /// The version is in this channel already, under other terms.
+    VersionReleased {
+        /// The version.
+        version: String,
+        /// The channel.
+        channel: String,
+        /// Its sequence there.
+        sequence: u32,
+    },
+    /// The security counter would drop below that of a release before.
+    CounterDrops {
+        /// The counter that was asked for.
+        offered: u32,
+        /// The highest that the channel has.
+        newest: u32,
+    },
+    /// The candidate could not be installed by any device.
+    MinimumTooHigh {
+        /// The lowest installed sequence that was asked for.
+        minimum: u32,
+        /// The sequence that the release gets.
+        sequence: u32,
+    },
+    /// A file that never changes once it is published is there with other bytes.
+    ImmutableDiffers {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of the workspace is not what the file that names it says.
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The staged targets request is older than what is published.
+    StaleRequest {
+        /// The request.
+        path: PathBuf,
+        /// The version that it asks to sign.
+        staged: u32,
+        /// The version that is published.
+        published: u32,
+    },
+    /// The targets request does not ask the keys of the newest root.
+    RequestOfOldRoot {
+        /// The request.
+        path: PathBuf,
+        /// The newest root that the request knows.
+        request: u32,
+        /// The newest root.
+        newest: u32,
+    },
+    /// Too few keys of a role that is signed online.
+    OnlineKeys {
+        /// The role.
+        role: &'static str,
+        /// Distinct keys of the role that were given.
+        given: u32,
+        /// Distinct keys that the root demands.
+        threshold: u32,
+    },
+    /// A key that the newest root does not name for the role.
+    ForeignKey {
+        /// The role.
+        role: &'static str,
+        /// The key's keyid.
+        keyid: String,
+        /// The newest root.
+        root: u32,
+    },
+    /// Targets metadata name a file by a path that no repository can have.
+    TargetPath {
+        /// The path as written.
+        path: String,
+    },
+    /// A target's file is not there.
+    TargetMissing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A target's file has not the length and digest that the metadata state.
+    TargetDiffers {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The published targets are not signed by the keys of the newest root, and no new ones are staged.
+    TargetsOfOldRoot {
+        /// The newest root.
+        newest: u32,
+    },
+    /// There is nothing to publish and nothing to refresh.
+    NothingStaged,
+    /// Version, sequence or date has no successor.
+    Exhausted {
+        /// Which.
+        what: &'static str,
+    },
+}
+
+/// The caller asked for something that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Misuse {
+    /// There is no `tuffet.toml`.
+    NoWorkspace {
+        /// The directory that was looked at.
+        directory: PathBuf,
+    },
+    /// `tuffet init` where a workspace is.
+    WorkspaceExists {
+        /// The file that is in the way.
+        path: PathBuf,
+    },
+    /// A name that no target path can hold.
+    BadName {
+        /// What it should name: "product", "channel".
+        what: &'static str,
+        /// What was given.
+        text: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// A rollout that does not end after it starts, or ends before now.
+    BadRollout {
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Options that cannot go together.
+    Options {
+        /// Why.
+        why: &'static str,
+    },
+}
+
+/// The machine did not do its part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Environment {
+    /// Reading or writing failed.
+    Io {
+        /// What was being done, an infinitive.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's message.
+        message: String,
+    },
+    /// Another process is at work in the workspace.
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The clock is behind a signature that this repository has published.
+    ClockBehind {
+        /// When the newest timestamp was issued.
+        issued: String,
+        /// What the clock says.
+        now: String,
+    },
+}
+
+impl Rejected {
+    /// See [`Error::code`].
+    pub fn code(&self) -> u16 {
+        match self {
+            Rejected::Config { .. } => 101,
+            Rejected::ImageTooLarge { .. } => 102,
+            Rejected::ImageEmpty { .. } => 103,
+            Rejected::ImageChanged { .. } => 104,
+            Rejected::UnknownHardware { .. } => 105,
+            Rejected::VersionTaken { .. } => 106,
+            Rejected::VersionReleased { .. } => 107,
+            Rejected::CounterDrops { .. } => 108,
+            Rejected::MinimumTooHigh { .. } => 109,
+            Rejected::ImmutableDiffers { .. } => 110,
+            Rejected::Damaged { .. } => 111,
+            Rejected::StaleRequest { .. } => 112,
+            Rejected::RequestOfOldRoot { .. } => 113,
+            Rejected::OnlineKeys { .. } => 114,
+            Rejected::ForeignKey { .. } => 115,
+            Rejected::NothingStaged => 116,
+            Rejected::Exhausted { .. } => 117,
+            Rejected::TargetPath { .. } => 118,
+            Rejected::TargetMissing { .. } => 119,
+            Rejected::TargetDiffers { .. } => 120,
+            Rejected::TargetsOfOldRoot { .. } => 121,
+        }
+    }
+}
+
+impl Misuse {
+    /// See [`Error::code`].
+    pub fn code(&self) -> u16 {
+        match self {
+            Misuse::NoWorkspace { .. } => 201,
+            Misuse::WorkspaceExists { .. } => 202,
+            Misuse::BadName { .. } => 203,
+            Misuse::BadRollout { .. } => 204,
+            Misuse::Options { .. } => 205,
+        }
+    }
+}
+
+impl Environment {
+    /// See [`Error::code`].
+    pub fn code(&self) -> u16 {
+        match self {
+            Environment::Io { .. } => 301,
+            Environment::Locked { .. } => 302,
+            Environment::ClockBehind { .. } => 303,
+        }
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rejected::Config { path, line, column, message } => {
+                write!(f, "{}:{line}:{column}: {message}; correct the file", path.display())
+            }
+            Rejected::ImageTooLarge { image, length, hardware, slot_size } => write!(
+                f,
+                "the image has {length} bytes and the slot of {hardware} {slot_size}: {}; make it smaller, \
+                 or correct slot-size in tuffet.toml if the devices have more",
+                image.display()
+            ),
+            Rejected::ImageEmpty { image } => {
+                write!(f, "the image is empty: {}; build it again", image.display())
+            }
+            Rejected::ImageChanged { image } => {
+                write!(
+                    f,
+                    "the image changed while it was read: {}; wait for the build to end",
+                    image.display()
+                )
+            }
+            Rejected::UnknownHardware { hardware, known } => {
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                write!(
+                    f,
+                    "unknown hardware {hardware} (known: {known}); correct it, or add it to tuffet.toml"
+                )
+            }
+            Rejected::VersionTaken { version, path } => {
+                write!(
+                    f,
+                    "version {version} was released with other bytes: {path}; give this build a new version"
+                )
+            }
+            Rejected::VersionReleased { version, channel, sequence } => write!(
+                f,
+                "version {version} is release {sequence} of {channel} already, on other terms or not the newest; \
+                 give this build a new version"
+            ),
+            Rejected::CounterDrops { offered, newest } => write!(
+                f,
+                "security counter {offered} is below the {newest} of a release before, and devices would refuse \
+                 it; give {newest} or more"
+            ),
+            Rejected::MinimumTooHigh { minimum, sequence } => write!(
+                f,
+                "no device can have release {minimum} before release {sequence} reaches it; give a minimum \
+                 below {sequence}"
+            ),
+            Rejected::ImmutableDiffers { path } => write!(
+                f,
+                "a published file is there with other bytes: {}; it never changes: find out who wrote it, and \
+                 move it away if no device can have seen it",
+                path.display()
+            ),
+            Rejected::Damaged { path, why } => {
+                write!(f, "{why}: {}; restore it from a copy of the repository", path.display())
+            }
+            Rejected::StaleRequest { path, staged, published } => write!(
+                f,
+                "the staged request is for targets {staged}, and {published} is published: {}; remove it and \
+                 release again",
+                path.display()
+            ),
+            Rejected::RequestOfOldRoot { path, request, newest } => write!(
+                f,
+                "the request asks the keys of root {request}, and {newest} is the newest: {}; run `tuffet renew` \
+                 and sign the new request",
+                path.display()
+            ),
+            Rejected::OnlineKeys { role, given, threshold } => write!(
+                f,
+                "{given} of {threshold} {role} keys were given; give --{role}-key once for each key"
+            ),
+            Rejected::ForeignKey { role, keyid, root } => write!(
+                f,
+                "key {keyid} is no {role} key of root {root}; give the key that the root ceremony chose for it"
+            ),
+            Rejected::TargetPath { path } => write!(
+                f,
+                "`{}` cannot be a target path; do not publish this, and ask who wrote it",
+                path.escape_debug()
+            ),
+            Rejected::TargetMissing { path } => write!(
+                f,
+                "the file of a target is missing: {}; release the image again, or restore the file",
+                path.display()
+            ),
+            Rejected::TargetDiffers { path } => write!(
+                f,
+                "the file of a target is not the one that was signed: {}; restore it from a good copy",
+                path.display()
+            ),
+            Rejected::TargetsOfOldRoot { newest } => write!(
+                f,
+                "root {newest} changes the keys of targets, and the published targets have the old ones; run \
+                 `tuffet renew` and have the new request signed"
+            ),
+            Rejected::NothingStaged => f.write_str(
+                "nothing is staged and nothing is published yet; stage an image with `tuffet release`",
+            ),
+            Rejected::Exhausted { what } => {
+                write!(f, "the last {what} is taken; this repository has reached its end, start a new one")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Misuse::NoWorkspace { directory } => write!(
+                f,
+                "no tuffet.toml in {}; name the repository with --repo, or make one with `tuffet init`",
+                directory.display()
+            ),
+            Misuse::WorkspaceExists { path } => {
+                write!(
+                    f,
+                    "the file exists and is not overwritten: {}; choose another directory",
+                    path.display()
+                )
+            }
+            Misuse::BadName { what, text, allowed } => {
+                write!(f, "`{}` cannot be a {what}; use {allowed}", text.escape_debug())
+            }
+            Misuse::BadRollout { why } => {
+                write!(f, "{why}; give --rollout-end a time after now and after --rollout-start")
+            }
+            Misuse::Options { why } => write!(f, "{why}; see --help"),
+        }
+    }
+}
+
+impl fmt::Display for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Environment::Io { what, path, message } => {
+                write!(
+                    f,
+                    "cannot {what} {}: {message}; check path, permissions and free space",
+                    path.display()
+                )
+            }
+            Environment::Locked { path } => {
+                write!(f, "another tuffet is at work here: {}; wait for it to end", path.display())
+            }
+            Environment::ClockBehind { issued, now } => write!(
+                f,
+                "the clock says {now}, and the published timestamp was issued {issued}; set the clock and run again"
+            ),
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Files that survive a crash: each is old or new, never half of one.
+//!
+//! A file is written under a temporary name in its own directory, flushed, renamed, and the directory
+//! flushed. The temporary name depends on the final one alone, so that a crash leaves at most one
+//! leftover a file and the next attempt overwrites it; whoever writes holds the workspace's lock.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use tuffet_client::release::Hex;
+
+use crate::{Error, Rejected};
+
+/// Bytes that are copied at a time.
+const CHUNK: usize = 64 * 1024;
+
+/// Sees every step before it is taken, and can refuse it, which leaves what a crash there would leave.
+///
+/// Progress is shown through it, and tests cut the power with it.
+pub trait Witness {
+    /// Called before each step.
+    ///
+    /// # Errors
+    /// Whatever should take the place of the step's own failure.
+    fn before(&mut self, step: Step<'_>) -> io::Result<()>;
+}
+
+/// Nobody looks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unwatched;
+
+impl Witness for Unwatched {
+    fn before(&mut self, _: Step<'_>) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// One thing that is done to a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// A directory is made.
+    CreateDirectory(&'a Path),
+    /// A temporary file is made, or emptied.
+    Create(&'a Path),
+    /// Bytes are appended to it.
+    Write(&'a Path, usize),
+    /// A file's bytes are flushed.
+    Sync(&'a Path),
+    /// The temporary file takes its final name (this one).
+    Rename(&'a Path),
+    /// A directory's names are flushed.
+    SyncDirectory(&'a Path),
+    /// A file is removed.
+    Remove(&'a Path),
+}
+
+/// What a file shall hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// The bytes of another file, which must have this digest.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// SHA-256 of its bytes.
+        sha256: [u8; 32],
+    },
+}
+
+impl Content {
+    /// SHA-256 in lower-case hex.
+    pub fn sha256(&self) -> String {
+        Hex(&self.digest()).to_string()
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        match self {
+            Content::Bytes(bytes) => Sha256::digest(bytes).into(),
+            Content::File { sha256, .. } => *sha256,
+        }
+    }
+}
+
+/// Writes files durably, telling a [`Witness`].
+pub struct Writer<'w> {
+    witness: &'w mut dyn Witness,
+}
+
+impl<'w> Writer<'w> {
+    /// A writer that tells `witness`.
+    pub fn new(witness: &'w mut dyn Witness) -> Writer<'w> {
+        Writer { witness }
+    }
+
+    /// Writes a file that never changes. One that is there with the same bytes is kept, and flushed, for
+    /// whoever wrote it may have died before that. Gives whether the file was written.
+    ///
+    /// # Errors
+    /// [`Rejected::ImmutableDiffers`], [`Rejected::Damaged`] if the bytes to copy have another digest, or
+    /// an I/O failure.
+    pub fn create(&mut self, path: &Path, content: &Content) -> Result<bool, Error> {
+        if exists(path)? {
+            if hash_file(path)?.sha256 != content.digest() {
+                return Err(Rejected::ImmutableDiffers { path: path.to_owned() }.into());
+            }
+            self.step("flush", path, Step::Sync(path), |path| File::open(path)?.sync_all())?;
+            self.sync_directory(parent(path))?;
+            return Ok(false);
+        }
+        self.replace(path, content)?;
+        Ok(true)
+    }
+
+    /// Writes a file, in the place of an older one if need be.
+    ///
+    /// # Errors
+    /// [`Rejected::Damaged`] if the bytes to copy have another digest, or an I/O failure.
+    pub fn replace(&mut self, path: &Path, content: &Content) -> Result<(), Error> {
+        let directory = parent(path);
+        self.create_directories(directory)?;
+        let partial = partial_name(path);
+        self.write_all(&partial, content)?;
+        self.step("flush", &partial, Step::Sync(&partial), |partial| File::open(partial)?.sync_all())?;
+        self.step("rename", path, Step::Rename(path), |path| fs::rename(&partial, path))?;
+        self.sync_directory(directory)
+    }
+
+    /// Removes a file; one that is gone already is no error.
+    ///
+    /// # Errors
+    /// An I/O failure.
+    pub fn remove(&mut self, path: &Path) -> Result<(), Error> {
+        if !exists(path)? {
+            return Ok(());
+        }
+        self.step("remove", path, Step::Remove(path), |path| fs::remove_file(path))?;
+        self.sync_directory(parent(path))
+    }
+
+    /// Makes a directory and those above it, each flushed into its parent.
+    ///
+    /// # Errors
+    /// An I/O failure.
+    pub fn create_directories(&mut self, path: &Path) -> Result<(), Error> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        let above = parent(path);
+        self.create_directories(above)?;
+        self.step("create", path, Step::CreateDirectory(path), |path| fs::create_dir(path))?;
+        self.sync_directory(above)
+    }
+
+    fn write_all(&mut self, partial: &Path, content: &Content) -> Result<(), Error> {
+        self.witnessed("create", partial, Step::Create(partial))?;
+        let mut file = File::create(partial).map_err(|error| Error::io("create", partial, &error))?;
+        match content {
+            Content::Bytes(bytes) => self.append(partial, &mut file, bytes),
+            Content::File { path, sha256 } => {
+                let read_failed = |error| Error::io("read", path, &error);
+                let mut source = File::open(path).map_err(read_failed)?;
+                let mut hash = Sha256::new();
+                let mut chunk = vec![0; CHUNK];
+                loop {
+                    let count = source.read(&mut chunk).map_err(read_failed)?;
+                    if count == 0 {
+                        break;
+                    }
+                    hash.update(&chunk[..count]);
+                    self.append(partial, &mut file, &chunk[..count])?;
+                }
+                if <[u8; 32]>::from(hash.finalize()) != *sha256 {
+                    let why = "the file does not have the SHA-256 that it was stored under".to_owned();
+                    return Err(Rejected::Damaged { path: path.clone(), why }.into());
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn append(&mut self, partial: &Path, file: &mut File, bytes: &[u8]) -> Result<(), Error> {
+        self.witnessed("write", partial, Step::Write(partial, bytes.len()))?;
+        file.write_all(bytes).map_err(|error| Error::io("write", partial, &error))
+    }
+
+    fn sync_directory(&mut self, directory: &Path) -> Result<(), Error> {
+        self.step("flush", directory, Step::SyncDirectory(directory), |path| File::open(path)?.sync_all())
+    }
+
+    fn step(
+        &mut self,
+        what: &'static str,
+        path: &Path,
+        step: Step<'_>,
+        take: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        self.witnessed(what, path, step)?;
+        take(path).map_err(|error| Error::io(what, path, &error))
+    }
+
+    fn witnessed(&mut self, what: &'static str, path: &Path, step: Step<'_>) -> Result<(), Error> {
+        self.witness.before(step).map_err(|error| Error::io(what, path, &error))
+    }
+}
+
+/// What a file holds, without the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// SHA-256.
+    pub sha256: [u8; 32],
+    /// Bytes.
+    pub length: u64,
+}
+
+/// Reads a file through once, whatever its size.
+///
+/// # Errors
+/// An I/O failure.
+pub fn hash_file(path: &Path) -> Result<Summary, Error> {
+    let failed = |error| Error::io("read", path, &error);
+    let mut file = File::open(path).map_err(failed)?;
+    let mut hash = Sha256::new();
+    let mut length = 0;
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let count = file.read(&mut chunk).map_err(failed)?;
+        if count == 0 {
+            return Ok(Summary { sha256: hash.finalize().into(), length });
+        }
+        length += count as u64;
+        hash.update(&chunk[..count]);
+    }
+}
+
+/// Reads a whole file; none if there is none.
+///
+/// # Errors
+/// An I/O failure, or a file too large for metadata.
+pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    if exists(path)? { Ok(Some(tuffet_keys::file::read(path)?)) } else { Ok(None) }
+}
+
+fn exists(path: &Path) -> Result<bool, Error> {
+    path.try_exists().map_err(|error| Error::io("find", path, &error))
+}
+
+fn partial_name(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".partial");
+    path.with_file_name(name)
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
