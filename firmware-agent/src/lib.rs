@@ -1,1 +1,44 @@
 //! The device around [`tuffet_client`]: trust store, slots, boot hand-over, transport.
+//!
+//! The client decides what may be installed; this crate puts it on flash so that no power cut,
+//! no torn write and no server can leave a device with nothing to start. It is `no_std`, has no
+//! allocator and never panics; every function works on any [`embedded_storage::nor_flash::NorFlash`].
+//!
+//! From the bottom up:
+//!
+//! * [`flash_map`] says where everything lies, and is checked once.
+//! * [`flash`] joins a map with a flash; nothing else in the crate touches a flash directly.
+//! * [`journal`] keeps small records safe from power cuts. Boot record, trusted root and floors
+//!   are three journals of the same make.
+//! * [`boot`] holds the boot record and [`boot::decide_boot`], which a bootloader links too.
+//! * [`slot`] writes an image into the slot that is not active.
+//!
+//! With the feature `std` there is also a flash in a file for hosts.
+#![no_std]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation
+    )
+)]
+
+#[cfg(feature = "std")]
+extern crate std;
+
+pub mod boot;
+mod error;
+pub mod flash;
+pub mod flash_map;
+pub mod journal;
+pub mod slot;
+
+pub use boot::{BootRecord, SlotImage};
+pub use error::{Environment, Error, FlashOperation, Misuse, Rejected};
+pub use flash::Flash;
+pub use flash_map::{FlashMap, SlotId};
+pub use slot::SlotWriter;

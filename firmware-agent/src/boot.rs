@@ -1,0 +1,320 @@
+//! Which image starts: the boot record, and the decision that agent and bootloader share.
+//!
+//! The record is a frame of kind 1, format 1, in the boot [journal](crate::journal), so that it is
+//! replaced as a whole or not at all. Its payload is this, in `postcard` (a u32 is a varint of one
+//! to five bytes, an option or a variant one byte before what it holds, a text its length and its
+//! bytes):
+//!
+//! | field | type |
+//! |---|---|
+//! | active | image: slot (0 A, 1 B), length u32, digest 32 bytes, sequence u32, counter u32, version text |
+//! | trial | option of: number u32, image, tries left u8 |
+//! | ended | option of: number u32, digest 32 bytes, sequence u32, end (see [`TrialEnd`]) |
+//! | trials | u32 |
+//!
+//! A trial is started at most as often as it has tries, for [`decide_boot`] takes one away *before*
+//! it names the trial image. Only [`confirm`] makes the trial image the active one. Anything else
+//! (a crash, a cut, a bootloader that finds the image damaged) ends with the active image, which
+//! nothing here ever touches.
+
+use embedded_storage::nor_flash::NorFlash;
+use heapless::String;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Environment, Error, Misuse, Rejected};
+use crate::flash::Flash;
+use crate::flash_map::SlotId;
+use crate::journal::{Journal, Kind};
+
+/// Format of the payload that this build writes.
+const FORMAT: u8 = 1;
+
+/// Two images of 82 bytes at most, two option bytes, a trial's 6, an ended trial's 43, a count.
+const ENCODED_MAX: usize = 256;
+
+/// Starts that an image gets to prove itself, unless the caller says otherwise: two may be lost to
+/// a battery that is pulled.
+pub const TRIES: u8 = 3;
+
+/// What may be started, and what is tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootRecord {
+    /// The image that was confirmed last.
+    pub active: SlotImage,
+    /// The image that is pending or on trial.
+    pub trial: Option<Trial>,
+    /// How the last trial ended.
+    pub ended: Option<EndedTrial>,
+    /// Trials so far; the number of the newest one.
+    pub trials: u32,
+}
+
+impl BootRecord {
+    /// The record of a device that leaves the factory with `active`.
+    pub const fn factory(active: SlotImage) -> Self {
+        Self { active, trial: None, ended: None, trials: 0 }
+    }
+
+    /// The newest record on the flash.
+    ///
+    /// # Errors
+    ///
+    /// [`Environment::RecordLost`] when there is none, [`Environment::RecordFormat`] when a newer
+    /// version of this crate wrote it.
+    pub fn load<F: NorFlash>(flash: &mut Flash<F>) -> Result<Self, Error> {
+        let mut buffer = [0; ENCODED_MAX];
+        let record = journal(flash).newest(flash, &mut buffer)?;
+        let unknown = Environment::RecordFormat { kind: Kind::Boot, format: record.format };
+        if record.format != FORMAT {
+            return Err(unknown.into());
+        }
+        postcard::from_bytes(record.payload).map_err(|_| unknown.into())
+    }
+
+    /// Writes the record. Agents call [`mark_pending`], [`confirm`] and [`revert`] instead; this is
+    /// for the factory.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Journal::append`].
+    pub fn store<F: NorFlash>(&self, flash: &mut Flash<F>) -> Result<(), Error> {
+        let mut buffer = [0; ENCODED_MAX];
+        let payload =
+            postcard::to_slice(self, &mut buffer).map_err(|_| Misuse::RecordTooLong { kind: Kind::Boot })?;
+        journal(flash).append(flash, FORMAT, payload)?;
+        Ok(())
+    }
+
+    fn end_trial(&mut self, end: TrialEnd) {
+        if let Some(Trial { number, image, .. }) = self.trial.take() {
+            self.ended = Some(EndedTrial { number, digest: image.digest, sequence: image.sequence, end });
+        }
+    }
+}
+
+/// An image in a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotImage {
+    /// Where it lies.
+    pub slot: SlotId,
+    /// Bytes.
+    pub length: u32,
+    /// SHA-256 of those bytes.
+    pub digest: [u8; 32],
+    /// The release's sequence.
+    pub sequence: u32,
+    /// The release's security counter; becomes a floor when the image is confirmed.
+    pub counter: u32,
+    /// What people call it.
+    pub version: String<32>,
+}
+
+/// An image that has to prove itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Counts the trials of this device, so that an ended one is entered in the ledger once.
+    pub number: u32,
+    /// The image.
+    pub image: SlotImage,
+    /// Starts that are left to it.
+    pub tries_left: u8,
+}
+
+/// A trial that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedTrial {
+    /// [`Trial::number`].
+    pub number: u32,
+    /// [`SlotImage::digest`].
+    pub digest: [u8; 32],
+    /// [`SlotImage::sequence`].
+    pub sequence: u32,
+    /// How it ended.
+    pub end: TrialEnd,
+}
+
+/// How a trial ended. The order is part of the record's format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TrialEnd {
+    /// The image is the active one now.
+    Confirmed,
+    /// The image found itself unfit and said so.
+    Reverted,
+    /// The image was started as often as it may be, and never confirmed.
+    TriesSpent,
+    /// The slot does not hold the image any more.
+    Damaged,
+    /// The agent took the image back before it was ever started.
+    Withdrawn,
+}
+
+/// What a bootloader is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The image to start. Its digest was checked a moment ago.
+    pub start: SlotImage,
+    /// Why this one.
+    pub reason: Reason,
+    /// The boot record could not be brought up to date, for this reason. The decision stands all
+    /// the same.
+    pub unrecorded: Option<Error>,
+}
+
+/// Why [`decide_boot`] chose as it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The active image; there is no trial.
+    Active,
+    /// The trial image, which has this many tries left after this start.
+    Trial {
+        /// Starts that are left to it.
+        tries_left: u8,
+    },
+    /// The active image, because the trial image used up its tries.
+    TriesSpent,
+    /// The active image, because the trial image's slot does not hold it.
+    TrialDamaged,
+    /// The active image, because the try could not be taken away from the trial image.
+    TryNotRecorded,
+}
+
+/// Decides what to start, and takes a try away from a trial image before naming it.
+///
+/// # Errors
+///
+/// [`Environment::NothingBootable`] when the image to start is not in its slot, and those of
+/// [`BootRecord::load`].
+pub fn decide_boot<F: NorFlash>(flash: &mut Flash<F>) -> Result<Decision, Error> {
+    let mut record = BootRecord::load(flash)?;
+    let Some(trial) = &mut record.trial else {
+        return start_active(flash, record, Reason::Active, None);
+    };
+    let Some(tries_left) = trial.tries_left.checked_sub(1) else {
+        return fall_back(flash, record, TrialEnd::TriesSpent, Reason::TriesSpent);
+    };
+    if !holds(flash, &trial.image) {
+        return fall_back(flash, record, TrialEnd::Damaged, Reason::TrialDamaged);
+    }
+    trial.tries_left = tries_left;
+    let start = trial.image.clone();
+    match record.store(flash) {
+        Ok(()) => Ok(Decision { start, reason: Reason::Trial { tries_left }, unrecorded: None }),
+        // An image that could be tried without end would be confirmed by patience.
+        Err(error) => start_active(flash, record, Reason::TryNotRecorded, Some(error)),
+    }
+}
+
+fn fall_back<F: NorFlash>(
+    flash: &mut Flash<F>,
+    mut record: BootRecord,
+    end: TrialEnd,
+    reason: Reason,
+) -> Result<Decision, Error> {
+    record.end_trial(end);
+    let unrecorded = record.store(flash).err();
+    start_active(flash, record, reason, unrecorded)
+}
+
+fn start_active<F: NorFlash>(
+    flash: &mut Flash<F>,
+    record: BootRecord,
+    reason: Reason,
+    unrecorded: Option<Error>,
+) -> Result<Decision, Error> {
+    if !holds(flash, &record.active) {
+        return Err(Environment::NothingBootable.into());
+    }
+    Ok(Decision { start: record.active, reason, unrecorded })
+}
+
+/// Puts an image on trial, from the next start on. Hashes the slot in this very step, however long
+/// ago it was written.
+///
+/// # Errors
+///
+/// [`Misuse::SlotActive`], [`Misuse::TrialUndecided`], [`Misuse::NoTries`], [`Misuse::ImageEmpty`].
+/// [`Rejected::ImageDigest`] when the slot does not hold the image; it is made unbootable then.
+/// Those of [`Journal::append`].
+pub fn mark_pending<F: NorFlash>(flash: &mut Flash<F>, image: &SlotImage, tries: u8) -> Result<(), Error> {
+    let mut record = BootRecord::load(flash)?;
+    if image.slot == record.active.slot {
+        return Err(Misuse::SlotActive.into());
+    }
+    if record.trial.is_some() {
+        return Err(Misuse::TrialUndecided.into());
+    }
+    if tries == 0 {
+        return Err(Misuse::NoTries.into());
+    }
+    if image.length == 0 {
+        return Err(Misuse::ImageEmpty.into());
+    }
+    if flash.slot_digest(image.slot, image.length)? != image.digest {
+        flash.make_unbootable(image.slot)?;
+        return Err(Rejected::ImageDigest.into());
+    }
+    let Some(number) = record.trials.checked_add(1) else {
+        return Err(Environment::SequenceExhausted { kind: Kind::Boot }.into());
+    };
+    record.trials = number;
+    record.trial = Some(Trial { number, image: image.clone(), tries_left: tries });
+    record.store(flash)
+}
+
+/// Makes the image on trial the active one. `running` is the digest of the image that calls: an
+/// active image that was started in the trial's stead must not confirm it by mistake.
+///
+/// Raise the floor of the security counter first. A cut between the two then leaves a floor that
+/// is early, not one that is missing.
+///
+/// # Errors
+///
+/// [`Misuse::NoTrial`], [`Misuse::NotOnTrial`], and those of [`Journal::append`].
+pub fn confirm<F: NorFlash>(flash: &mut Flash<F>, running: &[u8; 32]) -> Result<(), Error> {
+    let mut record = BootRecord::load(flash)?;
+    let Some(trial) = &record.trial else {
+        return Err(Misuse::NoTrial.into());
+    };
+    if trial.image.digest != *running {
+        return Err(Misuse::NotOnTrial.into());
+    }
+    record.active = trial.image.clone();
+    record.end_trial(TrialEnd::Confirmed);
+    record.store(flash)
+}
+
+/// Ends the trial in favour of the active image, from the next start on.
+///
+/// # Errors
+///
+/// [`Misuse::NoTrial`], and those of [`Journal::append`].
+pub fn revert<F: NorFlash>(flash: &mut Flash<F>, why: Unfit) -> Result<(), Error> {
+    let mut record = BootRecord::load(flash)?;
+    if record.trial.is_none() {
+        return Err(Misuse::NoTrial.into());
+    }
+    record.end_trial(match why {
+        Unfit::Health => TrialEnd::Reverted,
+        Unfit::Withdrawn => TrialEnd::Withdrawn,
+    });
+    record.store(flash)
+}
+
+/// Why a trial is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// The image failed its health check.
+    Health,
+    /// It was never started, and something better has come.
+    Withdrawn,
+}
+
+/// Whether the slot holds the image, byte for byte. What cannot be read is not held.
+fn holds<F: NorFlash>(flash: &mut Flash<F>, image: &SlotImage) -> bool {
+    image.length > 0 && flash.slot_digest(image.slot, image.length).is_ok_and(|found| found == image.digest)
+}
+
+fn journal<F: NorFlash>(flash: &Flash<F>) -> Journal {
+    Journal::new(flash.map(), Kind::Boot)
+}

@@ -1,0 +1,325 @@
+//! What can go wrong, in three families that never mix: the bytes are bad ([`Rejected`]), the
+//! caller is ([`Misuse`]), or the world around us is ([`Environment`]).
+
+use core::fmt;
+
+use embedded_storage::nor_flash::NorFlashErrorKind;
+
+use crate::flash_map::{MapFault, SlotId};
+use crate::journal::Kind;
+
+/// Everything that this crate reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// What was offered is bad; nothing of it was kept.
+    Rejected(Rejected),
+    /// The calling program is at fault; no input can cause this.
+    Misuse(Misuse),
+    /// Flash or network did not do their part; trying again may help.
+    Environment(Environment),
+}
+
+/// An image that must not be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejected {
+    /// The release names an image that is larger than the slot. Nothing was erased.
+    ImageLargerThanSlot {
+        /// Bytes that the image has.
+        length: u32,
+        /// Bytes that the slot has.
+        slot: u32,
+    },
+    /// The server sent more bytes than were signed.
+    ImageTooLong {
+        /// Bytes that were signed.
+        length: u32,
+    },
+    /// The server sent fewer bytes than were signed.
+    ImageTooShort {
+        /// Bytes that were signed.
+        length: u32,
+        /// Bytes that came.
+        received: u32,
+    },
+    /// The server's bytes do not have the signed digest.
+    ImageDigest,
+}
+
+/// A call that was out of place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Misuse {
+    /// The flash map does not hold together, or does not fit the flash.
+    Map(MapFault),
+    /// The inactive slot belongs to a trial that is neither confirmed nor reverted.
+    TrialUndecided,
+    /// There is no trial to confirm or revert.
+    NoTrial,
+    /// The image that asks to be confirmed is not the one on trial.
+    NotOnTrial,
+    /// The active slot was offered for a trial.
+    SlotActive,
+    /// A trial needs at least one try.
+    NoTries,
+    /// An image of no bytes.
+    ImageEmpty,
+    /// A record does not fit its journal.
+    RecordTooLong {
+        /// The journal.
+        kind: Kind,
+    },
+}
+
+/// A failure around us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Environment {
+    /// The flash refused an operation.
+    Flash {
+        /// What was asked of it.
+        operation: FlashOperation,
+        /// First byte of the operation.
+        offset: u32,
+        /// What it answered.
+        kind: NorFlashErrorKind,
+    },
+    /// The flash took a record and gave back something else.
+    NotWritten {
+        /// First byte of the record.
+        offset: u32,
+    },
+    /// The flash took an image and gave back something else. The slot was made unbootable.
+    ImageNotWritten {
+        /// The slot.
+        slot: SlotId,
+    },
+    /// No valid record is left in a journal.
+    RecordLost {
+        /// The journal.
+        kind: Kind,
+    },
+    /// The newest record is of a format that this build does not know.
+    RecordFormat {
+        /// The journal.
+        kind: Kind,
+        /// The format found.
+        format: u8,
+    },
+    /// A journal's sequence number has reached its end.
+    SequenceExhausted {
+        /// The journal.
+        kind: Kind,
+    },
+    /// Neither the trial image nor the active one has the digest that the boot record names.
+    NothingBootable,
+}
+
+/// An operation on a flash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlashOperation {
+    /// Reading.
+    Read,
+    /// Writing.
+    Write,
+    /// Erasing.
+    Erase,
+}
+
+impl Error {
+    /// A number for logs and reports that never changes its meaning.
+    pub const fn code(&self) -> u16 {
+        match self {
+            Self::Rejected(error) => error.code(),
+            Self::Misuse(error) => error.code(),
+            Self::Environment(error) => error.code(),
+        }
+    }
+}
+
+impl Rejected {
+    /// See [`Error::code`].
+    pub const fn code(&self) -> u16 {
+        match self {
+            Self::ImageLargerThanSlot { .. } => 401,
+            Self::ImageTooLong { .. } => 402,
+            Self::ImageTooShort { .. } => 403,
+            Self::ImageDigest => 404,
+        }
+    }
+}
+
+impl Misuse {
+    /// See [`Error::code`].
+    pub const fn code(&self) -> u16 {
+        match self {
+            Self::Map(_) => 501,
+            Self::TrialUndecided => 502,
+            Self::NoTrial => 503,
+            Self::NotOnTrial => 504,
+            Self::SlotActive => 505,
+            Self::NoTries => 506,
+            Self::ImageEmpty => 507,
+            Self::RecordTooLong { .. } => 508,
+        }
+    }
+}
+
+impl Environment {
+    /// See [`Error::code`].
+    pub const fn code(&self) -> u16 {
+        match self {
+            Self::Flash { .. } => 601,
+            Self::NotWritten { .. } => 602,
+            Self::ImageNotWritten { .. } => 603,
+            Self::RecordLost { .. } => 604,
+            Self::RecordFormat { .. } => 605,
+            Self::SequenceExhausted { .. } => 606,
+            Self::NothingBootable => 607,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(error) => error.fmt(f),
+            Self::Misuse(error) => error.fmt(f),
+            Self::Environment(error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ImageLargerThanSlot { length, slot } => {
+                write!(f, "the image has {length} bytes and the slot only {slot}; release a smaller image")
+            }
+            Self::ImageTooLong { length } => {
+                write!(f, "the server sent more than the image's {length} signed bytes")
+            }
+            Self::ImageTooShort { length, received } => {
+                write!(f, "the server sent {received} of the image's {length} signed bytes")
+            }
+            Self::ImageDigest => f.write_str("the image's SHA-256 is not the signed one"),
+        }
+    }
+}
+
+impl fmt::Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Map(fault) => write!(f, "flash map: {fault}"),
+            Self::TrialUndecided => {
+                f.write_str("an image is on trial; confirm or revert it before the next one is written")
+            }
+            Self::NoTrial => f.write_str("no image is on trial"),
+            Self::NotOnTrial => f.write_str("the running image is not the one on trial"),
+            Self::SlotActive => f.write_str("the active slot cannot be put on trial"),
+            Self::NoTries => f.write_str("a trial needs at least one try"),
+            Self::ImageEmpty => f.write_str("an image needs at least one byte"),
+            Self::RecordTooLong { kind } => write!(f, "the {kind} does not fit its journal"),
+        }
+    }
+}
+
+impl fmt::Display for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flash { operation, offset, kind } => write!(f, "flash: {operation} at {offset:#x}: {kind}"),
+            Self::NotWritten { offset } => {
+                write!(f, "flash: the record written at {offset:#x} reads back differently")
+            }
+            Self::ImageNotWritten { slot } => {
+                write!(f, "flash: the image written to slot {slot} reads back differently")
+            }
+            Self::RecordLost { kind } => {
+                write!(f, "no valid {kind} is left on the flash; provision the device again")
+            }
+            Self::RecordFormat { kind, format } => {
+                write!(f, "the {kind} has format {format}, which this version does not know")
+            }
+            Self::SequenceExhausted { kind } => {
+                write!(f, "the {kind} was written 2^32 times; provision the device again")
+            }
+            Self::NothingBootable => {
+                f.write_str("no slot holds the image that the boot record names; provision the device again")
+            }
+        }
+    }
+}
+
+impl fmt::Display for FlashOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "reading",
+            Self::Write => "writing",
+            Self::Erase => "erasing",
+        })
+    }
+}
+
+impl core::error::Error for Error {}
+
+impl From<Rejected> for Error {
+    fn from(error: Rejected) -> Self {
+        Self::Rejected(error)
+    }
+}
+
+impl From<Misuse> for Error {
+    fn from(error: Misuse) -> Self {
+        Self::Misuse(error)
+    }
+}
+
+impl From<Environment> for Error {
+    fn from(error: Environment) -> Self {
+        Self::Environment(error)
+    }
+}
+
+impl From<MapFault> for Error {
+    fn from(fault: MapFault) -> Self {
+        Self::Misuse(Misuse::Map(fault))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers that were given away. A new error takes a new number; nothing here is ever changed.
+    #[test]
+    fn codes_stay_what_they_are() {
+        let kind = Kind::Boot;
+        let flash =
+            Environment::Flash { operation: FlashOperation::Read, offset: 0, kind: NorFlashErrorKind::Other };
+        let golden: [(Error, u16); 19] = [
+            (Rejected::ImageLargerThanSlot { length: 0, slot: 0 }.into(), 401),
+            (Rejected::ImageTooLong { length: 0 }.into(), 402),
+            (Rejected::ImageTooShort { length: 0, received: 0 }.into(), 403),
+            (Rejected::ImageDigest.into(), 404),
+            (Misuse::Map(MapFault::Erased).into(), 501),
+            (Misuse::TrialUndecided.into(), 502),
+            (Misuse::NoTrial.into(), 503),
+            (Misuse::NotOnTrial.into(), 504),
+            (Misuse::SlotActive.into(), 505),
+            (Misuse::NoTries.into(), 506),
+            (Misuse::ImageEmpty.into(), 507),
+            (Misuse::RecordTooLong { kind }.into(), 508),
+            (flash.into(), 601),
+            (Environment::NotWritten { offset: 0 }.into(), 602),
+            (Environment::ImageNotWritten { slot: SlotId::A }.into(), 603),
+            (Environment::RecordLost { kind }.into(), 604),
+            (Environment::RecordFormat { kind, format: 0 }.into(), 605),
+            (Environment::SequenceExhausted { kind }.into(), 606),
+            (Environment::NothingBootable.into(), 607),
+        ];
+        for (error, code) in golden {
+            assert_eq!(error.code(), code, "{error}");
+        }
+    }
+}
