@@ -1,0 +1,299 @@
+use std::collections::BTreeSet;
+
+use tuffet_agent::flash_map::{FlashMap, Layout, Region};
+use tuffet_agent::journal::{Journal, Kind, PAYLOAD_MAX};
+use tuffet_agent::{Environment, Error, Flash, Misuse};
+
+use crate::nor::{Cut, Nor};
+
+/// Lengths that end on, just before and just after words and frames; the largest fills most of the
+/// smallest area by itself.
+const LENGTHS: [usize; 12] = [3, 16, 47, 48, 49, 0, 1, 111, 64, 5, 200, 33];
+
+#[test]
+fn append_cut_anywhere_leaves_the_newest_or_the_previous_record() {
+    // Every cut of every append on every geometry, each once.
+    let mut cases = BTreeSet::new();
+    sweep::<256, 1>(0xFF, &mut cases);
+    sweep::<256, 4>(0xFF, &mut cases);
+    sweep::<256, 4>(0x00, &mut cases);
+    sweep::<512, 8>(0xFF, &mut cases);
+    sweep::<1024, 32>(0xFF, &mut cases);
+    let intended: usize = [(256, 1), (256, 4), (256, 4), (512, 8), (1024, 32)]
+        .map(|(erase, write)| cuts(erase, write))
+        .iter()
+        .sum();
+    assert_eq!((cases.len(), intended), (18_214, 18_214));
+}
+
+/// How many cuts there are when the appends of [`sweep`] go to areas of one erase unit: two and two
+/// a byte for each write of a frame's unit, two and two a sixteenth for each erase.
+fn cuts(erase: usize, write: usize) -> usize {
+    let unit = write.max(16);
+    let (mut cuts, mut used) = (0, erase);
+    for length in LENGTHS.iter().cycle().take(2 * LENGTHS.len()) {
+        let frame = (16 + length).next_multiple_of(write);
+        cuts += 2 * frame + 2 * frame.div_ceil(unit);
+        if used + frame > erase {
+            cuts += 2 * 16 + 2;
+            used = 0;
+        }
+        used += frame.next_multiple_of(unit);
+    }
+    cuts
+}
+
+fn sweep<const ERASE: usize, const WRITE: usize>(
+    erased: u8,
+    cases: &mut BTreeSet<(usize, usize, u8, usize, Cut)>,
+) {
+    let mut flash = blank::<ERASE, WRITE>(erased);
+    let journal = Journal::new(flash.map(), Kind::Floors);
+    let mut previous = None;
+    // Twice round, so that each area is erased with old frames in it.
+    for (number, length) in LENGTHS.iter().cycle().take(2 * LENGTHS.len()).enumerate() {
+        let payload = payload(number, *length);
+        let mut rehearsal = flash.clone();
+        rehearsal.nor_mut().plan(None);
+        journal.append(&mut rehearsal, 1, &payload).unwrap();
+
+        for cut in Cut::all(&rehearsal.nor_mut().operations) {
+            assert!(cases.insert((ERASE, WRITE, erased, number, cut)), "{cut:?} comes twice");
+            let mut flash = flash.clone();
+            flash.nor_mut().plan(Some(cut));
+            let answer = journal.append(&mut flash, 1, &payload);
+            assert!(answer.is_err(), "{cut:?}: no power, yet {answer:?}");
+            assert!(flash.nor_mut().power_on(), "{cut:?} was never reached");
+
+            let found = newest(&journal, &mut flash);
+            assert!(
+                found == previous || found.as_ref() == Some(&payload),
+                "append {number}, {cut:?}: found {found:?}"
+            );
+            // What was lost is written again, and one more after it.
+            for payload in [&payload, &vec![0xA5; 20]] {
+                journal.append(&mut flash, 1, payload).unwrap();
+                assert_eq!(newest(&journal, &mut flash).as_ref(), Some(payload), "{cut:?}");
+            }
+        }
+        flash = rehearsal;
+        previous = Some(payload);
+    }
+}
+
+#[test]
+fn append_cut_anywhere_during_the_recovery_leaves_a_valid_record() {
+    let mut flash = blank::<256, 4>(0xFF);
+    let journal = Journal::new(flash.map(), Kind::Root);
+    // 60 bytes are left in the first area, so that one append stays and the other one moves on.
+    journal.append(&mut flash, 1, &[1; 430]).unwrap();
+    let (second, mut cases) = ([8; 20].to_vec(), BTreeSet::new());
+    for first in [vec![7; 20], vec![7; 60]] {
+        let mut rehearsal = flash.clone();
+        rehearsal.nor_mut().plan(None);
+        journal.append(&mut rehearsal, 1, &first).unwrap();
+        for cut in Cut::all(&rehearsal.nor_mut().operations) {
+            let mut after = flash.clone();
+            after.nor_mut().plan(Some(cut));
+            journal.append(&mut after, 1, &first).unwrap_err();
+            after.nor_mut().power_on();
+            let survivor = newest(&journal, &mut after);
+            assert!(survivor == Some(vec![1; 430]) || survivor.as_ref() == Some(&first), "{cut:?}");
+
+            let mut rehearsal = after.clone();
+            rehearsal.nor_mut().plan(None);
+            journal.append(&mut rehearsal, 1, &second).unwrap();
+            for again in Cut::all(&rehearsal.nor_mut().operations) {
+                assert!(cases.insert((first.len(), cut, again)));
+                let mut flash = after.clone();
+                flash.nor_mut().plan(Some(again));
+                journal.append(&mut flash, 1, &second).unwrap_err();
+                flash.nor_mut().power_on();
+                let found = newest(&journal, &mut flash);
+                assert!(
+                    found == survivor || found.as_ref() == Some(&second),
+                    "{cut:?}, {again:?}: {found:?}"
+                );
+                journal.append(&mut flash, 1, &[3]).unwrap();
+                assert_eq!(newest(&journal, &mut flash), Some(vec![3]));
+            }
+        }
+    }
+    // The short append has 36 bytes in 3 writes: 78 cuts. After all but the first of them it (or, once it
+    // is complete, its successor) leaves no clean room, and the recovery erases two units: 146 cuts. The
+    // long one erases first, 230 cuts, and the recovery finds the first area clean, or the second.
+    assert_eq!(cases.len(), (77 * 146 + 78) + 230 * 78);
+}
+
+#[test]
+fn newest_on_a_blank_flash_is_lost() {
+    let mut flash = blank::<256, 4>(0xFF);
+    let journal = Journal::new(flash.map(), Kind::Boot);
+    let lost = Environment::RecordLost { kind: Kind::Boot };
+    assert_eq!(journal.newest(&mut flash, &mut [0; 64]).unwrap_err(), Error::Environment(lost));
+}
+
+#[test]
+fn newest_with_a_buffer_too_small_says_so() {
+    let mut flash = blank::<256, 4>(0xFF);
+    let journal = Journal::new(flash.map(), Kind::Boot);
+    journal.append(&mut flash, 9, &[1; 65]).unwrap();
+    let unknown = Environment::RecordFormat { kind: Kind::Boot, format: 9 };
+    assert_eq!(journal.newest(&mut flash, &mut [0; 64]).unwrap_err(), Error::Environment(unknown));
+}
+
+#[test]
+fn newest_behind_a_decayed_frame_is_found() {
+    let mut flash = blank::<1024, 4>(0xFF);
+    let journal = Journal::new(flash.map(), Kind::Boot);
+    for number in 0..5 {
+        journal.append(&mut flash, 1, &[number; 30]).unwrap();
+    }
+    // Frames have 48 bytes. The first is forged, the second unreadable.
+    let start = flash.map().layout().boot.offset as usize;
+    flash.nor_mut().forge(start, &[0; 8]);
+    flash.nor_mut().decay(start + 48..start + 96);
+    assert_eq!(newest(&journal, &mut flash), Some(vec![4; 30]));
+}
+
+#[test]
+fn newest_with_any_bit_of_its_frame_flipped_falls_back() {
+    let mut flash = blank::<256, 4>(0xFF);
+    let journal = Journal::new(flash.map(), Kind::Boot);
+    journal.append(&mut flash, 1, &[1; 20]).unwrap();
+    journal.append(&mut flash, 1, &[2; 20]).unwrap();
+    let start = flash.map().layout().boot.offset as usize + 48;
+    for bit in 0..(16 + 20) * 8 {
+        let mut flash = flash.clone();
+        let at = start + bit / 8;
+        let flipped = flash.nor_mut().bytes()[at] ^ (1 << (bit % 8));
+        flash.nor_mut().forge(at, &[flipped]);
+        assert_eq!(newest(&journal, &mut flash), Some(vec![1; 20]), "bit {bit}");
+        journal.append(&mut flash, 1, &[3; 20]).unwrap();
+        assert_eq!(newest(&journal, &mut flash), Some(vec![3; 20]), "bit {bit}");
+    }
+}
+
+#[test]
+fn newest_of_one_kind_is_no_record_of_another() {
+    let mut flash = blank::<256, 4>(0xFF);
+    let boot = Journal::new(flash.map(), Kind::Boot);
+    boot.append(&mut flash, 1, &[1; 20]).unwrap();
+    let Layout { boot: from, root: to, .. } = *flash.map().layout();
+    let frame = flash.nor_mut().bytes()[from.offset as usize..][..48].to_vec();
+    flash.nor_mut().forge(to.offset as usize, &frame);
+    let root = Journal::new(flash.map(), Kind::Root);
+    assert_eq!(newest(&root, &mut flash), None);
+}
+
+#[test]
+fn append_of_a_record_as_large_as_the_area_fits_and_one_byte_more_does_not() {
+    let mut flash = blank::<256, 4>(0xFF);
+    let journal = Journal::new(flash.map(), Kind::Boot);
+    for round in 1..=4 {
+        journal.append(&mut flash, 1, &[round; 256 - 16]).unwrap();
+    }
+    let too_long = Error::Misuse(Misuse::RecordTooLong { kind: Kind::Boot });
+    assert_eq!(journal.append(&mut flash, 1, &[9; 256 - 15]), Err(too_long));
+    assert_eq!(newest(&journal, &mut flash), Some(vec![4; 256 - 16]));
+
+    let mut flash = blank::<4096, 4>(0xFF);
+    let journal = Journal::new(flash.map(), Kind::Boot);
+    journal.append(&mut flash, 1, &[1; PAYLOAD_MAX as usize]).unwrap();
+    assert_eq!(journal.append(&mut flash, 1, &[1; PAYLOAD_MAX as usize + 1]), Err(too_long));
+}
+
+#[test]
+fn append_at_the_last_sequence_is_refused_and_keeps_the_record() {
+    let mut flash = blank::<256, 4>(0xFF);
+    let journal = Journal::new(flash.map(), Kind::Boot);
+    let mut frame = b"Tf\x01\x01\x04\0\0\0\xFF\xFF\xFF\xFF".to_vec();
+    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&[&frame[..], b"last"].concat());
+    frame.extend(crc.to_le_bytes());
+    frame.extend(b"last");
+    let start = flash.map().layout().boot.offset as usize;
+    flash.nor_mut().forge(start, &frame);
+    assert_eq!(newest(&journal, &mut flash), Some(b"last".to_vec()));
+
+    let exhausted = Environment::SequenceExhausted { kind: Kind::Boot };
+    assert_eq!(journal.append(&mut flash, 1, b"more"), Err(Error::Environment(exhausted)));
+    assert_eq!(newest(&journal, &mut flash), Some(b"last".to_vec()));
+}
+
+#[test]
+fn append_onto_worn_out_words_is_reported_and_keeps_the_record() {
+    let mut flash = blank::<256, 4>(0xFF);
+    let journal = Journal::new(flash.map(), Kind::Boot);
+    journal.append(&mut flash, 1, &[1; 20]).unwrap();
+    let at = flash.map().layout().boot.offset as usize + 48;
+    flash.nor_mut().wear_out(at + 20..at + 21);
+    let not_written = Environment::NotWritten { offset: at as u32 };
+    assert_eq!(journal.append(&mut flash, 1, &[2; 20]), Err(Error::Environment(not_written)));
+    assert_eq!(newest(&journal, &mut flash), Some(vec![1; 20]));
+    journal.append(&mut flash, 1, &[3; 20]).unwrap();
+    assert_eq!(newest(&journal, &mut flash), Some(vec![3; 20]));
+}
+
+#[test]
+fn survey_of_any_rubbish_ends_and_appends() {
+    // Every word the start of a frame that claims to be long; then pseudo-random words.
+    let header = *b"Tf\x01\x01\xC0\x07\0\0\x05\0\0\0\x01\x02\x03\x04";
+    let mut state = 0x2545_F491_u32;
+    let random = core::iter::repeat_with(move || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_le_bytes()
+    });
+    let rubbish: [Vec<u8>; 4] = [
+        header.iter().copied().cycle().take(8192).collect(),
+        random.flatten().take(8192).collect(),
+        vec![0x00; 8192],
+        b"Tf\x01\x01\xFF\xFF\xFF\xFF".iter().copied().cycle().take(8192).collect(),
+    ];
+    for rubbish in rubbish {
+        let mut flash = blank::<4096, 4>(0xFF);
+        let journal = Journal::new(flash.map(), Kind::Boot);
+        let start = flash.map().layout().boot.offset as usize;
+        flash.nor_mut().forge(start, &rubbish);
+        assert_eq!(newest(&journal, &mut flash), None);
+        journal.append(&mut flash, 1, b"new").unwrap();
+        assert_eq!(newest(&journal, &mut flash), Some(b"new".to_vec()));
+    }
+}
+
+fn newest<const ERASE: usize, const WRITE: usize>(
+    journal: &Journal,
+    flash: &mut Flash<Nor<ERASE, WRITE>>,
+) -> Option<Vec<u8>> {
+    let mut buffer = [0; PAYLOAD_MAX as usize];
+    match journal.newest(flash, &mut buffer) {
+        Ok(record) => Some(record.payload.to_vec()),
+        Err(Error::Environment(Environment::RecordLost { .. })) => None,
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn payload(number: usize, length: usize) -> Vec<u8> {
+    // Ends in 0xFF now and then, which a torn flash cannot tell from nothing.
+    (0..length)
+        .map(|at| (number * 31 + at * 7) as u8 | if number.is_multiple_of(3) { 0xF0 } else { 0 })
+        .collect()
+}
+
+fn blank<const ERASE: usize, const WRITE: usize>(erased: u8) -> Flash<Nor<ERASE, WRITE>> {
+    let unit = ERASE as u32;
+    let region = |number: u32, units: u32| Region { offset: number * unit, length: units * unit };
+    let map = FlashMap::new(Layout {
+        erase_unit: unit,
+        write_unit: WRITE as u32,
+        erased,
+        boot: region(0, 2),
+        root: region(2, 4),
+        floors: region(6, 2),
+        slot_a: region(8, 1),
+        slot_b: region(9, 1),
+    })
+    .unwrap();
+    Flash::new(Nor::new(map.capacity(), erased), map).unwrap()
+}

@@ -1,0 +1,228 @@
+use sha2::{Digest, Sha256};
+use tuffet_agent::boot::{BootRecord, SlotImage, Unfit, mark_pending, revert};
+use tuffet_agent::flash_map::{FlashMap, Layout, Region};
+use tuffet_agent::{Environment, Error, Flash, Misuse, Rejected, SlotId, SlotWriter};
+
+use crate::nor::{Cut, Nor};
+
+const SLOT: usize = 0x2000;
+
+#[test]
+fn image_in_chunks_of_any_size_is_on_the_flash_and_nothing_else_changed() {
+    fn geometry<const ERASE: usize, const WRITE: usize>(erased: u8, cases: &mut usize) {
+        for length in [1, 31, 255, 256, 257, 1024, 1025, SLOT - 1, SLOT] {
+            let image = image(length);
+            for chunk in [1, 3, 255, 256, 257, 1000, SLOT] {
+                let mut flash = device::<ERASE, WRITE>(erased);
+                let before = flash.nor_mut().bytes().to_vec();
+                let mut writer = SlotWriter::open(&mut flash, length as u32, digest(&image)).unwrap();
+                for bytes in image.chunks(chunk) {
+                    writer.write(bytes).unwrap();
+                }
+                writer.write(&[]).unwrap();
+                assert_eq!(writer.received(), length as u32);
+                assert_eq!(writer.finish(), Ok(SlotId::B));
+                assert_only_slot_b_changed(&mut flash, &before);
+                let start = flash.map().slot(SlotId::B).offset as usize;
+                assert_eq!(flash.nor_mut().bytes()[start..start + length], image[..]);
+                let behind = start + length..start + length.next_multiple_of(ERASE);
+                assert!(flash.nor_mut().bytes()[behind].iter().all(|byte| *byte == erased));
+                assert_eq!(flash.slot_digest(SlotId::B, length as u32), Ok(digest(&image)));
+                *cases += 1;
+            }
+        }
+    }
+    let mut cases = 0;
+    geometry::<256, 1>(0xFF, &mut cases);
+    geometry::<1024, 4>(0x00, &mut cases);
+    geometry::<4096, 32>(0xFF, &mut cases);
+    assert_eq!(cases, 3 * 9 * 7);
+}
+
+#[test]
+fn write_of_one_byte_too_many_is_refused_at_every_boundary() {
+    for length in [1, 256, 4096, SLOT] {
+        let image = image(length + 1);
+        for chunk in [1, 256, 1000, length + 1] {
+            let mut flash = device::<1024, 4>(0xFF);
+            let before = flash.nor_mut().bytes().to_vec();
+            let mut writer = SlotWriter::open(&mut flash, length as u32, digest(&image[..length])).unwrap();
+            let refused = Error::from(Rejected::ImageTooLong { length: length as u32 });
+            let last = image.chunks(chunk).map(|bytes| writer.write(bytes)).last();
+            assert_eq!(last, Some(Err(refused)));
+            // Once refused, always refused, though the right bytes may be there.
+            assert_eq!(writer.write(&[]), Err(refused));
+            assert_eq!(writer.finish(), Err(refused));
+            assert_refused(&mut flash, &before);
+        }
+    }
+}
+
+#[test]
+fn finish_of_a_wrong_image_makes_the_slot_unbootable() {
+    let image = image(5000);
+    let mut flipped = image.clone();
+    flipped[4321] ^= 1;
+    let short = Rejected::ImageTooShort { length: 5000, received: 4999 };
+    let cases = [
+        (&flipped[..], Error::from(Rejected::ImageDigest)),
+        (&image[..4999], short.into()),
+        (&[], Rejected::ImageTooShort { length: 5000, received: 0 }.into()),
+    ];
+    for (bytes, error) in cases {
+        let mut flash = device::<1024, 4>(0xFF);
+        let before = flash.nor_mut().bytes().to_vec();
+        let mut writer = SlotWriter::open(&mut flash, 5000, digest(&image)).unwrap();
+        writer.write(bytes).unwrap();
+        assert_eq!(writer.finish(), Err(error));
+        assert_refused(&mut flash, &before);
+    }
+}
+
+#[test]
+fn finish_on_a_flash_that_lost_a_bit_is_the_flash_s_fault() {
+    let image = image(5000);
+    let mut flash = device::<1024, 4>(0xFF);
+    let before = flash.nor_mut().bytes().to_vec();
+    let start = flash.map().slot(SlotId::B).offset as usize;
+    flash.nor_mut().wear_out(start + 3000..start + 3001);
+    let mut writer = SlotWriter::open(&mut flash, 5000, digest(&image)).unwrap();
+    writer.write(&image).unwrap();
+    let slot = SlotId::B;
+    assert_eq!(writer.finish(), Err(Environment::ImageNotWritten { slot }.into()));
+    assert_refused(&mut flash, &before);
+}
+
+#[test]
+fn abandon_makes_the_slot_unbootable() {
+    let image = image(5000);
+    let mut flash = device::<1024, 4>(0xFF);
+    let before = flash.nor_mut().bytes().to_vec();
+    let mut writer = SlotWriter::open(&mut flash, 5000, digest(&image)).unwrap();
+    writer.write(&image[..3000]).unwrap();
+    writer.abandon().unwrap();
+    assert_refused(&mut flash, &before);
+}
+
+#[test]
+fn open_of_what_cannot_be_written_touches_nothing() {
+    let image = image(5000);
+    let mut flash = device::<1024, 4>(0xFF);
+    let length = SLOT as u32 + 1;
+    let larger = Rejected::ImageLargerThanSlot { length, slot: SLOT as u32 };
+    let mut on_trial = flash.clone();
+    let mut writer = SlotWriter::open(&mut on_trial, 5000, digest(&image)).unwrap();
+    writer.write(&image).unwrap();
+    writer.finish().unwrap();
+    let pending = SlotImage {
+        slot: SlotId::B,
+        length: 5000,
+        digest: digest(&image),
+        sequence: 1,
+        counter: 0,
+        version: "1.0.0".try_into().unwrap(),
+    };
+    mark_pending(&mut on_trial, &pending, 1).unwrap();
+    let mut lost = flash.clone();
+    lost.nor_mut().decay(0..0x1000);
+
+    for (flash, length, error) in [
+        (&mut flash.clone(), length, Error::from(larger)),
+        (&mut flash, 0, Misuse::ImageEmpty.into()),
+        (&mut on_trial, 5000, Misuse::TrialUndecided.into()),
+        (&mut lost, 5000, Environment::RecordLost { kind: tuffet_agent::journal::Kind::Boot }.into()),
+    ] {
+        flash.nor_mut().plan(None);
+        assert_eq!(SlotWriter::open(flash, length, digest(&image)).unwrap_err(), error);
+        assert_eq!(flash.nor_mut().operations, [], "{error}");
+    }
+    revert(&mut on_trial, Unfit::Withdrawn).unwrap();
+    SlotWriter::open(&mut on_trial, 5000, digest(&image)).unwrap();
+}
+
+#[test]
+fn image_cut_anywhere_leaves_all_else_and_can_be_written_again() {
+    let image = image(3000);
+    let mut flash = device::<1024, 32>(0xFF);
+    let before = flash.nor_mut().bytes().to_vec();
+    let write = |flash: &mut Flash<Nor<1024, 32>>| {
+        let mut writer = SlotWriter::open(flash, 3000, digest(&image))?;
+        image.chunks(700).try_for_each(|bytes| writer.write(bytes))?;
+        writer.finish()
+    };
+    let mut rehearsal = flash.clone();
+    rehearsal.nor_mut().plan(None);
+    write(&mut rehearsal).unwrap();
+    let cuts = Cut::all(&rehearsal.nor_mut().operations);
+    for cut in &cuts {
+        let mut flash = flash.clone();
+        flash.nor_mut().plan(Some(*cut));
+        write(&mut flash).unwrap_err();
+        assert!(flash.nor_mut().power_on(), "{cut:?} was never reached");
+        assert_only_slot_b_changed(&mut flash, &before);
+        assert_eq!(write(&mut flash), Ok(SlotId::B), "{cut:?}");
+    }
+    // Twelve writes, the last of 184 bytes rounded up to 192, and three erases.
+    assert_eq!(cuts.len(), 2 * (11 * 256 + 192) + 2 * 12 + 3 * 34);
+}
+
+fn assert_refused<const ERASE: usize, const WRITE: usize>(
+    flash: &mut Flash<Nor<ERASE, WRITE>>,
+    before: &[u8],
+) {
+    assert_only_slot_b_changed(flash, before);
+    let start = flash.map().slot(SlotId::B).offset as usize;
+    assert!(flash.nor_mut().bytes()[start..start + ERASE].iter().all(|byte| *byte == 0xFF));
+}
+
+fn assert_only_slot_b_changed<const ERASE: usize, const WRITE: usize>(
+    flash: &mut Flash<Nor<ERASE, WRITE>>,
+    before: &[u8],
+) {
+    let Region { offset, length } = flash.map().slot(SlotId::B);
+    let (start, end) = (offset as usize, (offset + length) as usize);
+    let now = flash.nor_mut().bytes();
+    assert!(now[..start] == before[..start], "bytes before the slot changed");
+    assert!(now[end..] == before[end..], "bytes behind the slot changed");
+}
+
+/// A device that runs from slot A. Slot B lies between the two, so that a byte too far on either
+/// side shows.
+fn device<const ERASE: usize, const WRITE: usize>(erased: u8) -> Flash<Nor<ERASE, WRITE>> {
+    let unit = ERASE as u32;
+    let slot = |offset| Region { offset, length: SLOT as u32 };
+    let journal = |number: u32| Region { offset: 2 * number * unit, length: 2 * unit };
+    let map = FlashMap::new(Layout {
+        erase_unit: unit,
+        write_unit: WRITE as u32,
+        erased,
+        boot: journal(0),
+        root: journal(1),
+        floors: journal(2),
+        slot_b: slot(0x8000),
+        slot_a: slot(0xA000),
+    })
+    .unwrap();
+    let mut flash = Flash::new(Nor::new(map.capacity(), erased), map).unwrap();
+    let old = image(4000);
+    flash.nor_mut().forge(map.slot(SlotId::A).offset as usize, &old);
+    flash.nor_mut().forge(map.slot(SlotId::B).offset as usize, &[0x42; SLOT]);
+    let active = SlotImage {
+        slot: SlotId::A,
+        length: 4000,
+        digest: digest(&old),
+        sequence: 0,
+        counter: 0,
+        version: "0.9.0".try_into().unwrap(),
+    };
+    BootRecord::factory(active).store(&mut flash).unwrap();
+    flash
+}
+
+fn image(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at * 31 + at / 251) as u8).collect()
+}
+
+fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
