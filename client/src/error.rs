@@ -394,3 +394,42 @@ impl core::error::Error for Error {}
 impl core::error::Error for Rejected {}
 impl core::error::Error for Misuse {}
 impl core::error::Error for Environment {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The golden list. A line may be added; none may ever change.
+    #[test]
+    fn code_of_every_error_is_what_it_always_was() {
+        let role = Role::Root;
+        let (field, bound) = (Field::Type, Bound::Depth);
+        let (expires, start) = (Date(0), Date(1));
+        for (error, code) in [
+            (Rejected::Syntax { role, at: 0 }, 100),
+            (Rejected::KeyOrder { role, at: 0 }, 101),
+            (Rejected::Truncated { role, at: 0 }, 102),
+            (Rejected::Limit { role, bound }, 103),
+            (Rejected::Field { role, field }, 104),
+            (Rejected::Oversize { role, limit: 0 }, 105),
+            (Rejected::ThresholdNotMet { role, valid: 0, threshold: 1 }, 106),
+            (Rejected::DuplicateSignature { role }, 107),
+            (Rejected::RootVersion { expected: 2, offered: 1 }, 108),
+            (Rejected::Rollback { role, trusted: 2, offered: 1 }, 109),
+            (Rejected::Freeze { role, expires, start }, 110),
+            (Rejected::MixAndMatch { role }, 111),
+            (Rejected::RoleDropped { role }, 112),
+            (Rejected::TooManyRoots, 113),
+            (Rejected::NoRelease, 114),
+            (Rejected::OtherHardware { sequence: 1 }, 115),
+            (Rejected::ImageNotAuthorised { sequence: 1 }, 116),
+            (Rejected::SequenceOrder { sequence: 1 }, 117),
+        ] {
+            assert_eq!(Error::from(error).code(), code, "{error}");
+        }
+        for (error, code) in [(Misuse::NotFetching, 200), (Misuse::CycleOver, 201), (Misuse::Name, 202)] {
+            assert_eq!(Error::from(error).code(), code, "{error}");
+        }
+        assert_eq!(Error::from(Environment::Missing { role }).code(), 300);
+    }
+}

@@ -260,10 +260,12 @@ impl<'a> Refresh<'a> {
                 let envelope = Envelope { signatures: &file.signatures, digest };
                 // 5.6.3
                 let new = verify(self.crypto, self.trusted.root(), role, envelope, header)?;
+                // Before the update: a file whose release entry is refused is a refused file.
+                let find = file.body.find()?;
                 if self.trusted.update_targets(&new, meta, self.start)? {
                     self.unsaved = Some(Change::Floors);
                 }
-                self.state = match file.body.find()? {
+                self.state = match find {
                     Find::Nothing => State::UpToDate,
                     Find::Authorised => State::Install(file),
                     Find::Again => {

@@ -1,1 +1,5 @@
 //! Support library of the cross-crate suites.
+//!
+//! Every fault test starts from a repository that is accepted, changes one thing, and names the exact error.
+
+pub mod simulator;

@@ -1,0 +1,398 @@
+//! A repository that is signed when it is fetched, so that a test can change any one thing in it.
+
+use std::collections::BTreeMap;
+
+use p256::ecdsa::signature::Signer as _;
+use p256::pkcs8::{EncodePublicKey as _, LineEnding};
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+use tuffet_client::release::{Candidate, Entry, Hex, Image, Rollout};
+use tuffet_client::time::Date;
+use tuffet_client::{Clock, Device, Error, Refresh, Role, SOFTWARE, Trusted, Want};
+
+/// 2026-11-22T12:00:00Z, the present of the simulated world.
+pub const NOW: u64 = 1_795_348_800;
+/// A day in seconds.
+pub const DAY: u64 = 86_400;
+/// The release entry of the simulated device.
+pub const RELEASE: &str = "lamp/rev-a/stable/release";
+
+/// A key that is the same in every run: its secret is the digest of its name.
+#[derive(Clone)]
+pub struct Signer {
+    secret: p256::ecdsa::SigningKey,
+    key: Value,
+    keyid: String,
+}
+
+impl Signer {
+    /// The signer of this name.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let secret =
+            p256::ecdsa::SigningKey::from_slice(&Sha256::digest(name)).expect("a digest is a scalar");
+        let pem = secret.verifying_key().to_public_key_pem(LineEnding::LF).expect("a key has a PEM form");
+        let scheme = "ecdsa-sha2-nistp256";
+        let key = json!({ "keytype": "ecdsa", "keyval": { "public": pem }, "scheme": scheme });
+        let keyid = sha256(&tuffet_keys::canonical::signed_bytes(&key).expect("a key is canonical"));
+        Signer { secret, key, keyid }
+    }
+
+    /// The key object, as a root holds it.
+    #[must_use]
+    pub fn key(&self) -> Value {
+        self.key.clone()
+    }
+
+    /// The keyid by the specification.
+    #[must_use]
+    pub fn keyid(&self) -> &str {
+        &self.keyid
+    }
+
+    /// An entry of `signatures` over a role's `signed`.
+    #[must_use]
+    pub fn sign(&self, signed: &Value) -> Value {
+        let message =
+            tuffet_keys::canonical::signed_bytes(signed).expect("the simulator writes canonical JSON");
+        let signature: p256::ecdsa::Signature = self.secret.sign(&message);
+        json!({ "keyid": self.keyid, "sig": Hex(signature.to_der().as_bytes()).to_string() })
+    }
+}
+
+/// What a test does to a role's `signed` before it is signed, or to its envelope after.
+type Edit = Box<dyn Fn(&mut Value)>;
+
+/// A repository whose files are made, linked and signed when they are asked for.
+pub struct Repository {
+    /// `signed` of each root, the first at index 0, and who signs it.
+    pub roots: Vec<(Value, Vec<Signer>)>,
+    /// Who signs timestamp, snapshot and targets.
+    pub signers: BTreeMap<&'static str, Vec<Signer>>,
+    /// The version of each of them.
+    pub versions: BTreeMap<&'static str, u32>,
+    /// When each of them expires, in seconds since 1970.
+    pub expires: BTreeMap<&'static str, u64>,
+    /// When each of them was issued.
+    pub issued: u64,
+    /// Targets by path.
+    pub targets: Map<String, Value>,
+    /// Candidates of the simulated device's release entry.
+    pub candidates: Vec<Candidate>,
+    signed_edits: Vec<(Role, Edit)>,
+    envelope_edits: Vec<(Role, Edit)>,
+    file_edits: BTreeMap<String, Option<Vec<u8>>>,
+}
+
+/// Names of signers: `root-a` and so on.
+fn signers(names: &[&str]) -> Vec<Signer> {
+    names.iter().map(|name| Signer::new(name)).collect()
+}
+
+/// `signed` of a root with two of three root and targets keys, and one key each for the online roles.
+#[must_use]
+pub fn root(version: u32, root: &[&str], targets: &[&str], online: [&str; 2]) -> Value {
+    let role = |names: &[&str], threshold: u32| {
+        let mut keyids: Vec<String> = signers(names).iter().map(|signer| signer.keyid.clone()).collect();
+        keyids.sort();
+        json!({ "keyids": keyids, "threshold": threshold })
+    };
+    let [timestamp, snapshot] = online;
+    let all = root.iter().chain(targets).chain(&online);
+    let keys: Map<String, Value> =
+        all.map(|name| Signer::new(name)).map(|signer| (signer.keyid.clone(), signer.key())).collect();
+    json!({
+        "_type": "root", "consistent_snapshot": true, "expires": date(NOW + 365 * DAY), "issued": date(NOW - 9 * DAY),
+        "keys": keys, "spec_version": "1.0.34", "version": version,
+        "roles": {
+            "root": role(root, 2), "snapshot": role(&[snapshot], 1),
+            "targets": role(targets, 2), "timestamp": role(&[timestamp], 1),
+        },
+    })
+}
+
+/// The root keys of the first root.
+pub const ROOT_KEYS: [&str; 3] = ["root-a", "root-b", "root-c"];
+/// The targets keys of the first root.
+pub const TARGETS_KEYS: [&str; 3] = ["release-a", "release-b", "release-c"];
+
+impl Default for Repository {
+    /// One root, and release 1.1.0 (sequence 2) over 1.0.0 (sequence 1) for the simulated device.
+    fn default() -> Self {
+        let mut repository = Repository {
+            roots: vec![(
+                root(1, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp", "snapshot"]),
+                signers(&ROOT_KEYS[..2]),
+            )],
+            signers: BTreeMap::from([
+                ("timestamp", signers(&["timestamp"])),
+                ("snapshot", signers(&["snapshot"])),
+                ("targets", signers(&TARGETS_KEYS[1..])),
+            ]),
+            versions: BTreeMap::from([("timestamp", 1), ("snapshot", 1), ("targets", 1)]),
+            expires: BTreeMap::from([
+                ("timestamp", NOW + DAY),
+                ("snapshot", NOW + 7 * DAY),
+                ("targets", NOW + 90 * DAY),
+            ]),
+            issued: NOW - DAY,
+            targets: Map::new(),
+            candidates: Vec::new(),
+            signed_edits: Vec::new(),
+            envelope_edits: Vec::new(),
+            file_edits: BTreeMap::new(),
+        };
+        repository.release(1, "1.0.0");
+        repository.release(2, "1.1.0");
+        repository
+    }
+}
+
+impl Repository {
+    /// Adds a release: its image becomes a target, its candidate the first of the entry.
+    pub fn release(&mut self, sequence: u32, version: &str) -> &mut Candidate {
+        let image = image(version);
+        let path = format!("lamp/rev-a/versions/{version}/lamp.bin");
+        self.targets.insert(path.clone(), target(&image));
+        let candidate = Candidate {
+            sequence,
+            counter: 1,
+            minimum: 0,
+            version: version.try_into().expect("a short version"),
+            image: Image {
+                path: path.as_str().try_into().expect("a short path"),
+                length: u32::try_from(image.len()).expect("a short image"),
+                sha256: Sha256::digest(&image).into(),
+            },
+            rollout: None,
+        };
+        self.candidates.insert(0, candidate);
+        &mut self.candidates[0]
+    }
+
+    /// Adds a root, signed by these.
+    pub fn rotate(&mut self, root: Value, names: &[&str]) {
+        self.roots.push((root, signers(names)));
+    }
+
+    /// Raises the versions of these roles.
+    pub fn bump(&mut self, roles: &[&'static str]) {
+        for role in roles {
+            *self.versions.get_mut(role).expect("one of the three roles") += 1;
+        }
+    }
+
+    /// Changes a role's `signed` (the last root's, for root) before it is signed.
+    #[must_use]
+    pub fn signed(mut self, role: Role, edit: impl Fn(&mut Value) + 'static) -> Self {
+        self.signed_edits.push((role, Box::new(edit)));
+        self
+    }
+
+    /// Changes a role's envelope after it was signed; metadata above it is linked to what comes out.
+    #[must_use]
+    pub fn envelope(mut self, role: Role, edit: impl Fn(&mut Value) + 'static) -> Self {
+        self.envelope_edits.push((role, Box::new(edit)));
+        self
+    }
+
+    /// Serves these bytes under a name, or nothing, whatever the metadata above says.
+    #[must_use]
+    pub fn file(mut self, name: &str, bytes: Option<Vec<u8>>) -> Self {
+        self.file_edits.insert(name.to_owned(), bytes);
+        self
+    }
+
+    /// All metadata files by name.
+    #[must_use]
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        for (index, (signed, signers)) in self.roots.iter().enumerate() {
+            let last = index + 1 == self.roots.len();
+            let (_, bytes) = self.sign(Role::Root, signed.clone(), signers, last);
+            files.insert(format!("{}.root.json", index + 1), bytes);
+        }
+        let targets = self.metadata(Role::Targets, "targets", Value::Object(self.all_targets()));
+        let meta = json!({ "targets.json": link(&targets) });
+        let snapshot = self.metadata(Role::Snapshot, "meta", meta);
+        let meta = json!({ "snapshot.json": link(&snapshot) });
+        let (_, timestamp) = self.metadata(Role::Timestamp, "meta", meta);
+        files.insert(format!("{}.targets.json", targets.0), targets.1);
+        files.insert(format!("{}.snapshot.json", snapshot.0), snapshot.1);
+        files.insert("timestamp.json".to_owned(), timestamp);
+        for (name, bytes) in &self.file_edits {
+            match bytes {
+                Some(bytes) => files.insert(name.clone(), bytes.clone()),
+                None => files.remove(name),
+            };
+        }
+        files
+    }
+
+    fn all_targets(&self) -> Map<String, Value> {
+        let mut targets = self.targets.clone();
+        if !self.candidates.is_empty() {
+            let custom = Entry(&self.candidates).to_string();
+            let mut entry = target(custom.as_bytes());
+            entry["custom"] = serde_json::from_str(&custom).expect("an entry is JSON");
+            targets.insert(RELEASE.to_owned(), entry);
+        }
+        targets
+    }
+
+    fn metadata(&self, role: Role, member: &str, content: Value) -> (u64, Vec<u8>) {
+        let name = role.name();
+        let signed = json!({
+            "_type": name, "expires": date(self.expires[name]), "issued": date(self.issued), member: content,
+            "spec_version": "1.0.34", "version": self.versions[name],
+        });
+        self.sign(role, signed, &self.signers[name], true)
+    }
+
+    fn sign(&self, role: Role, mut signed: Value, signers: &[Signer], edited: bool) -> (u64, Vec<u8>) {
+        let edits = |edits: &[(Role, Edit)], value: &mut Value| {
+            edits.iter().filter(|(of, _)| edited && *of == role).for_each(|(_, edit)| edit(value));
+        };
+        edits(&self.signed_edits, &mut signed);
+        let mut signatures: Vec<Value> = signers.iter().map(|signer| signer.sign(&signed)).collect();
+        signatures.sort_by_key(|signature| signature["keyid"].to_string());
+        let version = signed["version"].as_u64().unwrap_or(0);
+        let mut envelope = json!({ "signatures": signatures, "signed": signed });
+        edits(&self.envelope_edits, &mut envelope);
+        let bytes =
+            tuffet_keys::canonical::published_bytes(&envelope).expect("the simulator writes canonical JSON");
+        (version, bytes)
+    }
+}
+
+/// The image of a version: any bytes that differ from version to version.
+#[must_use]
+pub fn image(version: &str) -> Vec<u8> {
+    version.bytes().cycle().take(5_000).collect()
+}
+
+/// A target entry for these bytes.
+#[must_use]
+pub fn target(bytes: &[u8]) -> Value {
+    json!({ "hashes": { "sha256": sha256(bytes) }, "length": bytes.len() })
+}
+
+/// A ramp over these days, counted from [`NOW`].
+#[must_use]
+pub fn ramp(start: u64, end: u64) -> Rollout {
+    Rollout { start: NOW + start * DAY, end: NOW + end * DAY, salt: *b"sixteen salt byt" }
+}
+
+/// SHA-256 in hexadecimal.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    Hex(&Sha256::digest(bytes)).to_string()
+}
+
+/// A date as TUF writes it.
+#[must_use]
+pub fn date(seconds: u64) -> String {
+    Date(seconds).to_string()
+}
+
+fn link((version, bytes): &(u64, Vec<u8>)) -> Value {
+    json!({ "hashes": { "sha256": sha256(bytes) }, "length": bytes.len(), "version": version })
+}
+
+/// What one cycle did.
+#[derive(Debug)]
+pub struct Cycle {
+    /// The release to install, by sequence; `None` when there is nothing to do.
+    pub result: Result<Option<u32>, Error>,
+    /// Files asked for, in order; `again` stands before a second reading.
+    pub requests: Vec<String>,
+}
+
+/// A device of hardware `rev-a` of product `lamp`, and what it trusts.
+pub struct Subject {
+    /// What it trusts.
+    pub trusted: Trusted,
+    /// Its clock.
+    pub clock: Clock,
+    /// The release that it runs.
+    pub sequence: u32,
+    /// Its security counter.
+    pub counter: u32,
+    /// Images that failed on it.
+    pub banned: Vec<[u8; 32]>,
+    /// Its id.
+    pub id: &'static [u8],
+    /// Bytes a chunk.
+    pub chunk: usize,
+}
+
+impl Subject {
+    /// A factory-new device of this repository, at [`NOW`].
+    #[must_use]
+    pub fn new(repository: &Repository) -> Self {
+        let trusted = Trusted::from_root_file(&SOFTWARE, &repository.files()["1.root.json"]);
+        Subject {
+            trusted: trusted.expect("the simulator's first root"),
+            clock: Clock::At(NOW),
+            sequence: 0,
+            counter: 0,
+            banned: Vec::new(),
+            id: b"device-1",
+            chunk: 512,
+        }
+    }
+
+    /// Runs one cycle.
+    pub fn refresh(&mut self, repository: &Repository) -> Cycle {
+        self.refresh_from(&repository.files())
+    }
+
+    /// Runs one cycle over these files.
+    pub fn refresh_from(&mut self, files: &BTreeMap<String, Vec<u8>>) -> Cycle {
+        let mut requests = Vec::new();
+        let result = self.run(files, &mut requests);
+        Cycle { result, requests }
+    }
+
+    fn run(
+        &mut self,
+        files: &BTreeMap<String, Vec<u8>>,
+        log: &mut Vec<String>,
+    ) -> Result<Option<u32>, Error> {
+        let device = Device {
+            product: "lamp",
+            hardware: "rev-a",
+            channel: "stable",
+            id: self.id,
+            sequence: self.sequence,
+            counter: self.counter,
+            banned: &self.banned,
+        };
+        let mut refresh = Refresh::new(&SOFTWARE, &mut self.trusted, device, self.clock)?;
+        loop {
+            let file = match refresh.want() {
+                Want::Fetch { file, .. } => {
+                    log.push(file.to_string());
+                    file
+                }
+                Want::Again { file, .. } => {
+                    log.push(format!("again {file}"));
+                    file
+                }
+                Want::Persist(_) => {
+                    refresh.persisted();
+                    continue;
+                }
+                Want::Install(release) => return Ok(Some(release.sequence)),
+                Want::UpToDate => return Ok(None),
+            };
+            match files.get(&file.to_string()) {
+                Some(bytes) => {
+                    bytes.chunks(self.chunk).try_for_each(|chunk| refresh.feed(chunk))?;
+                    refresh.end()?;
+                }
+                None => refresh.missing()?,
+            }
+        }
+    }
+}

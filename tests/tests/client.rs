@@ -1,0 +1,796 @@
+//! The client against a repository that is accepted, with one thing changed.
+
+use serde_json::{Value, json};
+use tuffet_client::time::Date;
+use tuffet_client::{Bound, Clock, Environment, Error, Field, Rejected, Role};
+use tuffet_tests::simulator::*;
+
+const FULL: [&str; 4] = ["2.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"];
+
+/// A factory-new device refuses the repository with this error after these requests, however the files are
+/// cut into chunks, and trusts no more than it would had the last file not been there.
+#[track_caller]
+fn refused(repository: &Repository, requests: &[&str], expected: impl Into<Error>) {
+    refused_by(&mut Subject::new(&Repository::default()), repository, requests, expected);
+}
+
+#[track_caller]
+fn refused_by(subject: &mut Subject, repository: &Repository, requests: &[&str], expected: impl Into<Error>) {
+    let (last, accepted) = requests.split_last().expect("a refusal is of a file");
+    let files = repository.files();
+    let before = subject.trusted.clone();
+
+    let fewer =
+        files.clone().into_iter().filter(|(name, _)| accepted.contains(&name.as_str()) && name != last);
+    let _ = subject.refresh_from(&fewer.collect());
+    let without = core::mem::replace(&mut subject.trusted, before.clone());
+
+    let expected = Err(expected.into());
+    for chunk in [1, 7, usize::MAX] {
+        subject.chunk = chunk;
+        let cycle = subject.refresh_from(&files);
+        assert_eq!((&cycle.result, cycle.requests.as_slice()), (&expected, as_strings(requests).as_slice()));
+        assert_eq!(
+            core::mem::replace(&mut subject.trusted, before.clone()),
+            without,
+            "what is trusted changed"
+        );
+    }
+}
+
+#[track_caller]
+fn accepted(subject: &mut Subject, repository: &Repository, requests: &[&str], release: Option<u32>) {
+    let cycle = subject.refresh(repository);
+    assert_eq!((&cycle.result, cycle.requests), (&Ok(release), as_strings(requests)));
+}
+
+fn as_strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(ToString::to_string).collect()
+}
+
+/// The simulated repository, and a device that saw all of it and runs its latest release.
+fn settled() -> (Repository, Subject) {
+    let repository = Repository::default();
+    let mut subject = Subject::new(&repository);
+    assert_eq!(subject.refresh(&repository).result, Ok(Some(2)));
+    subject.sequence = 2;
+    (repository, subject)
+}
+
+fn field(role: Role, field: Field) -> Rejected {
+    Rejected::Field { role, field }
+}
+
+// ---- accepted
+
+#[test]
+fn refresh_of_factory_device_finds_the_highest_release() {
+    let repository = Repository::default();
+    let mut subject = Subject::new(&repository);
+    accepted(&mut subject, &repository, &FULL, Some(2));
+    let floors = subject.trusted.floors();
+    assert_eq!(
+        (floors.timestamp_version(), floors.snapshot_version(), floors.targets_version()),
+        (Some(1), Some(1), Some(1))
+    );
+}
+
+#[test]
+fn refresh_of_device_on_the_latest_release_is_up_to_date_and_keeps_the_snapshot() {
+    let (repository, mut subject) = settled();
+    accepted(&mut subject, &repository, &["2.root.json", "timestamp.json", "1.targets.json"], None);
+}
+
+#[test]
+fn refresh_in_chunks_of_any_size_is_the_same() {
+    let repository = Repository::default();
+    for chunk in [1, 2, 3, 63, 64, 65, 1_000_000] {
+        let mut subject = Subject { chunk, ..Subject::new(&repository) };
+        accepted(&mut subject, &repository, &FULL, Some(2));
+    }
+}
+
+#[test]
+fn refresh_over_pretty_printed_files_is_the_same() {
+    let mut pretty = Repository::default();
+    for role in ["timestamp", "snapshot"] {
+        let files = pretty.files();
+        let name = if role == "snapshot" { "1.snapshot.json" } else { "timestamp.json" };
+        let value: Value = serde_json::from_slice(&files[name]).unwrap();
+        if role == "timestamp" {
+            pretty = pretty.file(name, Some(serde_json::to_vec_pretty(&value).unwrap()));
+        }
+    }
+    accepted(&mut Subject::new(&pretty), &pretty, &FULL, Some(2));
+}
+
+#[test]
+fn image_sorted_before_its_release_entry_costs_a_second_reading() {
+    let mut repository = Repository::default();
+    let image = image("1.2.0");
+    repository.targets.insert("lamp/rev-a/a.bin".to_owned(), target(&image));
+    let candidate = repository.release(3, "1.2.0");
+    candidate.image.path = "lamp/rev-a/a.bin".try_into().unwrap();
+    let requests = [FULL.as_slice(), &["again 1.targets.json"]].concat();
+    accepted(&mut Subject::new(&repository), &repository, &requests, Some(3));
+}
+
+#[test]
+fn root_chain_is_walked_link_by_link() {
+    let mut repository = Repository::default();
+    repository.rotate(
+        root(2, &["root-a", "root-b", "root-d"], &TARGETS_KEYS, ["timestamp", "snapshot"]),
+        &ROOT_KEYS,
+    );
+    repository.rotate(
+        root(3, &["root-d", "root-e", "root-b"], &TARGETS_KEYS, ["timestamp", "snapshot"]),
+        &["root-d", "root-b", "root-e"],
+    );
+    let requests =
+        ["2.root.json", "3.root.json", "4.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"];
+    let mut subject = Subject::new(&Repository::default());
+    accepted(&mut subject, &repository, &requests, Some(2));
+    assert_eq!(subject.trusted.root().version(), 3);
+}
+
+#[test]
+fn expired_root_within_the_chain_does_not_end_the_walk() {
+    let mut old = root(1, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp", "snapshot"]);
+    old["expires"] = json!(date(NOW - DAY));
+    let mut repository = Repository::default();
+    let signers = repository.roots[0].1.clone();
+    repository.roots[0] = (old, signers);
+    let mut subject = Subject::new(&repository);
+    let freeze = Rejected::Freeze { role: Role::Root, expires: Date(NOW - DAY), start: Date(NOW) };
+    refused_by(&mut subject, &repository, &["2.root.json"], freeze);
+
+    repository.rotate(root(2, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp", "snapshot"]), &ROOT_KEYS);
+    let requests = ["2.root.json", "3.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"];
+    accepted(&mut subject, &repository, &requests, Some(2));
+}
+
+#[test]
+fn rotated_online_keys_drop_the_floors_that_a_thief_raised() {
+    for (online, released) in [
+        (["timestamp-2", "snapshot"], true),
+        (["timestamp", "snapshot-2"], true),
+        (["timestamp", "snapshot"], false),
+    ] {
+        let (mut repository, mut subject) = settled();
+        repository.versions = [("timestamp", 4_000_000), ("snapshot", 4_000_000), ("targets", 1)].into();
+        accepted(
+            &mut subject,
+            &repository,
+            &["2.root.json", "timestamp.json", "4000000.snapshot.json", "1.targets.json"],
+            None,
+        );
+        repository.rotate(root(2, &ROOT_KEYS, &TARGETS_KEYS, online), &ROOT_KEYS);
+        for (role, name) in [("timestamp", online[0]), ("snapshot", online[1])] {
+            repository.signers.insert(role, vec![Signer::new(name)]);
+            repository.versions.insert(role, 2);
+        }
+        if released {
+            let requests =
+                ["2.root.json", "3.root.json", "timestamp.json", "2.snapshot.json", "1.targets.json"];
+            accepted(&mut subject, &repository, &requests, None);
+        } else {
+            let rollback = Rejected::Rollback { role: Role::Timestamp, trusted: 4_000_000, offered: 2 };
+            refused_by(
+                &mut subject,
+                &repository,
+                &["2.root.json", "3.root.json", "timestamp.json"],
+                rollback,
+            );
+        }
+    }
+}
+
+#[test]
+fn timestamp_of_equal_version_is_no_error_and_its_content_is_ignored() {
+    let (mut repository, mut subject) = settled();
+    repository.versions.insert("snapshot", 9);
+    // Had the twin been believed, snapshot 9 would be asked for.
+    accepted(&mut subject, &repository, &["2.root.json", "timestamp.json", "1.targets.json"], None);
+}
+
+#[test]
+fn expired_local_metadata_is_a_floor_and_blocks_nothing() {
+    let (mut repository, mut subject) = settled();
+    let later = NOW + 60 * DAY;
+    subject.clock = Clock::At(later);
+    let freeze = |role, expires| Rejected::Freeze { role, expires: Date(expires), start: Date(later) };
+    let requests = ["2.root.json", "timestamp.json"];
+    refused_by(&mut subject, &repository, &requests, freeze(Role::Timestamp, NOW + DAY));
+
+    repository.bump(&["timestamp", "snapshot"]);
+    repository.expires = [("timestamp", later + 1), ("snapshot", later + 1), ("targets", later + 1)].into();
+    repository.release(3, "1.2.0");
+    repository.bump(&["targets"]);
+    let requests = ["2.root.json", "timestamp.json", "2.snapshot.json", "2.targets.json"];
+    accepted(&mut subject, &repository, &requests, Some(3));
+}
+
+#[test]
+fn bad_extra_signature_does_not_undo_a_met_threshold() {
+    let repository = Repository::default().envelope(Role::Targets, |envelope| {
+        let other = Signer::new("release-a").sign(&json!({ "another": "text" }));
+        envelope["signatures"].as_array_mut().unwrap().insert(0, other);
+        let stranger = json!({ "keyid": "00".repeat(32), "sig": "00" });
+        envelope["signatures"].as_array_mut().unwrap().push(stranger);
+        envelope["signatures"].as_array_mut().unwrap().push(json!({ "keyid": "11".repeat(32), "sig": "" }));
+    });
+    accepted(&mut Subject::new(&repository), &repository, &FULL, Some(2));
+}
+
+#[test]
+fn unknown_members_are_covered_by_the_signature_and_otherwise_ignored() {
+    let odd = json!({ "a": [1, { "b": "x".repeat(2_000) }], "z": -5, "e": "\u{1}\t\\\"", "n": null });
+    for role in [Role::Root, Role::Timestamp, Role::Snapshot, Role::Targets] {
+        let odd = odd.clone();
+        let repository = Repository::default().signed(role, move |signed| signed["odd"] = odd.clone());
+        accepted(&mut Subject::new(&repository), &repository, &FULL, Some(2));
+    }
+    let repository =
+        Repository::default().envelope(Role::Timestamp, |envelope| envelope["signed"]["odd"] = json!(1));
+    let unmet = Rejected::ThresholdNotMet { role: Role::Timestamp, valid: 0, threshold: 1 };
+    refused(&repository, &FULL[..2], unmet);
+}
+
+// ---- signatures
+
+#[test]
+fn role_with_one_signature_too_few_is_refused() {
+    for (role, requests) in [(Role::Timestamp, 2), (Role::Snapshot, 3), (Role::Targets, 4)] {
+        let repository = Repository::default().envelope(role, |envelope| {
+            envelope["signatures"].as_array_mut().unwrap().pop();
+        });
+        let (valid, threshold) = if role == Role::Targets { (1, 2) } else { (0, 1) };
+        refused(&repository, &FULL[..requests], Rejected::ThresholdNotMet { role, valid, threshold });
+    }
+}
+
+#[test]
+fn role_signed_by_keys_of_another_role_is_refused() {
+    for (role, names, requests) in [
+        (Role::Timestamp, ["snapshot", "root-a"], 2),
+        (Role::Snapshot, ["timestamp", "release-a"], 3),
+        (Role::Targets, ["root-a", "snapshot"], 4),
+    ] {
+        let mut repository = Repository::default();
+        repository.signers.insert(role.name(), names.map(Signer::new).to_vec());
+        let threshold = if role == Role::Targets { 2 } else { 1 };
+        refused(&repository, &FULL[..requests], Rejected::ThresholdNotMet { role, valid: 0, threshold });
+    }
+}
+
+#[test]
+fn one_keyid_that_signs_twice_is_refused() {
+    let repository = Repository::default().envelope(Role::Targets, |envelope| {
+        let first = envelope["signatures"][0].clone();
+        envelope["signatures"][1] = first;
+    });
+    refused(&repository, &FULL, Rejected::DuplicateSignature { role: Role::Targets });
+}
+
+#[test]
+fn one_key_under_two_keyids_counts_once() {
+    let mut repository = Repository::default();
+    let (signed, _) = &mut repository.roots[0];
+    // The label is a lie, and TUF lets labels lie (TAP 12): what counts is the key.
+    let label = "ab".repeat(32);
+    signed["keys"][&label] = Signer::new("release-a").key();
+    signed["roles"]["targets"]["keyids"].as_array_mut().unwrap().push(json!(label));
+    repository.signers.insert("targets", vec![Signer::new("release-a")]);
+    let mut subject = Subject::new(&repository);
+    let repository = repository.envelope(Role::Targets, move |envelope| {
+        let mut twin = envelope["signatures"][0].clone();
+        twin["keyid"] = json!(label);
+        envelope["signatures"].as_array_mut().unwrap().push(twin);
+    });
+    let unmet = Rejected::ThresholdNotMet { role: Role::Targets, valid: 1, threshold: 2 };
+    refused_by(&mut subject, &repository, &FULL, unmet);
+}
+
+#[test]
+fn signature_with_any_bit_of_the_signed_bytes_flipped_is_refused() {
+    let repository = Repository::default();
+    let file = repository.files()["timestamp.json"].clone();
+    let signed = String::from_utf8(file.clone()).unwrap().find(r#""signed""#).unwrap();
+    for at in signed..file.len() {
+        let mut file = file.clone();
+        file[at] ^= 1 << (at % 7);
+        let cycle =
+            Subject::new(&repository).refresh(&Repository::default().file("timestamp.json", Some(file)));
+        assert!(matches!(cycle.result, Err(Error::Rejected(_))), "byte {at}: {:?}", cycle.result);
+    }
+}
+
+// ---- root
+
+#[test]
+fn root_not_signed_by_both_thresholds_is_refused() {
+    let next = || root(2, &["root-c", "root-d", "root-e"], &TARGETS_KEYS, ["timestamp", "snapshot"]);
+    for (names, valid) in [
+        (vec!["root-c", "root-d"], 1),
+        (vec!["root-a", "root-b"], 0),
+        (vec!["root-a", "root-b", "root-c"], 1),
+    ] {
+        let mut repository = Repository::default();
+        repository.rotate(next(), &names);
+        let unmet = Rejected::ThresholdNotMet { role: Role::Root, valid, threshold: 2 };
+        refused(&repository, &["2.root.json"], unmet);
+    }
+    let mut repository = Repository::default();
+    repository.rotate(next(), &["root-a", "root-c", "root-d"]);
+    assert_eq!(Subject::new(&Repository::default()).refresh(&repository).result, Ok(Some(2)));
+}
+
+#[test]
+fn root_that_skips_or_repeats_a_version_is_refused() {
+    for offered in [1, 3, 4_294_967_295] {
+        let mut repository = Repository::default();
+        repository.rotate(root(offered, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp", "snapshot"]), &ROOT_KEYS);
+        refused(&repository, &["2.root.json"], Rejected::RootVersion { expected: 2, offered });
+    }
+}
+
+#[test]
+fn root_with_an_impossible_role_is_refused() {
+    let none: fn(&mut Value) = |signed| signed["roles"]["timestamp"]["threshold"] = json!(0);
+    let impossible = [
+        (none, Field::Threshold),
+        (|signed| signed["roles"]["timestamp"]["threshold"] = json!(2), Field::Threshold),
+        (|signed| signed["roles"]["targets"]["threshold"] = json!(256), Field::Threshold),
+        (|signed| signed["roles"]["snapshot"]["keyids"] = json!([]), Field::Roles),
+        (|signed| signed["roles"]["snapshot"] = json!({}), Field::Roles),
+        (|signed| signed["roles"]["snapshot"]["keyids"] = json!(["00".repeat(32)]), Field::Roles),
+        (
+            |signed| {
+                let keyid = signed["roles"]["snapshot"]["keyids"][0].clone();
+                signed["roles"]["snapshot"]["keyids"] = json!([keyid, keyid]);
+            },
+            Field::Roles,
+        ),
+        (|signed| signed["consistent_snapshot"] = json!(false), Field::ConsistentSnapshot),
+        (
+            |signed| {
+                for (_, key) in signed["keys"].as_object_mut().unwrap() {
+                    key["keyval"]["public"] = json!("no PEM");
+                }
+            },
+            Field::Keys,
+        ),
+    ];
+    for (edit, wrong) in impossible {
+        let mut repository = Repository::default();
+        let mut next = root(2, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp", "snapshot"]);
+        edit(&mut next);
+        repository.rotate(next, &ROOT_KEYS);
+        refused(&repository, &["2.root.json"], field(Role::Root, wrong));
+    }
+}
+
+#[test]
+fn root_with_more_keys_than_the_profile_holds_is_refused() {
+    let mut repository = Repository::default();
+    let mut next = root(2, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp", "snapshot"]);
+    for spare in 0..5 {
+        let signer = Signer::new(&format!("spare-{spare}"));
+        next["keys"][signer.keyid()] = signer.key();
+    }
+    repository.rotate(next, &ROOT_KEYS);
+    refused(&repository, &["2.root.json"], Rejected::Limit { role: Role::Root, bound: Bound::Keys });
+}
+
+#[test]
+fn root_chain_longer_than_a_cycle_walks_goes_on_in_the_next() {
+    let mut repository = Repository::default();
+    for version in 2..=70 {
+        repository.rotate(root(version, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp", "snapshot"]), &ROOT_KEYS);
+    }
+    let mut subject = Subject::new(&Repository::default());
+    assert_eq!(subject.refresh(&repository).result, Err(Rejected::TooManyRoots.into()));
+    assert_eq!(subject.trusted.root().version(), 65);
+    assert_eq!(subject.refresh(&repository).result, Ok(Some(2)));
+    assert_eq!(subject.trusted.root().version(), 70);
+}
+
+// ---- rollback, freeze, mix and match
+
+#[test]
+fn rollback_of_any_role_is_refused() {
+    let (mut newer, mut subject) = settled();
+    newer.bump(&["timestamp", "snapshot", "targets"]);
+    assert_eq!(subject.refresh(&newer).result, Ok(None));
+
+    let rollback = |role| Rejected::Rollback { role, trusted: 2, offered: 1 };
+    let requests = ["2.root.json", "timestamp.json", "3.snapshot.json"];
+    refused_by(&mut subject, &Repository::default(), &requests[..2], rollback(Role::Timestamp));
+
+    let mut older = Repository::default();
+    older.versions = [("timestamp", 3), ("snapshot", 1), ("targets", 2)].into();
+    refused_by(&mut subject, &older, &requests[..2], rollback(Role::Snapshot));
+
+    older.versions = [("timestamp", 3), ("snapshot", 3), ("targets", 1)].into();
+    refused_by(&mut subject, &older, &requests, rollback(Role::Targets));
+}
+
+#[test]
+fn metadata_that_expires_at_the_start_time_is_refused() {
+    for (role, requests) in [(Role::Timestamp, 2), (Role::Snapshot, 3), (Role::Targets, 4)] {
+        let mut repository = Repository::default();
+        repository.expires.insert(role.name(), NOW);
+        let freeze = Rejected::Freeze { role, expires: Date(NOW), start: Date(NOW) };
+        refused(&repository, &FULL[..requests], freeze);
+        repository.expires.insert(role.name(), NOW + 1);
+        assert_eq!(Subject::new(&repository).refresh(&repository).result, Ok(Some(2)));
+    }
+}
+
+#[test]
+fn device_without_a_clock_judges_by_the_latest_issue_date() {
+    let (mut repository, mut subject) = settled();
+    subject.clock = Clock::Unknown;
+    assert_eq!(subject.refresh(&repository).result, Ok(None));
+    // Targets issued later than the timestamp expires: that timestamp is held back from now on.
+    repository.issued = NOW + 2 * DAY;
+    repository.expires =
+        [("timestamp", NOW + 3 * DAY), ("snapshot", NOW + 7 * DAY), ("targets", NOW + 9 * DAY)].into();
+    repository.bump(&["timestamp", "snapshot", "targets"]);
+    assert_eq!(subject.refresh(&repository).result, Ok(None));
+    repository.bump(&["timestamp"]);
+    repository.expires.insert("timestamp", NOW + 2 * DAY);
+    let (expires, start) = (Date(NOW + 2 * DAY), Date(NOW + 2 * DAY));
+    let freeze = Rejected::Freeze { role: Role::Timestamp, expires, start };
+    refused_by(&mut subject, &repository, &["2.root.json", "timestamp.json"], freeze);
+    // A clock that steps back behind a floor is no error by itself, and does not lower it.
+    subject.clock = Clock::At(NOW - 300 * DAY);
+    refused_by(&mut subject, &repository, &["2.root.json", "timestamp.json"], freeze);
+}
+
+#[test]
+fn snapshot_and_targets_of_different_days_are_refused() {
+    let today = Repository::default().files();
+    for (name, role, requests) in
+        [("1.snapshot.json", Role::Snapshot, 3), ("1.targets.json", Role::Targets, 4)]
+    {
+        // Of another day, signed, and as long: DER signatures differ in length, and longer is another error.
+        let other_day = (1..).find_map(|day| {
+            let issued = NOW - DAY - day * DAY;
+            let mut repository = Repository::default();
+            repository.issued = issued;
+            let file = repository.files()[name].clone();
+            (file.len() == today[name].len()).then_some(file)
+        });
+        let repository = Repository::default().file(name, other_day);
+        refused(&repository, &FULL[..requests], Rejected::MixAndMatch { role });
+    }
+}
+
+#[test]
+fn version_other_than_the_metadata_above_states_is_refused() {
+    for (above, entry, role, requests) in [
+        (Role::Timestamp, "snapshot.json", Role::Snapshot, ["timestamp.json", "5.snapshot.json", ""]),
+        (
+            Role::Snapshot,
+            "targets.json",
+            Role::Targets,
+            ["timestamp.json", "1.snapshot.json", "5.targets.json"],
+        ),
+    ] {
+        let files = Repository::default().files();
+        let name = format!("1.{role}.json");
+        let repository = Repository::default()
+            .signed(above, move |signed| signed["meta"][entry]["version"] = json!(5))
+            .file(&format!("5.{role}.json"), Some(files[&name].clone()));
+        let requests: Vec<&str> =
+            ["2.root.json"].into_iter().chain(requests).filter(|name| !name.is_empty()).collect();
+        refused(&repository, &requests, Rejected::MixAndMatch { role });
+    }
+}
+
+#[test]
+fn meta_without_length_and_hashes_is_accepted() {
+    let repository = Repository::default()
+        .signed(Role::Timestamp, |signed| signed["meta"]["snapshot.json"] = json!({ "version": 1 }))
+        .signed(Role::Snapshot, |signed| signed["meta"]["targets.json"] = json!({ "version": 1 }));
+    accepted(&mut Subject::new(&repository), &repository, &FULL, Some(2));
+}
+
+#[test]
+fn snapshot_that_drops_a_role_is_refused() {
+    let repository = Repository::default().signed(Role::Snapshot, |signed| {
+        signed["meta"] = json!({ "other.json": { "version": 1 } });
+    });
+    refused(&repository, &FULL[..3], Rejected::RoleDropped { role: Role::Targets });
+}
+
+// ---- form
+
+#[test]
+fn file_of_another_type_is_refused() {
+    let files = Repository::default().files();
+    let snapshot = files["1.snapshot.json"].clone();
+    let repository = Repository::default().file("timestamp.json", Some(snapshot));
+    refused(&repository, &FULL[..2], field(Role::Timestamp, Field::Type));
+    let repository = Repository::default().file("2.root.json", Some(files["timestamp.json"].clone()));
+    refused(&repository, &FULL[..1], field(Role::Root, Field::Type));
+}
+
+#[test]
+fn member_that_is_missing_or_of_a_wrong_type_is_refused() {
+    let mut counted = 0;
+    for (member, wrong) in [
+        ("_type", Field::Type),
+        ("spec_version", Field::SpecVersion),
+        ("version", Field::Version),
+        ("expires", Field::Expires),
+    ] {
+        for (role, requests) in [(Role::Timestamp, 2), (Role::Snapshot, 3), (Role::Targets, 4)] {
+            for value in [None, Some(json!(null)), Some(json!("")), Some(json!({})), Some(json!(-1))] {
+                let files = Repository::default().files();
+                let repository = Repository::default().envelope(role, move |envelope| match &value {
+                    Some(value) => envelope["signed"][member] = value.clone(),
+                    None => drop(envelope["signed"].as_object_mut().unwrap().remove(member)),
+                });
+                // The version is part of a file's name: serve the broken one under the right name.
+                let mut broken = repository.files();
+                let name = FULL[requests - 1];
+                let bytes = broken.remove(name).or_else(|| broken.remove(&format!("0.{role}.json"))).unwrap();
+                assert_ne!(bytes, files[name]);
+                let linked = Repository::default()
+                    .signed(Role::Timestamp, strip_links)
+                    .signed(Role::Snapshot, strip_links)
+                    .file(name, Some(bytes));
+                refused(&linked, &FULL[..requests], field(role, wrong));
+                counted += 1;
+            }
+        }
+    }
+    assert_eq!(counted, 60);
+}
+
+fn strip_links(signed: &mut Value) {
+    for (_, meta) in signed["meta"].as_object_mut().unwrap() {
+        *meta = json!({ "version": meta["version"] });
+    }
+}
+
+#[test]
+fn spec_version_other_than_1_is_refused() {
+    for version in ["2.0.0", "0.9", "10.0.0", "1"] {
+        let repository = Repository::default()
+            .signed(Role::Timestamp, move |signed| signed["spec_version"] = json!(version));
+        refused(&repository, &FULL[..2], field(Role::Timestamp, Field::SpecVersion));
+    }
+}
+
+#[test]
+fn file_that_is_truncated_anywhere_is_refused() {
+    let file = Repository::default().files()["timestamp.json"].clone();
+    for len in (0..file.len()).step_by(13) {
+        let repository = Repository::default().file("timestamp.json", Some(file[..len].to_vec()));
+        let at = u32::try_from(len).unwrap();
+        refused(&repository, &FULL[..2], Rejected::Truncated { role: Role::Timestamp, at });
+    }
+}
+
+#[test]
+fn file_longer_than_its_bound_is_refused() {
+    let padded = |name: &str, bytes: usize| {
+        let mut file = Repository::default().files()[name].clone();
+        file.resize(bytes, b' ');
+        Repository::default().file(name, Some(file))
+    };
+    let limit = |role, limit| Rejected::Oversize { role, limit };
+    refused(&padded("timestamp.json", 16_385), &FULL[..2], limit(Role::Timestamp, 16_384));
+    accepted(&mut Subject::new(&Repository::default()), &padded("timestamp.json", 16_384), &FULL, Some(2));
+    for (name, role, requests) in
+        [("1.snapshot.json", Role::Snapshot, 3), ("1.targets.json", Role::Targets, 4)]
+    {
+        // The metadata above states the length, so one byte more is too much.
+        let length = Repository::default().files()[name].len();
+        let bound = limit(role, u32::try_from(length).unwrap());
+        refused(&padded(name, length + 1), &FULL[..requests], bound);
+    }
+    let mut repository = Repository::default();
+    repository.rotate(root(2, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp", "snapshot"]), &ROOT_KEYS);
+    let mut file = repository.files()["2.root.json"].clone();
+    file.resize(32_769, b' ');
+    refused(&repository.file("2.root.json", Some(file)), &FULL[..1], limit(Role::Root, 32_768));
+}
+
+#[test]
+fn file_with_more_signatures_than_the_profile_holds_is_refused() {
+    let stranger = |byte: usize| json!({ "keyid": format!("{byte:064x}"), "sig": "00" });
+    let with = |count: usize| {
+        Repository::default().envelope(Role::Timestamp, move |envelope| {
+            let signatures = envelope["signatures"].as_array_mut().unwrap();
+            signatures.extend((0..count).map(stranger));
+        })
+    };
+    accepted(&mut Subject::new(&Repository::default()), &with(7), &FULL, Some(2));
+    refused(&with(8), &FULL[..2], Rejected::Limit { role: Role::Timestamp, bound: Bound::Signatures });
+}
+
+#[test]
+fn file_that_the_repository_lacks_is_an_error_of_the_environment() {
+    for (name, role, requests) in [
+        ("timestamp.json", Role::Timestamp, 2),
+        ("1.snapshot.json", Role::Snapshot, 3),
+        ("1.targets.json", Role::Targets, 4),
+    ] {
+        let repository = Repository::default().file(name, None);
+        refused(&repository, &FULL[..requests], Environment::Missing { role });
+    }
+}
+
+// ---- releases
+
+#[test]
+fn release_that_a_device_may_not_take_falls_back_to_the_next() {
+    let with = |edit: fn(&mut tuffet_client::Candidate)| {
+        let mut repository = Repository::default();
+        edit(repository.release(3, "1.2.0"));
+        repository
+    };
+    let subject = |sequence, counter| Subject { sequence, counter, ..Subject::new(&Repository::default()) };
+    // Its security counter is below the device's; so is that of all others.
+    let counter = with(|candidate| candidate.counter = 5);
+    accepted(&mut subject(1, 2), &counter, &FULL, Some(3));
+    accepted(&mut subject(1, 6), &counter, &FULL, None);
+    // It wants a later release as a stepping stone.
+    let minimum = with(|candidate| candidate.minimum = 2);
+    accepted(&mut subject(1, 0), &minimum, &FULL, Some(2));
+    accepted(&mut subject(2, 0), &minimum, &FULL, Some(3));
+    // It failed here before.
+    let repository = with(|_| ());
+    let mut banned = subject(1, 0);
+    banned.banned.push(repository.candidates[0].image.sha256);
+    accepted(&mut banned, &repository, &FULL, Some(2));
+}
+
+#[test]
+fn rollout_reaches_each_device_at_its_own_moment() {
+    let mut repository = Repository::default();
+    repository.release(3, "1.2.0").rollout = Some(ramp(0, 10));
+    repository.expires =
+        [("timestamp", NOW + 99 * DAY), ("snapshot", NOW + 99 * DAY), ("targets", NOW + 99 * DAY)].into();
+    let turn = ramp(0, 10).turn(b"device-1");
+    assert!((NOW + 1..=NOW + 10 * DAY).contains(&turn));
+    for (now, release) in [(NOW, 2), (turn - 1, 2), (turn, 3), (NOW + 10 * DAY, 3)] {
+        let mut subject = Subject { clock: Clock::At(now), ..Subject::new(&Repository::default()) };
+        accepted(&mut subject, &repository, &FULL, Some(release));
+    }
+    // A share of the fleet that grows evenly: a tenth of a thousand devices a day.
+    let ids: Vec<String> = (0..1000).map(|id| format!("device-{id}")).collect();
+    for day in 0..=10_u64 {
+        let reached = ids.iter().filter(|id| ramp(0, 10).turn(id.as_bytes()) <= NOW + day * DAY).count();
+        assert!(reached.abs_diff(usize::try_from(day * 100).unwrap()) < 40, "day {day}: {reached}");
+    }
+}
+
+#[test]
+fn release_entry_that_is_missing_is_refused() {
+    let mut repository = Repository::default();
+    repository.candidates.clear();
+    refused(&repository, &FULL, Rejected::NoRelease);
+}
+
+#[test]
+fn release_of_other_hardware_is_refused() {
+    for path in ["lamp/rev-b/versions/1.2.0/lamp.bin", "lamp/rev-aa/x", "lamp/rev-a", "fan/rev-a/x", "lamp"] {
+        let mut repository = Repository::default();
+        repository.targets.insert(path.to_owned(), target(&image("1.2.0")));
+        repository.release(3, "1.2.0").image.path = path.try_into().unwrap();
+        refused(&repository, &FULL, Rejected::OtherHardware { sequence: 3 });
+    }
+}
+
+#[test]
+fn release_whose_image_is_no_target_with_that_digest_is_refused() {
+    let unauthorised = Rejected::ImageNotAuthorised { sequence: 3 };
+    let again = [FULL.as_slice(), &["again 1.targets.json"]].concat();
+    let path = "lamp/rev-a/versions/1.2.0/lamp.bin";
+    let with = |edit: fn(&mut Repository)| {
+        let mut repository = Repository::default();
+        repository.release(3, "1.2.0");
+        edit(&mut repository);
+        repository
+    };
+    assert!(with(|_| ()).targets.contains_key(path));
+    refused(&with(|repository| repository.candidates[0].image.sha256[0] ^= 1), &FULL, unauthorised);
+    refused(&with(|repository| repository.candidates[0].image.length += 1), &FULL, unauthorised);
+    let missing = with(|repository| {
+        repository.targets.remove("lamp/rev-a/versions/1.2.0/lamp.bin");
+    });
+    let mut subject = Subject::new(&missing);
+    let cycle = subject.refresh(&missing);
+    assert_eq!((cycle.result, cycle.requests), (Err(unauthorised.into()), as_strings(&again)));
+}
+
+#[test]
+fn second_reading_of_other_bytes_is_refused() {
+    use tuffet_client::{Device, Refresh, SOFTWARE, Want};
+    let mut repository = Repository::default();
+    repository.targets.insert("lamp/rev-a/a.bin".to_owned(), target(&image("1.2.0")));
+    repository.release(3, "1.2.0").image.path = "lamp/rev-a/a.bin".try_into().unwrap();
+    let files = repository.files();
+    // The image's entry says what the candidate wants to hear, but nobody signed it.
+    let forged = String::from_utf8(files["1.targets.json"].clone()).unwrap();
+    let forged = forged.replacen("2026-11-21", "2026-11-20", 1).into_bytes();
+    assert_eq!(forged.len(), files["1.targets.json"].len());
+    for (second, expected) in [
+        (&files["1.targets.json"], Ok(true)),
+        (&forged, Err(Rejected::MixAndMatch { role: Role::Targets }.into())),
+    ] {
+        let mut trusted = Subject::new(&repository).trusted;
+        let device = Device {
+            product: "lamp",
+            hardware: "rev-a",
+            channel: "stable",
+            id: b"x",
+            sequence: 0,
+            counter: 0,
+            banned: &[],
+        };
+        let mut refresh = Refresh::new(&SOFTWARE, &mut trusted, device, Clock::At(NOW)).unwrap();
+        let result = loop {
+            match refresh.want() {
+                Want::Again { .. } => {
+                    let end = refresh.feed(second).and_then(|()| refresh.end());
+                    break end.map(|()| matches!(refresh.want(), Want::Install(_)));
+                }
+                Want::Fetch { file, .. } => match files.get(&file.to_string()) {
+                    Some(bytes) => refresh.feed(bytes).and_then(|()| refresh.end()).unwrap(),
+                    None => refresh.missing().unwrap(),
+                },
+                Want::Persist(_) => refresh.persisted(),
+                want => panic!("{want:?}"),
+            }
+        };
+        assert_eq!(result, expected);
+    }
+}
+
+#[test]
+fn candidates_out_of_order_or_of_one_sequence_are_refused() {
+    for sequence in [2, 1] {
+        let mut repository = Repository::default();
+        repository.release(sequence, "1.2.0");
+        refused(&repository, &FULL, Rejected::SequenceOrder { sequence: 2 });
+    }
+}
+
+#[test]
+fn release_entry_of_another_form_is_refused() {
+    let edits: [fn(&mut Value); 14] = [
+        |custom| custom["format"] = json!(2),
+        |custom| drop(custom.as_object_mut().unwrap().remove("format")),
+        |custom| custom["candidates"] = json!([]),
+        |custom| custom["candidates"] = json!({}),
+        |custom| custom["candidates"][0] = json!(1),
+        |custom| custom["candidates"][0]["sequence"] = json!(0),
+        |custom| custom["candidates"][0]["counter"] = json!("1"),
+        |custom| custom["candidates"][0]["image"]["path"] = json!("lamp/rev-a/../x"),
+        |custom| custom["candidates"][0]["image"]["hashes"] = json!({}),
+        |custom| custom["candidates"][0]["version"] = json!(""),
+        |custom| custom["candidates"][0]["rollout"] = json!(null),
+        |custom| custom["candidates"][0]["rollout"] = json!({ "start": date(NOW), "salt": "00".repeat(16) }),
+        |custom| {
+            let rollout = json!({ "start": date(NOW), "end": date(NOW - 1), "salt": "00".repeat(16) });
+            custom["candidates"][0]["rollout"] = rollout;
+        },
+        |custom| drop(custom["candidates"][0].as_object_mut().unwrap().remove("minimum")),
+    ];
+    for edit in edits {
+        let repository = Repository::default()
+            .signed(Role::Targets, move |signed| edit(&mut signed["targets"][RELEASE]["custom"]));
+        refused(&repository, &FULL, field(Role::Targets, Field::Release));
+    }
+    let mut repository = Repository::default();
+    for sequence in 3..=9 {
+        repository.release(sequence, &format!("2.{sequence}"));
+    }
+    refused(&repository, &FULL, Rejected::Limit { role: Role::Targets, bound: Bound::Candidates });
+}
