@@ -203,3 +203,112 @@ impl<'de> Visitor<'de> for StrictVisitor {
         Ok(Value::Object(members))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn bytes_of_a_value_with_everything_are_as_published() {
+        let value = json!({
+            "b": [1, -2, true, false, null, u64::MAX, i64::MIN],
+            "a\"\\": "line\nreturn\rtab\tbell\u{7}",
+            "B": { "z": {}, "": [] },
+        });
+        let signed = b"{\"B\":{\"\":[],\"z\":{}},\"a\\\"\\\\\":\"line\nreturn\rtab\tbell\x07\",\
+            \"b\":[1,-2,true,false,null,18446744073709551615,-9223372036854775808]}";
+        assert_eq!(signed_bytes(&value).unwrap(), signed);
+        let published = b"{\"B\":{\"\":[],\"z\":{}},\"a\\\"\\\\\":\"line\\nreturn\\rtab\\tbell\\u0007\",\
+            \"b\":[1,-2,true,false,null,18446744073709551615,-9223372036854775808]}";
+        assert_eq!(published_bytes(&value).unwrap(), published);
+    }
+
+    #[test]
+    fn bytes_of_what_canonical_json_cannot_hold_are_refused() {
+        for (json, named) in [
+            ("{\"a\":1.5}", "1.5"),
+            ("{\"a\":[1.0]}", "1.0"),
+            ("{\"a\":-0}", "-0"),
+            ("{\"a\":1e3}", "1000"),
+            ("{\"a\":18446744073709551616}", "1.8446744073709552e+19"),
+            ("{\"a\":-9223372036854775809}", "-9.223372036854776e+18"),
+            ("{\"a\":\"\u{e4}\"}", "\\u{e4}"),
+            ("{\"\u{e4}\":1}", "\\u{e4}"),
+        ] {
+            let value = parse(json.as_bytes()).unwrap();
+            for bytes in [signed_bytes(&value), published_bytes(&value)] {
+                let Err(Error::Rejected { why: Rejected::NotCanonical { what }, .. }) = bytes else {
+                    panic!("{json} became bytes")
+                };
+                assert!(what.contains(named), "{json}: {what}");
+            }
+        }
+    }
+
+    #[test]
+    fn parse_of_bad_json_is_refused() {
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        for json in
+            ["", "{", "{}{}", "{\"a\":1,\"a\":1}", "[{\"a\":{\"b\":1,\"b\":2}}]", "nul", "\u{feff}{}", &deep]
+        {
+            let error = parse(json.as_bytes()).unwrap_err();
+            assert!(
+                matches!(error, Error::Rejected { why: Rejected::NotJson { .. }, .. }),
+                "{json}: {error}"
+            );
+        }
+        let large = vec![b' '; (16 << 20) + 1];
+        assert_eq!(parse(&large).unwrap_err(), Rejected::TooLarge { limit: 16 << 20 }.into());
+        assert!(matches!(
+            parse(&large[1..]).unwrap_err(),
+            Error::Rejected { why: Rejected::NotJson { .. }, .. }
+        ));
+    }
+
+    #[test]
+    fn parse_signed_of_anything_but_the_canonical_form_is_refused() {
+        let canonical = b"{\"a\":\"x\ny\",\"b\":[1,2]}";
+        assert_eq!(signed_bytes(&parse_signed(canonical).unwrap()).unwrap(), canonical);
+        for (other, why) in [
+            (&b"{\"b\":[1,2],\"a\":\"x\ny\"}"[..], "order"),
+            (b"{\"a\": \"x\ny\",\"b\":[1,2]}", "a space"),
+            (b"{\"a\":\"x\\ny\",\"b\":[1,2]}", "an escape that is not needed"),
+            (b"{\"a\":\"x\ny\",\"b\":[1,2]}\n", "a newline after it"),
+            (b"{\"a\":\"x\ny\",\n\"b\":[1,2]}", "a newline within"),
+            (b"{\"a\":\"\\u0078\ny\",\"b\":[1,2]}", "an escaped letter"),
+            (b"{\"a\":\"x\ny\",\"a\":\"x\ny\",\"b\":[1,2]}", "a member twice"),
+        ] {
+            assert!(parse_signed(other).is_err(), "accepted {why}");
+        }
+    }
+
+    fn ascii_values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "[\\x00-\\x7f]{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 48, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::btree_map("[\\x00-\\x7f]{0,6}", inner, 0..6)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_of_any_ascii_value_read_back_as_it(value in ascii_values()) {
+            prop_assert_eq!(&parse_signed(&signed_bytes(&value).unwrap()).unwrap(), &value);
+            // A second reader, without this module's strictness.
+            let published: Value = serde_json::from_slice(&published_bytes(&value).unwrap()).unwrap();
+            prop_assert_eq!(&published, &value);
+        }
+    }
+}

@@ -3,19 +3,18 @@
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
+use tuffet_client::time;
 
 use crate::{Error, Misuse};
 
 /// `YYYY-MM-DDTHH:MM:SSZ` as seconds since 1970-01-01 UTC; nothing else is a date in metadata.
 pub fn parse(text: &str) -> Option<u64> {
-    let seconds = u64::try_from(text.parse::<Timestamp>().ok()?.as_second()).ok()?;
-    (format(seconds) == text).then_some(seconds)
+    time::parse(text.as_bytes())
 }
 
 /// Seconds since 1970-01-01 UTC as `YYYY-MM-DDTHH:MM:SSZ`.
 pub fn format(seconds: u64) -> String {
-    let time = Timestamp::from_second(i64::try_from(seconds).unwrap_or(i64::MAX)).unwrap_or(Timestamp::MAX);
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    time::Date(seconds).to_string()
 }
 
 /// How far `date` lies from `now`, in whole days, in words: "in 365 days", "3 days ago", "today".

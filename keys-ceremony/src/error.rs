@@ -283,6 +283,13 @@ pub enum Misuse {
         /// The expiry, in seconds since 1970-01-01 UTC.
         expires: u64,
     },
+    /// More keys in a root than a device has room for.
+    TooManyKeys {
+        /// How many there are.
+        keys: usize,
+        /// How many fit.
+        limit: usize,
+    },
 }
 
 /// The machine did not do its part.
@@ -466,7 +473,7 @@ impl Misuse {
             Misuse::ThresholdOutOfRange { role, threshold, keys } => explained(
                 205,
                 format!("{role} has {keys} keys and cannot have threshold {threshold}"),
-                "set a threshold from 1 to the number of keys",
+                "set one from 1 to the number of keys, 8 at most",
             ),
             Misuse::KeyPresent { role, keyid } => {
                 explained(206, format!("{role} has key {keyid} already"), "name each key once")
@@ -482,6 +489,11 @@ impl Misuse {
                 "give every root file from 1.root.json on, in order",
             ),
             Misuse::Options { why } => explained(209, *why, "see --help"),
+            Misuse::TooManyKeys { keys, limit } => explained(
+                211,
+                format!("a root with {keys} keys does not fit into a device, which holds {limit}"),
+                "leave some out; one online key may serve snapshot and timestamp",
+            ),
             Misuse::ExpiresTooSoon { expires } => explained(
                 210,
                 format!("it would expire at {}, which is past", crate::date::format(*expires)),
@@ -544,5 +556,132 @@ fn plain_io(error: &std::io::Error) -> String {
     match text.find(" (os error") {
         Some(end) => text[..end].to_owned(),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Codes are for scripts and support: a number that once stood for an error stands for no other.
+    #[test]
+    fn codes_of_all_errors_are_as_ever() {
+        let text = String::new;
+        let listed: Vec<Error> = vec![
+            Rejected::TooLarge { limit: 0 }.into(),
+            Rejected::NotJson { message: text() }.into(),
+            Rejected::NotCanonical { what: text() }.into(),
+            Rejected::WrongField { field: text(), expected: "" }.into(),
+            Rejected::UnknownFormat { found: text() }.into(),
+            Rejected::NotAKey { what: text() }.into(),
+            Rejected::UnsupportedKey { what: text() }.into(),
+            Rejected::WrongPassphrase.into(),
+            Rejected::KeyNotEncrypted.into(),
+            Rejected::WrongKeyid { keyid: text() }.into(),
+            Rejected::ForeignKey { keyid: text() }.into(),
+            Rejected::BadSignature { keyid: text() }.into(),
+            Rejected::AlreadySigned { keyid: text() }.into(),
+            Rejected::OtherPayload { ours: text(), theirs: text() }.into(),
+            Rejected::Contradiction { field: "" }.into(),
+            Rejected::BrokenChain { version: 0, why: text() }.into(),
+            Rejected::ThresholdNotMet {
+                what: text(),
+                root: 0,
+                threshold: 0,
+                signed: vec![],
+                missing: vec![],
+            }
+            .into(),
+            Rejected::InvalidRoot { why: text() }.into(),
+            Rejected::NotConfirmed { version: 0 }.into(),
+            Rejected::NotARequest { message: text() }.into(),
+            Rejected::DuplicateSignature { keyid: text() }.into(),
+            Rejected::OtherChain.into(),
+            Misuse::FileExists.into(),
+            Misuse::EmptyPassphrase.into(),
+            Misuse::PassphrasesDiffer.into(),
+            Misuse::NotADate { text: text() }.into(),
+            Misuse::ThresholdOutOfRange { role: "", threshold: 0, keys: 0 }.into(),
+            Misuse::KeyPresent { role: "", keyid: text() }.into(),
+            Misuse::KeyAbsent { role: "", keyid: text() }.into(),
+            Misuse::WrongChain { why: text() }.into(),
+            Misuse::Options { why: "" }.into(),
+            Misuse::ExpiresTooSoon { expires: 0 }.into(),
+            Misuse::TooManyKeys { keys: 0, limit: 0 }.into(),
+            Environment::Io { what: "", message: text() }.into(),
+            Environment::NoVariable { name: text() }.into(),
+            Environment::NoTerminal.into(),
+            Environment::Random { message: text() }.into(),
+            Environment::SelfCheck.into(),
+            Environment::Encoding { message: text() }.into(),
+        ];
+        let golden = "101 TooLarge, 102 NotJson, 103 NotCanonical, 104 WrongField, 105 UnknownFormat, 106 NotAKey, \
+            107 UnsupportedKey, 108 WrongPassphrase, 109 KeyNotEncrypted, 110 WrongKeyid, 111 ForeignKey, \
+            112 BadSignature, 113 AlreadySigned, 114 OtherPayload, 115 Contradiction, 116 BrokenChain, \
+            117 ThresholdNotMet, 118 InvalidRoot, 119 NotConfirmed, 120 NotARequest, 121 DuplicateSignature, \
+            122 OtherChain, 201 FileExists, 202 EmptyPassphrase, 203 PassphrasesDiffer, 204 NotADate, \
+            205 ThresholdOutOfRange, 206 KeyPresent, 207 KeyAbsent, 208 WrongChain, 209 Options, \
+            210 ExpiresTooSoon, 211 TooManyKeys, 301 Io, 302 NoVariable, 303 NoTerminal, 304 Random, \
+            305 SelfCheck, 306 Encoding";
+        let codes: Vec<String> =
+            listed.iter().map(|error| format!("{} {}", error.code(), name(error))).collect();
+        assert_eq!(codes.join(", "), golden);
+    }
+
+    /// Has no wildcard arm: a new error does not compile before it is named here, and so listed above.
+    fn name(error: &Error) -> &'static str {
+        match error {
+            Error::Rejected { why, .. } => match why {
+                Rejected::TooLarge { .. } => "TooLarge",
+                Rejected::NotJson { .. } => "NotJson",
+                Rejected::NotCanonical { .. } => "NotCanonical",
+                Rejected::WrongField { .. } => "WrongField",
+                Rejected::UnknownFormat { .. } => "UnknownFormat",
+                Rejected::NotAKey { .. } => "NotAKey",
+                Rejected::UnsupportedKey { .. } => "UnsupportedKey",
+                Rejected::WrongPassphrase => "WrongPassphrase",
+                Rejected::KeyNotEncrypted => "KeyNotEncrypted",
+                Rejected::WrongKeyid { .. } => "WrongKeyid",
+                Rejected::ForeignKey { .. } => "ForeignKey",
+                Rejected::BadSignature { .. } => "BadSignature",
+                Rejected::AlreadySigned { .. } => "AlreadySigned",
+                Rejected::OtherPayload { .. } => "OtherPayload",
+                Rejected::Contradiction { .. } => "Contradiction",
+                Rejected::BrokenChain { .. } => "BrokenChain",
+                Rejected::ThresholdNotMet { .. } => "ThresholdNotMet",
+                Rejected::InvalidRoot { .. } => "InvalidRoot",
+                Rejected::NotConfirmed { .. } => "NotConfirmed",
+                Rejected::NotARequest { .. } => "NotARequest",
+                Rejected::DuplicateSignature { .. } => "DuplicateSignature",
+                Rejected::OtherChain => "OtherChain",
+            },
+            Error::Misuse { why, .. } => match why {
+                Misuse::FileExists => "FileExists",
+                Misuse::EmptyPassphrase => "EmptyPassphrase",
+                Misuse::PassphrasesDiffer => "PassphrasesDiffer",
+                Misuse::NotADate { .. } => "NotADate",
+                Misuse::ThresholdOutOfRange { .. } => "ThresholdOutOfRange",
+                Misuse::KeyPresent { .. } => "KeyPresent",
+                Misuse::KeyAbsent { .. } => "KeyAbsent",
+                Misuse::WrongChain { .. } => "WrongChain",
+                Misuse::Options { .. } => "Options",
+                Misuse::ExpiresTooSoon { .. } => "ExpiresTooSoon",
+                Misuse::TooManyKeys { .. } => "TooManyKeys",
+            },
+            Error::Environment { why, .. } => match why {
+                Environment::Io { .. } => "Io",
+                Environment::NoVariable { .. } => "NoVariable",
+                Environment::NoTerminal => "NoTerminal",
+                Environment::Random { .. } => "Random",
+                Environment::SelfCheck => "SelfCheck",
+                Environment::Encoding { .. } => "Encoding",
+            },
+        }
+    }
+
+    #[test]
+    fn error_on_one_line_says_what_where_and_what_next() {
+        let error = Error::from(Rejected::WrongPassphrase).in_file(Path::new("a.pem")).at("elsewhere");
+        assert_eq!(error.to_string(), "wrong passphrase: a.pem; try again; nothing was changed");
     }
 }

@@ -90,3 +90,79 @@ fn directory(path: &Path) -> PathBuf {
         _ => PathBuf::from("."),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::Environment;
+
+    fn names(directory: &Path) -> Vec<String> {
+        fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn create_of_a_private_file_leaves_it_to_its_owner() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key.pem");
+        create(&path, b"secret", Access::Private).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(read(&path).unwrap(), b"secret");
+        assert_eq!(names(directory.path()), ["key.pem"]);
+    }
+
+    #[test]
+    fn create_over_a_file_or_a_dangling_link_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let (old, link) = (directory.path().join("old"), directory.path().join("link"));
+        fs::write(&old, b"old").unwrap();
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        for path in [&old, &link] {
+            let error = create(path, b"new", Access::Shared).unwrap_err();
+            assert_eq!(error, Error::from(Misuse::FileExists).in_file(path));
+        }
+        assert_eq!(fs::read(&old).unwrap(), b"old");
+        assert_eq!(names(directory.path()).len(), 2, "a temporary file stayed");
+    }
+
+    #[test]
+    fn replace_of_a_file_is_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("request");
+        fs::write(&path, b"a longer old text").unwrap();
+        replace(&path, b"new", Access::Shared).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(names(directory.path()), ["request"]);
+    }
+
+    #[test]
+    fn write_into_a_missing_directory_is_refused_with_the_file_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("none/file");
+        for error in [create(&path, b"", Access::Shared), replace(&path, b"", Access::Shared)] {
+            let error = error.unwrap_err();
+            assert!(
+                matches!(&error, Error::Environment { why: Environment::Io { .. }, at } if *at == Some(path.display().to_string())),
+                "{error}"
+            );
+            assert!(error.to_string().starts_with("cannot write: No such file or directory: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn read_of_a_file_above_the_limit_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("large");
+        File::create(&path).unwrap().set_len(MAX_FILE).unwrap();
+        assert_eq!(read(&path).unwrap().len() as u64, MAX_FILE);
+        File::options().write(true).open(&path).unwrap().set_len(MAX_FILE + 1).unwrap();
+        assert_eq!(
+            read(&path).unwrap_err(),
+            Error::from(Rejected::TooLarge { limit: MAX_FILE }).in_file(&path)
+        );
+    }
+}

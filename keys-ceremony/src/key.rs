@@ -241,6 +241,14 @@ impl SigningKey {
             .map_err(|_| Environment::SelfCheck.into())
     }
 
+    /// As [`SigningKey::sign`] with a random nonce, as tokens do it.
+    #[cfg(test)]
+    pub(crate) fn sign_with_salt(&self, message: &[u8]) -> Vec<u8> {
+        use p256::ecdsa::signature::RandomizedSigner as _;
+        let signature: Signature = self.secret.try_sign_with_rng(&mut SysRng, message).unwrap();
+        signature.to_der().as_bytes().to_vec()
+    }
+
     /// Writes `path` encrypted (PKCS#8 PEM, PBES2 with scrypt and AES-256-CBC, mode 0600) and the public key
     /// beside it ([`public_path`]). Neither may exist.
     ///
@@ -292,9 +300,10 @@ const SCRYPT_LOG_N: u8 = 14;
 const SCRYPT_R: u32 = 8;
 const SCRYPT_P: u32 = 5;
 
-/// What opening a foreign key may cost at most: scrypt's memory in bytes and its rounds.
-const MAX_SCRYPT_MEMORY: u64 = 1 << 30;
-const MAX_SCRYPT_ROUNDS: u64 = 64;
+/// What opening a foreign key may cost at most, in bytes: scrypt's memory, and that memory once for each
+/// round, of which a laptop does a few hundred million a second.
+const MAX_SCRYPT_MEMORY: u64 = 256 << 20;
+const MAX_SCRYPT_WORK: u64 = 4 << 30;
 /// PBKDF2's, at which a laptop works for about ten seconds.
 const MAX_PBKDF2_ITERATIONS: u32 = 20_000_000;
 
@@ -316,7 +325,8 @@ fn refuse_endless_work(sealed: &EncryptedPrivateKeyInfoRef<'_>) -> Result<(), Er
     let endless = match kdf {
         pbes2::Kdf::Scrypt(cost) => {
             let memory = cost.cost_parameter.saturating_mul(u64::from(cost.block_size)).saturating_mul(128);
-            memory > MAX_SCRYPT_MEMORY || u64::from(cost.parallelization) > MAX_SCRYPT_ROUNDS
+            memory > MAX_SCRYPT_MEMORY
+                || memory.saturating_mul(u64::from(cost.parallelization)) > MAX_SCRYPT_WORK
         }
         pbes2::Kdf::Pbkdf2(cost) => cost.iteration_count > MAX_PBKDF2_ITERATIONS,
         _ => true,
@@ -392,4 +402,127 @@ pub fn public_path(private: &Path) -> PathBuf {
     let mut name = stem.into_os_string();
     name.push(".pub.pem");
     PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keyid and fingerprint were computed apart from this code: SHA-256 over the text of the key object, put
+    /// together by hand, and `openssl pkey -pubin -outform DER | sha256sum`.
+    const PEM: &str = "-----BEGIN PUBLIC KEY-----\n\
+        MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEQbEIGaOPPCyquoPCijyGQzgNuL3w\n\
+        RUBKv2vl7Ov4lJgdhP2hJ3i4ba/nxuFm5lMR/S/11M/eHPZmg1iObUMB8A==\n\
+        -----END PUBLIC KEY-----\n";
+    const KEYID: &str = "be88409ed7aaac105bc09dad7e237c6cd537f972bcffa8ff95e9131895e9ff4f";
+    const FINGERPRINT: &str = "0cdee7f3 05e84b04 7d546e60 f6d970a8 f568f1b2 8e4e6304 cde4a676 ac190ece";
+
+    #[test]
+    fn public_key_of_openssl_has_the_keyid_that_others_compute() {
+        let key = PublicKey::from_pem(PEM.as_bytes()).unwrap();
+        assert_eq!(key.to_pem(), PEM);
+        assert_eq!(key.keyid(), KEYID);
+        assert_eq!(key.fingerprint(), FINGERPRINT);
+        assert_eq!(PublicKey::from_value(&key.to_value()).unwrap(), key);
+        let crlf = PublicKey::from_pem(PEM.replace('\n', "\r\n").as_bytes()).unwrap();
+        assert_eq!((crlf.keyid(), &crlf), (KEYID, &key));
+    }
+
+    #[test]
+    fn public_key_of_another_spelling_is_no_key_object() {
+        let key = PublicKey::from_pem(PEM.as_bytes()).unwrap();
+        let mut other = key.to_value();
+        other["keyval"]["public"] = Value::from(PEM.trim_end());
+        let error = PublicKey::from_value(&other).unwrap_err();
+        assert!(matches!(error, Error::Rejected { why: Rejected::UnsupportedKey { .. }, .. }), "{error}");
+        for (member, wrong) in [("keytype", "rsa"), ("scheme", "ed25519"), ("keyval", "x"), ("x", "y")] {
+            let mut other = key.to_value();
+            other[member] = Value::from(wrong);
+            assert!(PublicKey::from_value(&other).is_err(), "{member}");
+        }
+    }
+
+    #[test]
+    fn public_key_with_any_letter_changed_is_refused_or_another() {
+        let key = PublicKey::from_pem(PEM.as_bytes()).unwrap();
+        let mut accepted = 0;
+        for index in 0..PEM.trim_end().len() {
+            let mut pem = PEM.as_bytes().to_vec();
+            pem[index] = if pem[index] == b'A' { b'B' } else { b'A' };
+            if let Ok(other) = PublicKey::from_pem(&pem) {
+                assert_ne!(other, key, "byte {index}");
+                assert_ne!(other.keyid(), KEYID, "byte {index}");
+                accepted += 1;
+            }
+        }
+        assert_eq!(accepted, 0, "a point beside the curve was taken");
+    }
+
+    #[test]
+    fn signature_is_low_s_and_both_forms_verify() {
+        let key = SigningKey::generate().unwrap();
+        for number in 0..64u32 {
+            let message = number.to_be_bytes();
+            let low = key.sign(&message).unwrap();
+            let signature = Signature::from_der(&low).unwrap();
+            assert_eq!(signature.normalize_s(), signature, "message {number} is signed with high S");
+            let (r, s) = signature.split_scalars();
+            let high = Signature::from_scalars(r, -s).unwrap();
+            assert_ne!(high.normalize_s(), high);
+            let high = high.to_der().as_bytes().to_vec();
+            key.public().verify(&message, &high).unwrap();
+            assert_eq!(key.public().verified(&message, &high).unwrap(), low);
+            let error = key.public().verify(b"another", &low).unwrap_err();
+            assert_eq!(error, Rejected::BadSignature { keyid: key.public().keyid().to_owned() }.into());
+        }
+    }
+
+    #[test]
+    fn signature_cut_or_lengthened_does_not_verify() {
+        let key = SigningKey::generate().unwrap();
+        let good = key.sign(b"message").unwrap();
+        for length in 0..good.len() {
+            assert!(key.public().verify(b"message", &good[..length]).is_err(), "{length} bytes");
+        }
+        assert!(key.public().verify(b"message", &[&good[..], b"\0"].concat()).is_err());
+    }
+
+    #[test]
+    fn key_file_that_would_cost_hours_is_refused_unopened() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key.pem");
+        let key = SigningKey::generate().unwrap();
+        let passphrase = || Passphrase::new(Zeroizing::new(b"secret".to_vec())).unwrap();
+        key.write_new(&path, &passphrase()).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (_, der) = SecretDocument::from_pem(&text).unwrap();
+        // The three INTEGERs are N = 16384, r = 8 and p = 5: two bytes, one and one.
+        let place = der.as_bytes().windows(4).position(|bytes| bytes == [2, 2, 0x40, 0]).unwrap();
+        for (cost, parallelization) in [([2, 2, 0x40, 0], 127), ([2, 2, 0x7f, 0xff], 1)] {
+            let mut bytes = der.as_bytes().to_vec();
+            bytes[place..place + 4].copy_from_slice(&cost);
+            bytes[place + 6] = 0x7f;
+            bytes[place + 9] = parallelization;
+            let pem = SecretDocument::try_from(bytes).unwrap().to_pem(ENCRYPTED, LineEnding::LF).unwrap();
+            std::fs::write(&path, pem.as_bytes()).unwrap();
+            // No passphrase is asked for: this variable does not exist.
+            let mut source = Source::Variable("TUFFET_NO_SUCH_VARIABLE".to_owned());
+            let Err(error) = SigningKey::read(&path, &mut source) else { panic!("opened") };
+            let refused = Rejected::UnsupportedKey {
+                what: "opening it would take more memory or time than this tool spends".to_owned(),
+            };
+            assert_eq!(error, Error::from(refused).in_file(&path), "{parallelization}");
+        }
+    }
+
+    #[test]
+    fn public_path_of_a_private_key_is_beside_it() {
+        for (private, public) in [
+            ("root-a.pem", "root-a.pub.pem"),
+            ("keys/root-a", "keys/root-a.pub.pem"),
+            ("a.b.key", "a.b.key.pub.pem"),
+        ] {
+            assert_eq!(public_path(Path::new(private)), Path::new(public));
+        }
+    }
 }

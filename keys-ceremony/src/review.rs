@@ -41,11 +41,7 @@ pub fn describe(request: &Request, now: u64) -> Review {
         let date = review.date(signed.remove(name).as_ref());
         review.field(1, name, &format!("{date}{}", if late { ", EXPIRED" } else { "" }));
     }
-    for name in ["spec_version", "consistent_snapshot"] {
-        if let Some(value) = signed.remove(name) {
-            review.field(1, name, &show(&value));
-        }
-    }
+    review.field(1, "format", &format!("TUF {}", shown(signed.remove("spec_version").as_ref())));
     match request.header().role {
         Role::Root => review.root(&mut signed),
         Role::Targets => review.targets(&mut signed),
@@ -58,6 +54,8 @@ pub fn describe(request: &Request, now: u64) -> Review {
 
 impl Review {
     fn root(&mut self, signed: &mut Map<String, Value>) {
+        let consistent = shown(signed.remove("consistent_snapshot").as_ref());
+        self.field(1, "files", &format!("named by version and digest: {consistent}"));
         let keys = self.open_member(1, "keys", signed);
         let mut unused = keys.clone();
         for (role, value) in self.open_member(1, "roles", signed) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
+use tuffet_client::{SOFTWARE, Trusted, limits};
 
 use crate::encoding::{is_digest, member};
 use crate::key::PublicKey;
@@ -105,6 +106,7 @@ pub(crate) fn distinct<'a>(
 pub struct Chain {
     files: Vec<Vec<u8>>,
     first_payload: Vec<u8>,
+    trusted: Option<Trusted>,
     last: Option<Root>,
 }
 
@@ -121,35 +123,34 @@ impl Chain {
         Ok(chain)
     }
 
-    /// TUF 5.3.4 and 5.3.5: signed by enough keys of the trusted root and of itself, and exactly its successor.
+    /// The verifier of the devices judges (TUF 5.3.4 and 5.3.5); here the file is only decoded.
     fn push(&mut self, file: &[u8], version: u32) -> Result<(), Error> {
-        let Envelope { signed, signatures } = Envelope::parse(file)?;
-        let payload = canonical::signed_bytes(&signed)?;
+        let Envelope { signed, .. } = Envelope::parse(file)?;
         let root = Root::from_signed(&signed)?;
         if root.header.version != version {
             let why = format!("version {} stands in its place", root.header.version);
             return Err(Rejected::BrokenChain { version, why }.into());
         }
-        for namer in self.last.iter().chain([&root]) {
-            let RoleKeys { keys, threshold } = &namer.roles[&Role::Root];
-            let valid: Vec<&String> = signatures
-                .iter()
-                .filter(|(keyid, sig)| keys.get(keyid).is_some_and(|key| key.verify(&payload, sig).is_ok()))
-                .map(|(keyid, _)| keyid)
-                .collect();
-            let have = distinct(keys, valid).len();
-            if have < *threshold as usize {
-                let why =
-                    format!("{have} of {threshold} signatures by the keys of root {}", namer.header.version);
-                return Err(Rejected::BrokenChain { version, why }.into());
-            }
-        }
+        let judged = match &mut self.trusted {
+            None => Trusted::from_root_file(&SOFTWARE, file).map(|first| self.trusted = Some(first)),
+            Some(trusted) => trusted.next_root_file(&SOFTWARE, file),
+        };
+        judged.map_err(|error| Rejected::BrokenChain { version, why: error.to_string() })?;
         if self.files.is_empty() {
-            self.first_payload = payload;
+            self.first_payload = canonical::signed_bytes(&signed)?;
         }
         self.files.push(file.to_vec());
         self.last = Some(root);
         Ok(())
+    }
+
+    /// Whether a device that trusts this chain takes `file` for its next root. The dates are not judged.
+    ///
+    /// # Errors
+    /// As [`Chain::verify`].
+    pub fn accepts(&self, file: &[u8]) -> Result<(), Error> {
+        let version = self.last.as_ref().map_or(0, |root| root.header.version).saturating_add(1);
+        self.clone().push(file, version)
     }
 
     /// The files as they came.
@@ -234,7 +235,7 @@ impl Draft {
     /// The `signed` value.
     ///
     /// # Errors
-    /// [`Misuse::ThresholdOutOfRange`], or [`Misuse::ExpiresTooSoon`].
+    /// [`Misuse::ThresholdOutOfRange`], [`Misuse::TooManyKeys`] or [`Misuse::ExpiresTooSoon`].
     pub fn signed(&self) -> Result<Value, Error> {
         if self.expires <= self.issued {
             return Err(Misuse::ExpiresTooSoon { expires: self.expires }.into());
@@ -242,13 +243,17 @@ impl Draft {
         let mut keys = Map::new();
         let mut roles = Map::new();
         for (role, RoleKeys { keys: role_keys, threshold }) in &self.roles {
-            if *threshold == 0 || *threshold as usize > role_keys.len() {
+            let most = role_keys.len().min(limits::SIGNATURES);
+            if *threshold == 0 || *threshold as usize > most {
                 let (role, threshold) = (role.name(), *threshold);
                 return Err(Misuse::ThresholdOutOfRange { role, threshold, keys: role_keys.len() }.into());
             }
             let keyids: Vec<&String> = role_keys.keys().collect();
             roles.insert(role.name().to_owned(), json!({ "keyids": keyids, "threshold": threshold }));
             keys.extend(role_keys.iter().map(|(keyid, key)| (keyid.clone(), key.to_value())));
+        }
+        if keys.len() > limits::KEYS {
+            return Err(Misuse::TooManyKeys { keys: keys.len(), limit: limits::KEYS }.into());
         }
         Ok(json!({
             "_type": "root",
@@ -266,4 +271,196 @@ impl Draft {
 /// Foreign text, safe for a terminal.
 fn plain(text: &str) -> String {
     text.escape_default().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::SigningKey;
+    use crate::request::Request;
+
+    /// 2026-11-22T13:14:15Z, and a year later.
+    const NOW: u64 = 1_795_353_255;
+    const LATER: u64 = NOW + 365 * 86_400;
+
+    struct Holders {
+        keys: Vec<SigningKey>,
+    }
+
+    impl Holders {
+        fn new() -> Holders {
+            Holders { keys: (0..5).map(|_| SigningKey::generate().unwrap()).collect() }
+        }
+
+        /// Root: 2 of keys 0, 1, 2. All else: key 4.
+        fn draft(&self) -> Draft {
+            let mut draft = Draft::new(NOW, LATER);
+            for key in &self.keys[..3] {
+                draft.add_key(&Role::Root, key.public()).unwrap();
+            }
+            draft.set_threshold(&Role::Root, 2);
+            for role in [Role::Targets, Role::Snapshot, Role::Timestamp] {
+                draft.add_key(&role, self.keys[4].public()).unwrap();
+            }
+            draft
+        }
+
+        fn file(&self, signed: &Value, signers: &[usize]) -> Vec<u8> {
+            let payload = canonical::signed_bytes(signed).unwrap();
+            let signature = |&signer: &usize| {
+                let key = &self.keys[signer];
+                (key.public().keyid().to_owned(), key.sign(&payload).unwrap())
+            };
+            let signatures = signers.iter().map(signature).collect();
+            Envelope { signed: signed.clone(), signatures }.to_bytes().unwrap()
+        }
+
+        /// Replaces key 0 by key 3.
+        fn next(&self, chain: &Chain) -> Value {
+            let mut draft = Draft::next(chain, NOW, LATER).unwrap();
+            draft.remove_key(&Role::Root, self.keys[0].public().keyid()).unwrap();
+            draft.add_key(&Role::Root, self.keys[3].public()).unwrap();
+            draft.signed().unwrap()
+        }
+    }
+
+    fn broken(files: &[Vec<u8>]) -> (u32, String) {
+        match Chain::verify(files).unwrap_err() {
+            Error::Rejected { why: Rejected::BrokenChain { version, why }, .. } => (version, why),
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn root_of_a_draft_reads_back_as_drafted() {
+        let holders = Holders::new();
+        let signed = holders.draft().signed().unwrap();
+        let root = Root::from_signed(&signed).unwrap();
+        assert_eq!(root.header, Header { role: Role::Root, version: 1, issued: NOW, expires: LATER });
+        assert_eq!(root.roles[&Role::Root].threshold, 2);
+        let mut keyids: Vec<&str> = holders.keys[..3].iter().map(|key| key.public().keyid()).collect();
+        keyids.sort_unstable();
+        assert_eq!(root.roles[&Role::Root].keys.keys().collect::<Vec<_>>(), keyids);
+        assert_eq!(signed["roles"]["root"]["keyids"], json!(keyids));
+        assert_eq!(root.roles[&Role::Timestamp].keys.len(), 1);
+    }
+
+    #[test]
+    fn draft_that_no_device_could_use_is_refused() {
+        let holders = Holders::new();
+        for (threshold, keys) in [(0, 3), (4, 3), (u32::MAX, 3)] {
+            let mut draft = holders.draft();
+            draft.set_threshold(&Role::Root, threshold);
+            let refused = Misuse::ThresholdOutOfRange { role: "root", threshold, keys };
+            assert_eq!(draft.signed().unwrap_err(), refused.into());
+        }
+        let empty = Draft::new(NOW, LATER).signed().unwrap_err();
+        assert_eq!(empty, Misuse::ThresholdOutOfRange { role: "root", threshold: 1, keys: 0 }.into());
+
+        let expired = Draft::new(NOW, NOW).signed().unwrap_err();
+        assert_eq!(expired, Misuse::ExpiresTooSoon { expires: NOW }.into());
+
+        let key = holders.keys[0].public();
+        let keyid = key.keyid().to_owned();
+        let again = holders.draft().add_key(&Role::Root, key).unwrap_err();
+        assert_eq!(again, Misuse::KeyPresent { role: "root", keyid: keyid.clone() }.into());
+        let absent = holders.draft().remove_key(&Role::Targets, &keyid).unwrap_err();
+        assert_eq!(absent, Misuse::KeyAbsent { role: "targets", keyid }.into());
+
+        let mut crowd = holders.draft();
+        for _ in 0..9 {
+            crowd.add_key(&Role::Root, SigningKey::generate().unwrap().public()).unwrap();
+        }
+        assert_eq!(crowd.signed().unwrap_err(), Misuse::TooManyKeys { keys: 13, limit: 12 }.into());
+        crowd.set_threshold(&Role::Root, 9);
+        let many = crowd.signed().unwrap_err();
+        assert_eq!(many, Misuse::ThresholdOutOfRange { role: "root", threshold: 9, keys: 12 }.into());
+    }
+
+    #[test]
+    fn root_with_one_fact_wrong_is_refused() {
+        let holders = Holders::new();
+        let signed = holders.draft().signed().unwrap();
+        let keyid = holders.keys[0].public().keyid().to_owned();
+        let other = holders.keys[1].public().keyid().to_owned();
+        assert!(Root::from_signed(&signed).is_ok());
+        type Change<'a> = &'a dyn Fn(&mut Value);
+        let changes: [(&str, Change<'_>); 15] = [
+            ("another role", &|root| root["_type"] = json!("targets")),
+            ("version 0", &|root| root["version"] = json!(0)),
+            ("a version beyond 32 bits", &|root| root["version"] = json!(1u64 << 32)),
+            ("a version as text", &|root| root["version"] = json!("1")),
+            ("specification 2", &|root| root["spec_version"] = json!("2.0.0")),
+            ("a date with a fraction", &|root| root["expires"] = json!("2027-01-01T00:00:00.5Z")),
+            ("no issued", &|root| drop(root.as_object_mut().unwrap().remove("issued"))),
+            ("inconsistent snapshots", &|root| root["consistent_snapshot"] = json!(false)),
+            ("a key under another's keyid", &|root| root["keys"][&keyid] = root["keys"][&other].clone()),
+            ("a role missing", &|root| drop(root["roles"].as_object_mut().unwrap().remove("snapshot"))),
+            ("a role too many", &|root| root["roles"]["mirrors"] = root["roles"]["snapshot"].clone()),
+            ("threshold 0", &|root| root["roles"]["root"]["threshold"] = json!(0)),
+            ("threshold above the keys", &|root| root["roles"]["root"]["threshold"] = json!(4)),
+            ("a keyid twice", &|root| root["roles"]["root"]["keyids"] = json!([keyid, keyid, other])),
+            ("a keyid without a key", &|root| root["roles"]["root"]["keyids"][0] = json!("0".repeat(64))),
+        ];
+        for (what, change) in changes {
+            let mut root = signed.clone();
+            change(&mut root);
+            assert_ne!(root, signed, "{what} changes nothing");
+            assert!(Root::from_signed(&root).is_err(), "accepted {what}");
+        }
+    }
+
+    #[test]
+    fn chain_of_a_rotation_is_followed() {
+        let holders = Holders::new();
+        let first = holders.file(&holders.draft().signed().unwrap(), &[0, 1]);
+        let chain = Chain::verify(core::slice::from_ref(&first)).unwrap();
+        let second = holders.file(&holders.next(&chain), &[0, 1, 3]);
+        chain.accepts(&second).unwrap();
+        let chain = Chain::verify(&[first.clone(), second]).unwrap();
+        assert_eq!(chain.last().unwrap().header.version, 2);
+        assert_eq!(chain.last().unwrap().roles[&Role::Root].threshold, 2);
+        let Envelope { signed, .. } = Envelope::parse(&first).unwrap();
+        assert_eq!(chain.first_payload().unwrap(), canonical::signed_bytes(&signed).unwrap());
+    }
+
+    #[test]
+    fn chain_with_one_link_wrong_is_refused_at_its_version() {
+        let holders = Holders::new();
+        let draft = holders.draft().signed().unwrap();
+        let first = holders.file(&draft, &[0, 1]);
+        let chain = Chain::verify(core::slice::from_ref(&first)).unwrap();
+        let next = holders.next(&chain);
+        let second = holders.file(&next, &[1, 2, 3]);
+        assert!(Chain::verify(&[first.clone(), second.clone()]).is_ok());
+
+        let lonely = "root: signed by 1 of 2 needed keys".to_owned();
+        assert_eq!(broken(&[holders.file(&draft, &[0])]), (1, lonely.clone()), "one signature");
+        assert_eq!(broken(&[holders.file(&draft, &[0, 4])]), (1, lonely.clone()), "a key of another role");
+        assert_eq!(
+            broken(&[first.clone(), holders.file(&next, &[1, 3])]),
+            (2, lonely.clone()),
+            "too few of the old keys"
+        );
+        assert_eq!(
+            broken(&[first.clone(), holders.file(&next, &[0, 1])]),
+            (2, lonely),
+            "too few of the new keys"
+        );
+        assert_eq!(broken(&[second]).0, 1, "no first root");
+        assert_eq!(broken(&[first.clone(), first.clone()]).0, 2, "the first root twice");
+        let third = {
+            let mut skipped = next.clone();
+            skipped["version"] = json!(3);
+            holders.file(&skipped, &[0, 1, 3])
+        };
+        assert_eq!(broken(&[first, third]), (2, "version 3 stands in its place".to_owned()));
+    }
+
+    #[test]
+    fn next_of_an_empty_chain_is_refused() {
+        let error = Draft::next(&Chain::default(), NOW, LATER).unwrap_err();
+        assert!(matches!(error, Error::Misuse { why: Misuse::WrongChain { .. }, .. }));
+        assert!(Request::draft(Role::Targets, &json!({}), &[]).is_err());
+    }
 }
