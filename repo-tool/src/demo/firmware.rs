@@ -283,7 +283,7 @@ mod tests {
             // 16 words: the core's own exceptions.
             assert!((64..image.len() as u32).contains(&reset), "reset vector {reset:#x}");
 
-            let identity = format!("tuffet-demo/mps2-an385 {version}");
+            let identity = format!("lamp/mps2-an385 {version}");
             let found = image.windows(identity.len()).filter(|window| *window == identity.as_bytes());
             assert_eq!(found.count(), 1);
             image
