@@ -88,6 +88,7 @@ pub struct Refresh<'a> {
     trusted: &'a mut Trusted,
     device: Device<'a>,
     release_path: String<PATH>,
+    clock: Clock,
     /// 5.2: fixed for the cycle.
     start: u64,
     state: State<'a>,
@@ -136,6 +137,7 @@ impl<'a> Refresh<'a> {
         Ok(Refresh {
             crypto,
             release_path: device.release_path()?,
+            clock,
             start: trusted.start_time(clock),
             trusted,
             device,
@@ -225,6 +227,9 @@ impl<'a> Refresh<'a> {
                 // 5.3.4
                 let new = verify_root(self.crypto, Some(self.trusted.root()), envelope, new)?;
                 self.trusted.update_root(new)?;
+                // The clock stays as it was read. What changed is what is known beside it: a stolen online
+                // key may have set a date that this root just dropped, and must not be judged by.
+                self.start = self.trusted.start_time(self.clock);
                 self.unsaved = Some(Change::Root);
                 self.roots = self.roots.saturating_add(1);
                 // 5.3.9: ask for the next.

@@ -186,6 +186,28 @@ fn rotated_online_keys_drop_the_floors_that_a_thief_raised() {
 }
 
 #[test]
+fn rotated_online_keys_drop_the_date_that_a_thief_set_within_the_same_cycle() {
+    let (mut repository, mut subject) = settled();
+    subject.clock = Clock::Unknown;
+    let far = NOW + 70 * 365 * DAY;
+    let thief = Repository::default().signed(Role::Timestamp, move |signed| {
+        signed["version"] = json!(2);
+        signed["issued"] = json!(date(far));
+        signed["expires"] = json!(date(far + DAY));
+    });
+    assert_eq!(subject.refresh(&thief).result, Ok(None));
+    repository.bump(&["timestamp"]);
+    repository.bump(&["timestamp"]);
+    let freeze = Rejected::Freeze { role: Role::Root, expires: Date(NOW + 365 * DAY), start: Date(far) };
+    refused_by(&mut subject, &repository, &["2.root.json"], freeze);
+
+    repository.rotate(root(2, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp-2", "snapshot"]), &ROOT_KEYS);
+    repository.signers.insert("timestamp", vec![Signer::new("timestamp-2")]);
+    let requests = ["2.root.json", "3.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"];
+    accepted(&mut subject, &repository, &requests, None);
+}
+
+#[test]
 fn timestamp_of_equal_version_is_no_error_and_its_content_is_ignored() {
     let (mut repository, mut subject) = settled();
     repository.versions.insert("snapshot", 9);
