@@ -472,7 +472,7 @@ impl Misuse {
             ),
             Misuse::ThresholdOutOfRange { role, threshold, keys } => explained(
                 205,
-                format!("{role} has {keys} keys and cannot have threshold {threshold}"),
+                format!("{role} cannot have threshold {threshold}, its number of keys is {keys}"),
                 "set one from 1 to the number of keys, 8 at most",
             ),
             Misuse::KeyPresent { role, keyid } => {

@@ -29,7 +29,9 @@ pub enum Access {
 pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let fail = |error| Error::io("read", path, &error);
     let file = File::open(path).map_err(fail)?;
-    let mut bytes = Vec::new();
+    // Room for all of it, so that growing leaves no copies behind: the file may be a key.
+    let length = file.metadata().map_err(fail)?.len().min(MAX_FILE) as usize;
+    let mut bytes = Vec::with_capacity(length + 1);
     file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(Error::from(Rejected::TooLarge { limit: MAX_FILE }).in_file(path));
