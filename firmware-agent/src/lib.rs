@@ -13,7 +13,7 @@
 //! * [`boot`] holds the boot record and [`boot::decide_boot`], which a bootloader links too.
 //! * [`slot`] writes an image into the slot that is not active.
 //!
-//! With the feature `std` there is also a flash in a file for hosts.
+//! With the feature `std` there is also a flash in a file for hosts: `file_flash`.
 #![no_std]
 #![cfg_attr(
     not(test),
@@ -32,6 +32,8 @@ extern crate std;
 
 pub mod boot;
 mod error;
+#[cfg(feature = "std")]
+pub mod file_flash;
 pub mod flash;
 pub mod flash_map;
 pub mod journal;
