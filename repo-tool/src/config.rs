@@ -107,7 +107,7 @@ impl Config {
     pub fn add_hardware(&mut self, id: &str, hardware: Hardware) -> Result<(), Error> {
         check_name("hardware id", id)?;
         if hardware.slot_size == 0 {
-            return Err(Misuse::Options { why: "a slot size of 0 takes no image" }.into());
+            return Err(Misuse::Options { why: "a slot of 0 bytes takes no image" }.into());
         }
         if let Some(map) = &hardware.flash_map {
             check_name("flash map", map)?;
@@ -153,7 +153,11 @@ impl Config {
         let refused = |span, error: Error| wrong(Some(span), one_line(&error.to_string()).as_str());
         let mut config = Config::new(product.get_ref()).map_err(|error| refused(product.span(), error))?;
         for (id, entry) in parts.hardware {
-            let hardware = Hardware { slot_size: entry.slot_size, flash_map: entry.flash_map };
+            let slot_size = *entry.slot_size.get_ref();
+            if slot_size == 0 {
+                return Err(wrong(Some(entry.slot_size.span()), "a slot of 0 bytes takes no image"));
+            }
+            let hardware = Hardware { slot_size, flash_map: entry.flash_map };
             config.add_hardware(id.get_ref(), hardware).map_err(|error| refused(id.span(), error))?;
         }
         let lifetime = |role: Option<RoleTable>, default: Lifetime| match role {
@@ -239,7 +243,7 @@ struct ProductTable {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct HardwareTable {
-    slot_size: u32,
+    slot_size: Spanned<u32>,
     flash_map: Option<String>,
 }
 
@@ -266,4 +270,74 @@ fn position(text: &str, at: usize) -> (usize, usize) {
 
 fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hardware(slot_size: u32, flash_map: Option<&str>) -> Hardware {
+        Hardware { slot_size, flash_map: flash_map.map(str::to_owned) }
+    }
+
+    #[test]
+    fn text_of_a_configuration_reads_back_as_the_same() {
+        let mut config = Config::new("thermo-2.x").unwrap();
+        assert_eq!(Config::parse(&config.to_text(), Path::new("t")).unwrap(), config);
+        config.add_hardware("rev-a", hardware(1, None)).unwrap();
+        config.add_hardware("rev.b", hardware(u32::MAX, Some("demo"))).unwrap();
+        assert_eq!(Config::parse(&config.to_text(), Path::new("t")).unwrap(), config);
+    }
+
+    #[test]
+    fn configuration_without_roles_has_the_default_lifetimes() {
+        let config = Config::parse("format = 1\n[products.p]\n", Path::new("t")).unwrap();
+        assert_eq!(config.lifetimes, Lifetimes::default());
+        assert_eq!(config.lifetimes.timestamp.after(0).unwrap(), 7 * 86_400);
+    }
+
+    #[test]
+    fn example_in_a_configuration_without_hardware_is_valid_when_uncommented() {
+        let text = Config::new("p").unwrap().to_text();
+        let text = text
+            .replace("# [prod", "[prod")
+            .replace("# slot-", "slot-")
+            .replace("# flash-map =", "flash-map =");
+        let config = Config::parse(&text, Path::new("t")).unwrap();
+        assert_eq!(config.hardware("rev-a").unwrap(), &hardware(262_144, Some("demo")));
+    }
+
+    #[test]
+    fn lifetime_that_is_no_duration_is_refused() {
+        for good in ["30d", "12 hours", "1 year", "in 2 weeks", "1d 12h"] {
+            assert!(Lifetime::parse(good).is_some(), "{good}");
+        }
+        for bad in ["", "0d", "-3d", "2027-01-01", "2027-01-01T00:00:00Z", "soon", "30"] {
+            assert!(Lifetime::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lifetime_beyond_the_last_date_is_refused() {
+        let lifetime = Lifetime::parse("8000 years").unwrap();
+        assert_eq!(lifetime.after(1_795_348_800), Err(Rejected::Exhausted { what: "date" }.into()));
+    }
+
+    #[test]
+    fn hardware_twice_or_without_a_slot_is_refused() {
+        let mut config = Config::new("p").unwrap();
+        config.add_hardware("rev-a", hardware(1, None)).unwrap();
+        assert!(matches!(
+            config.add_hardware("rev-a", hardware(1, None)),
+            Err(Error::Misuse(Misuse::Options { .. }))
+        ));
+        assert!(matches!(
+            config.add_hardware("rev-b", hardware(0, None)),
+            Err(Error::Misuse(Misuse::Options { .. }))
+        ));
+        assert!(matches!(
+            config.add_hardware("", hardware(1, None)),
+            Err(Error::Misuse(Misuse::BadName { .. }))
+        ));
+    }
 }

@@ -557,3 +557,70 @@ impl fmt::Display for Environment {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of each, in the order of codes.
+    fn all() -> Vec<Error> {
+        let path = || PathBuf::from("file");
+        let text = || "text".to_owned();
+        vec![
+            Rejected::Config { path: path(), line: 1, column: 2, message: text() }.into(),
+            Rejected::ImageTooLarge { image: path(), length: 2, hardware: text(), slot_size: 1 }.into(),
+            Rejected::ImageEmpty { image: path() }.into(),
+            Rejected::ImageChanged { image: path() }.into(),
+            Rejected::UnknownHardware { hardware: text(), known: Vec::new() }.into(),
+            Rejected::VersionTaken { version: text(), path: text() }.into(),
+            Rejected::VersionReleased { version: text(), channel: text(), sequence: 1 }.into(),
+            Rejected::CounterDrops { offered: 1, newest: 2 }.into(),
+            Rejected::MinimumTooHigh { minimum: 2, sequence: 1 }.into(),
+            Rejected::ImmutableDiffers { path: path() }.into(),
+            Rejected::Damaged { path: path(), why: text() }.into(),
+            Rejected::StaleRequest { path: path(), staged: 1, published: 2 }.into(),
+            Rejected::RequestOfOldRoot { path: path(), request: 1, newest: 2 }.into(),
+            Rejected::OnlineKeys { role: "snapshot", given: 1, threshold: 2 }.into(),
+            Rejected::ForeignKey { role: "snapshot", keyid: text(), root: 1 }.into(),
+            Rejected::NothingStaged.into(),
+            Rejected::Exhausted { what: "version" }.into(),
+            Rejected::TargetPath { path: text() }.into(),
+            Rejected::TargetMissing { path: path() }.into(),
+            Rejected::TargetDiffers { path: path() }.into(),
+            Rejected::TargetsOfOldRoot { newest: 2 }.into(),
+            Misuse::NoWorkspace { directory: path() }.into(),
+            Misuse::WorkspaceExists { path: path() }.into(),
+            Misuse::BadName { what: "channel", text: text(), allowed: "letters" }.into(),
+            Misuse::BadRollout { why: "why" }.into(),
+            Misuse::Options { why: "why" }.into(),
+            Environment::Io { what: "read", path: path(), message: text() }.into(),
+            Environment::Locked { path: path() }.into(),
+            Environment::ClockBehind { issued: text(), now: text() }.into(),
+        ]
+    }
+
+    /// Scripts and monitoring go by these numbers: append, never change.
+    #[test]
+    fn codes_never_change() {
+        let codes: Vec<u16> = all().iter().map(Error::code).collect();
+        let golden: Vec<u16> = (101..=121).chain(201..=205).chain(301..=303).collect();
+        assert_eq!(codes, golden);
+    }
+
+    #[test]
+    fn every_message_is_one_line_that_says_what_to_do_next() {
+        for error in all() {
+            let line = error.to_string();
+            assert!(!line.contains('\n') && line.contains("; "), "{line}");
+        }
+    }
+
+    #[test]
+    fn family_of_every_error_fits_its_code_and_its_exit_status() {
+        for error in all() {
+            let status = u16::from(error.family().exit_status());
+            assert_eq!(status, error.code() / 100, "{error}");
+            assert_eq!(error.label(), format!("T{}", error.code()));
+        }
+    }
+}

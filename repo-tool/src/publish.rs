@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
+use tuffet_client::release::Hex;
 use tuffet_client::time::Date;
 use tuffet_keys::Role;
 use tuffet_keys::key::SigningKey;
@@ -39,6 +40,8 @@ pub struct Plan {
     files: Vec<(String, Content)>,
     timestamp: Vec<u8>,
     summary: Summary,
+    /// All are public when the plan is done.
+    roots: u32,
     _lock: Lock,
 }
 
@@ -142,7 +145,8 @@ pub fn plan(workspace: &Workspace, keys: &Keys, now: u64) -> Result<Plan, Error>
 
     summary.files = files.iter().map(|(name, _)| name.clone()).collect();
     summary.files.push(metadata_name(Role::Timestamp, 0));
-    let plan = Plan { workspace: workspace.clone(), files, timestamp, summary, _lock: lock };
+    let plan =
+        Plan { workspace: workspace.clone(), files, timestamp, summary, roots: roots.version(), _lock: lock };
     plan.preflight(roots.chain.files(), now)?;
     Ok(plan)
 }
@@ -169,8 +173,8 @@ impl Plan {
 
         // The request first: while it is there, its images are.
         writer.remove(&self.workspace.request_path())?;
-        for version in &self.summary.roots {
-            writer.remove(&self.workspace.staged_root(*version))?;
+        for version in 1..=self.roots {
+            writer.remove(&self.workspace.staged_root(version))?;
         }
         for image in staged_images(&self.workspace)? {
             writer.remove(&image)?;
@@ -178,8 +182,15 @@ impl Plan {
         Ok(self.summary)
     }
 
-    /// What a device would say, with the images left out: they are held against their digests when copied.
+    /// What stands in the way, and what a device would say. The images are left out: they are held against their
+    /// digests when copied.
     fn preflight(&self, roots: &[Vec<u8>], now: u64) -> Result<(), Error> {
+        for (name, content) in &self.files {
+            let path = self.workspace.public().join(name);
+            if path.exists() && Hex(&hash_file(&path)?.sha256).to_string() != content.sha256() {
+                return Err(Rejected::ImmutableDiffers { path }.into());
+            }
+        }
         let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         for (name, content) in &self.files {
             if let Content::Bytes(bytes) = content {
@@ -242,11 +253,15 @@ fn target_files(
 
 fn image_content(workspace: &Workspace, target: &Target, name: &str) -> Result<Content, Error> {
     let staged = workspace.staged_image(&target.sha256);
-    // Public already, but new at this path's metadata: a release that was published once, or a crash before.
+    // Public already: a publisher that died wrote it, and somebody tidied up.
     let public = workspace.public().join(name);
     for path in [staged.clone(), public] {
         if path.is_file() {
             let sha256 = hash_file(&path)?.sha256;
+            if Hex(&sha256).to_string() != target.sha256 {
+                let why = "the image does not have the digest that it is stored under".to_owned();
+                return Err(Rejected::Damaged { path, why }.into());
+            }
             return Ok(Content::File { path, sha256 });
         }
     }

@@ -260,3 +260,71 @@ fn parent(path: &Path) -> &Path {
         _ => Path::new("."),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(text: &str) -> Content {
+        Content::Bytes(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn create_over_the_same_bytes_keeps_the_file_and_over_others_refuses() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/b/file");
+        let mut witness = Unwatched;
+        let mut writer = Writer::new(&mut witness);
+        assert!(writer.create(&path, &bytes("one")).unwrap());
+        assert!(!writer.create(&path, &bytes("one")).unwrap());
+        let refused = writer.create(&path, &bytes("two"));
+        assert_eq!(refused, Err(Rejected::ImmutableDiffers { path: path.clone() }.into()));
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        writer.replace(&path, &bytes("two")).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        let names: Vec<_> =
+            fs::read_dir(parent(&path)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["file"], "no temporary file is left");
+    }
+
+    #[test]
+    fn create_from_a_file_with_another_digest_is_refused_and_leaves_no_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let (source, path) = (directory.path().join("source"), directory.path().join("copy"));
+        fs::write(&source, vec![1; 3 * CHUNK + 1]).unwrap();
+        let Summary { sha256, length } = hash_file(&source).unwrap();
+        assert_eq!(length, 3 * CHUNK as u64 + 1);
+        let content = Content::File { path: source.clone(), sha256 };
+        fs::write(&source, vec![2; 3 * CHUNK + 1]).unwrap();
+        let refused = Writer::new(&mut Unwatched).create(&path, &content);
+        assert!(matches!(refused, Err(Error::Rejected(Rejected::Damaged { .. }))), "{refused:?}");
+        assert!(!path.exists());
+        fs::write(&source, vec![1; 3 * CHUNK + 1]).unwrap();
+        assert!(Writer::new(&mut Unwatched).create(&path, &content).unwrap());
+        assert_eq!(hash_file(&path).unwrap(), Summary { sha256, length });
+    }
+
+    #[test]
+    fn directory_that_is_made_is_flushed_into_its_parent() {
+        struct Steps(Vec<String>);
+        impl Witness for Steps {
+            fn before(&mut self, step: Step<'_>) -> io::Result<()> {
+                self.0.push(format!("{step:?}").replace('"', ""));
+                Ok(())
+            }
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let mut steps = Steps(Vec::new());
+        Writer::new(&mut steps).create_directories(&directory.path().join("a/b")).unwrap();
+        let top = directory.path().display();
+        assert_eq!(
+            steps.0,
+            [
+                format!("CreateDirectory({top}/a)"),
+                format!("SyncDirectory({top})"),
+                format!("CreateDirectory({top}/a/b)"),
+                format!("SyncDirectory({top}/a)"),
+            ]
+        );
+    }
+}

@@ -1,0 +1,6 @@
+//! A release team's work on a workspace: through the binary, and with the power cut in between.
+
+mod crash;
+mod refusals;
+mod release;
+mod support;
