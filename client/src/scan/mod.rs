@@ -171,7 +171,7 @@ impl Scanner {
     }
 
     /// Reads on. Chunks may end anywhere; how a file is cut never changes the result.
-    pub(crate) fn feed(&mut self, chunk: &[u8], reader: &mut impl Reader) -> Result<(), Fault> {
+    pub(crate) fn feed(&mut self, chunk: &[u8], reader: &mut dyn Reader) -> Result<(), Fault> {
         // Runs of bytes that are canonical as they stand go into the digest in one piece.
         let mut from = 0;
         for (index, &byte) in chunk.iter().enumerate() {
@@ -209,7 +209,7 @@ impl Scanner {
         Ok(self.saw_signed.then(|| self.signed.finalize_reset().into()))
     }
 
-    fn step(&mut self, byte: u8, reader: &mut impl Reader) -> Result<Echo, Fault> {
+    fn step(&mut self, byte: u8, reader: &mut dyn Reader) -> Result<Echo, Fault> {
         match self.state {
             State::Text => self.text_byte(byte, reader),
             State::Escape => self.escape(byte),
@@ -225,7 +225,7 @@ impl Scanner {
         }
     }
 
-    fn structure(&mut self, byte: u8, reader: &mut impl Reader) -> Result<Echo, Fault> {
+    fn structure(&mut self, byte: u8, reader: &mut dyn Reader) -> Result<Echo, Fault> {
         if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
             return Ok(Echo::Drop);
         }
@@ -246,7 +246,7 @@ impl Scanner {
         Ok(Echo::Keep)
     }
 
-    fn start_of_value(&mut self, byte: u8, reader: &mut impl Reader) -> Result<(), Fault> {
+    fn start_of_value(&mut self, byte: u8, reader: &mut dyn Reader) -> Result<(), Fault> {
         match byte {
             b'"' => self.start_of_text(false),
             b'{' => self.open(true, reader)?,
@@ -265,7 +265,7 @@ impl Scanner {
         Ok(())
     }
 
-    fn open(&mut self, object: bool, reader: &mut impl Reader) -> Result<(), Fault> {
+    fn open(&mut self, object: bool, reader: &mut dyn Reader) -> Result<(), Fault> {
         if self.is_signed() {
             if !object {
                 return Err(Fault::Field(Field::Signed));
@@ -283,7 +283,7 @@ impl Scanner {
         Ok(())
     }
 
-    fn close(&mut self, object: bool, reader: &mut impl Reader) -> Result<(), Fault> {
+    fn close(&mut self, object: bool, reader: &mut dyn Reader) -> Result<(), Fault> {
         match self.levels.pop() {
             Some(level) if level.object == object => {}
             _ => return Err(Fault::Syntax),
@@ -313,7 +313,7 @@ impl Scanner {
         self.state = State::Literal;
     }
 
-    fn literal_byte(&mut self, byte: u8, reader: &mut impl Reader) -> Result<Echo, Fault> {
+    fn literal_byte(&mut self, byte: u8, reader: &mut dyn Reader) -> Result<Echo, Fault> {
         let (literal, read) = self.literal;
         if literal.get(read) != Some(&byte) {
             return Err(Fault::Syntax);
@@ -345,7 +345,7 @@ impl Scanner {
         Ok(Echo::Keep)
     }
 
-    fn end_of_number(&mut self, reader: &mut impl Reader) -> Result<(), Fault> {
+    fn end_of_number(&mut self, reader: &mut dyn Reader) -> Result<(), Fault> {
         // 2^63 is as far below zero as canonicalisers agree.
         if self.number_len == 0 || (self.negative && self.number > 1 << 63) {
             return Err(Fault::Syntax);
@@ -367,7 +367,7 @@ impl Scanner {
         self.state = State::Text;
     }
 
-    fn text_byte(&mut self, byte: u8, reader: &mut impl Reader) -> Result<Echo, Fault> {
+    fn text_byte(&mut self, byte: u8, reader: &mut dyn Reader) -> Result<Echo, Fault> {
         if self.high.is_some() && byte != b'\\' {
             return Err(Fault::Syntax);
         }
@@ -451,7 +451,7 @@ impl Scanner {
         })
     }
 
-    fn end_of_text(&mut self, reader: &mut impl Reader) -> Result<(), Fault> {
+    fn end_of_text(&mut self, reader: &mut dyn Reader) -> Result<(), Fault> {
         if !self.is_key {
             let start = self.top();
             let end = start.saturating_add(self.len);
@@ -516,7 +516,7 @@ impl Scanner {
         self.levels.iter().map(|level| self.key(level)).collect()
     }
 
-    fn tell(&self, reader: &mut impl Reader, value: Value<'_>) -> Result<(), Fault> {
+    fn tell(&self, reader: &mut dyn Reader, value: Value<'_>) -> Result<(), Fault> {
         reader.value(&self.path(), value)
     }
 }
