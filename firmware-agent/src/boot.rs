@@ -310,6 +310,21 @@ pub enum Unfit {
     Withdrawn,
 }
 
+/// Whether [`decide_boot`] could start what lies in a slot: the record names it, it has tries left if it is a
+/// trial, and its digest is right.
+///
+/// # Errors
+///
+/// Those of [`BootRecord::load`].
+pub fn is_bootable<F: NorFlash>(flash: &mut Flash<F>, slot: SlotId) -> Result<bool, Error> {
+    let BootRecord { active, trial, .. } = BootRecord::load(flash)?;
+    if active.slot == slot {
+        return Ok(holds(flash, &active));
+    }
+    let trial = trial.filter(|trial| trial.image.slot == slot && trial.tries_left > 0);
+    Ok(trial.is_some_and(|trial| holds(flash, &trial.image)))
+}
+
 /// Whether the slot holds the image, byte for byte. What cannot be read is not held.
 fn holds<F: NorFlash>(flash: &mut Flash<F>, image: &SlotImage) -> bool {
     image.length > 0 && flash.slot_digest(image.slot, image.length).is_ok_and(|found| found == image.digest)

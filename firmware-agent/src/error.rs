@@ -7,6 +7,7 @@ use embedded_storage::nor_flash::NorFlashErrorKind;
 
 use crate::flash_map::{MapFault, SlotId};
 use crate::journal::Kind;
+use crate::transport::TransportFault;
 
 /// Everything that this crate reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,10 +21,12 @@ pub enum Error {
     Environment(Environment),
 }
 
-/// An image that must not be started.
+/// Bytes that must not be trusted, or not be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejected {
+    /// The client refused a metadata file.
+    Metadata(tuffet_client::Rejected),
     /// The release names an image that is larger than the slot. Nothing was erased.
     ImageLargerThanSlot {
         /// Bytes that the image has.
@@ -51,6 +54,8 @@ pub enum Rejected {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Misuse {
+    /// The client was called out of order, or with names that no repository can have.
+    Metadata(tuffet_client::Misuse),
     /// The flash map does not hold together, or does not fit the flash.
     Map(MapFault),
     /// The inactive slot belongs to a trial that is neither confirmed nor reverted.
@@ -65,6 +70,8 @@ pub enum Misuse {
     NoTries,
     /// An image of no bytes.
     ImageEmpty,
+    /// A version for people is empty, longer than 32 bytes, or has other than printable ASCII.
+    Version,
     /// A record does not fit its journal.
     RecordTooLong {
         /// The journal.
@@ -76,6 +83,10 @@ pub enum Misuse {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Environment {
+    /// The client lacks something.
+    Metadata(tuffet_client::Environment),
+    /// A file did not come.
+    Transport(TransportFault),
     /// The flash refused an operation.
     Flash {
         /// What was asked of it.
@@ -128,8 +139,9 @@ pub enum FlashOperation {
 }
 
 impl Error {
-    /// A number for logs and reports that never changes its meaning.
-    pub const fn code(&self) -> u16 {
+    /// A number for logs and reports that never changes its meaning: 100 to 399 from the client, 400 to 499 for
+    /// [`Rejected`], 500 to 599 for [`Misuse`], 600 to 699 for [`Environment`].
+    pub fn code(&self) -> u16 {
         match self {
             Self::Rejected(error) => error.code(),
             Self::Misuse(error) => error.code(),
@@ -140,8 +152,9 @@ impl Error {
 
 impl Rejected {
     /// See [`Error::code`].
-    pub const fn code(&self) -> u16 {
+    pub fn code(&self) -> u16 {
         match self {
+            Self::Metadata(rejected) => rejected.code(),
             Self::ImageLargerThanSlot { .. } => 401,
             Self::ImageTooLong { .. } => 402,
             Self::ImageTooShort { .. } => 403,
@@ -152,8 +165,9 @@ impl Rejected {
 
 impl Misuse {
     /// See [`Error::code`].
-    pub const fn code(&self) -> u16 {
+    pub fn code(&self) -> u16 {
         match self {
+            Self::Metadata(misuse) => misuse.code(),
             Self::Map(_) => 501,
             Self::TrialUndecided => 502,
             Self::NoTrial => 503,
@@ -162,14 +176,17 @@ impl Misuse {
             Self::NoTries => 506,
             Self::ImageEmpty => 507,
             Self::RecordTooLong { .. } => 508,
+            Self::Version => 509,
         }
     }
 }
 
 impl Environment {
     /// See [`Error::code`].
-    pub const fn code(&self) -> u16 {
+    pub fn code(&self) -> u16 {
         match self {
+            Self::Metadata(environment) => environment.code(),
+            Self::Transport(fault) => fault.code(),
             Self::Flash { .. } => 601,
             Self::NotWritten { .. } => 602,
             Self::ImageNotWritten { .. } => 603,
@@ -194,6 +211,7 @@ impl fmt::Display for Error {
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Metadata(rejected) => rejected.fmt(f),
             Self::ImageLargerThanSlot { length, slot } => {
                 write!(f, "the image has {length} bytes and the slot only {slot}; release a smaller image")
             }
@@ -211,6 +229,7 @@ impl fmt::Display for Rejected {
 impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Metadata(misuse) => misuse.fmt(f),
             Self::Map(fault) => write!(f, "flash map: {fault}"),
             Self::TrialUndecided => {
                 f.write_str("an image is on trial; confirm or revert it before the next one is written")
@@ -220,6 +239,7 @@ impl fmt::Display for Misuse {
             Self::SlotActive => f.write_str("the active slot cannot be put on trial"),
             Self::NoTries => f.write_str("a trial needs at least one try"),
             Self::ImageEmpty => f.write_str("an image needs at least one byte"),
+            Self::Version => f.write_str("a version needs 1 to 32 printable ASCII characters"),
             Self::RecordTooLong { kind } => write!(f, "the {kind} does not fit its journal"),
         }
     }
@@ -228,6 +248,8 @@ impl fmt::Display for Misuse {
 impl fmt::Display for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Metadata(environment) => environment.fmt(f),
+            Self::Transport(fault) => fault.fmt(f),
             Self::Flash { operation, offset, kind } => write!(f, "flash: {operation} at {offset:#x}: {kind}"),
             Self::NotWritten { offset } => {
                 write!(f, "flash: the record written at {offset:#x} reads back differently")
@@ -278,6 +300,26 @@ impl From<Misuse> for Error {
 impl From<Environment> for Error {
     fn from(error: Environment) -> Self {
         Self::Environment(error)
+    }
+}
+
+impl From<TransportFault> for Error {
+    fn from(fault: TransportFault) -> Self {
+        Self::Environment(Environment::Transport(fault))
+    }
+}
+
+impl From<tuffet_client::Error> for Error {
+    fn from(error: tuffet_client::Error) -> Self {
+        match error {
+            tuffet_client::Error::Rejected(rejected) => Self::Rejected(Rejected::Metadata(rejected)),
+            tuffet_client::Error::Misuse(misuse) => Self::Misuse(Misuse::Metadata(misuse)),
+            tuffet_client::Error::Environment(environment) => {
+                Self::Environment(Environment::Metadata(environment))
+            }
+            // The enum may grow; until this crate knows the new family, it is no verdict on the bytes.
+            _ => Self::Misuse(Misuse::Metadata(tuffet_client::Misuse::NotFetching)),
+        }
     }
 }
 

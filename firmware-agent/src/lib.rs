@@ -12,8 +12,12 @@
 //!   are three journals of the same make.
 //! * [`boot`] holds the boot record and [`boot::decide_boot`], which a bootloader links too.
 //! * [`slot`] writes an image into the slot that is not active.
+//! * [`trust_store`] keeps root, floors and security counter; [`ledger`] what was tried and failed;
+//!   [`factory`] what a device is born with.
+//! * [`transport`] is how files come, [`engine`] one check of the repository without I/O of its own.
+//! * [`agent`] puts all of it together: [`Agent::check`], a restart, [`Agent::started`].
 //!
-//! With the feature `std` there is also a flash in a file for hosts: `file_flash`.
+//! With the feature `std` there are also a flash in a file, `file_flash`, and HTTP, `http`, for hosts.
 #![no_std]
 #![cfg_attr(
     not(test),
@@ -30,17 +34,29 @@
 #[cfg(feature = "std")]
 extern crate std;
 
+pub mod agent;
 pub mod boot;
+pub mod engine;
 mod error;
+pub mod factory;
 #[cfg(feature = "std")]
 pub mod file_flash;
 pub mod flash;
 pub mod flash_map;
+#[cfg(feature = "std")]
+pub mod http;
 pub mod journal;
+pub mod ledger;
 pub mod slot;
+pub mod transport;
+pub mod trust_store;
 
+pub use agent::{Agent, Checked, Event, Started};
 pub use boot::{BootRecord, SlotImage};
 pub use error::{Environment, Error, FlashOperation, Misuse, Rejected};
+pub use factory::{Factory, FactoryImage, provision};
 pub use flash::Flash;
 pub use flash_map::{FlashMap, SlotId};
 pub use slot::SlotWriter;
+pub use transport::{Transport, TransportFault};
+pub use trust_store::{Trust, TrustLost};

@@ -47,7 +47,17 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
         if record.trial.is_some() {
             return Err(Misuse::TrialUndecided.into());
         }
-        let slot = record.active.slot.other();
+        Self::begin(flash, record.active.slot.other(), length, digest)
+    }
+
+    /// Opens a slot whether it is active or not: for [`provision`](crate::factory::provision), which has no
+    /// boot record yet.
+    pub(crate) fn begin(
+        flash: &'f mut Flash<F>,
+        slot: SlotId,
+        length: u32,
+        digest: [u8; 32],
+    ) -> Result<Self, Error> {
         let region = flash.map().slot(slot);
         if length == 0 {
             return Err(Misuse::ImageEmpty.into());

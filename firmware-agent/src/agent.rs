@@ -1,0 +1,388 @@
+//! The agent: from a check of the repository to a confirmed image.
+//!
+//! ```text
+//! check():   settle -> refresh -> select -> download -> read back -> refresh again -> pending
+//! restart:   decide_boot
+//! started(): health -> contact -> confirmed | reverted | still on trial
+//! ```
+//!
+//! What is on flash leads. After an error the agent reads its trust store again, so that it never goes on from
+//! something that was verified but not stored.
+
+use embedded_storage::nor_flash::NorFlash;
+use heapless::Vec;
+use tuffet_client::{Candidate, Change, Clock, Crypto, Device, limits};
+
+use crate::boot::{self, BootRecord, Decision, SlotImage, TRIES, Unfit};
+use crate::engine::{Check, Request};
+use crate::error::{Environment, Error, Rejected};
+use crate::factory::Factory;
+use crate::flash::Flash;
+use crate::slot::SlotWriter;
+use crate::transport::{Transport, TransportFault};
+use crate::trust_store::{Trust, TrustLost, store_floors, store_root};
+
+/// A device: its flash, its way to the repository, and what it knows.
+#[derive(Debug)]
+pub struct Agent<'a, F, T> {
+    flash: Flash<F>,
+    transport: T,
+    crypto: &'a Crypto,
+    factory: Factory<'a>,
+    id: &'a [u8],
+    trust: Trust,
+}
+
+/// What the agent does, as it does it: for a progress bar, a log, a demonstration.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Event<'e> {
+    /// The trust store is lost; the factory's facts stand in.
+    TrustLost(TrustLost),
+    /// A file is fetched.
+    Fetch {
+        /// Relative to the repository's top.
+        path: &'e str,
+        /// The largest length in bytes that is of use.
+        limit: u32,
+    },
+    /// A verified file is trusted now, and that is on flash.
+    Stored(Change),
+    /// A release was verified, and fits this device.
+    Selected(&'e Candidate),
+    /// A release was verified and would fit, but its image failed here before.
+    PassedOver(&'e Candidate),
+    /// Bytes of the image are on flash.
+    Download {
+        /// So many.
+        received: u32,
+        /// Of so many.
+        length: u32,
+    },
+    /// The image is in the slot, read back and hashed. The release is verified once more.
+    Staged(&'e Candidate),
+    /// The image will be tried at the next start.
+    Pending(&'e SlotImage),
+    /// What the device starts.
+    Start(&'e Decision),
+    /// The image on trial is the active one now.
+    Confirmed(&'e SlotImage),
+    /// The image on trial is given up.
+    Reverted(&'e SlotImage),
+    /// The image on trial is healthy, but has not reached its repository. The trial goes on.
+    NoContact(Error),
+}
+
+/// Where a check ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Checked {
+    /// The repository has nothing for this device.
+    UpToDate,
+    /// This image will be tried at the next start.
+    Pending(SlotImage),
+    /// Nothing was asked of the repository, for this image is pending or on trial.
+    TrialUndecided(SlotImage),
+    /// While the image came down the repository changed its mind. The next check sees what it wants now.
+    Superseded,
+}
+
+/// Where a start ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Started {
+    /// The active image runs, and nothing is on trial.
+    Active(SlotImage),
+    /// The image on trial runs, and is the active one from now on.
+    Confirmed(SlotImage),
+    /// The image on trial was given up. A restart brings back the active one.
+    Reverted(SlotImage),
+    /// The image on trial runs. It reached no repository yet, which is nobody's fault: no try is taken.
+    NoContact(SlotImage, Error),
+}
+
+/// What a refresh is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Goal {
+    /// To find the release to install.
+    Release,
+    /// To see a timestamp that verifies.
+    Contact,
+}
+
+impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
+    /// Reads the trust store of a device. `id` decides its place in rollouts, nothing else.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Trust::load`].
+    pub fn new(
+        mut flash: Flash<F>,
+        transport: T,
+        crypto: &'a Crypto,
+        factory: Factory<'a>,
+        id: &'a [u8],
+    ) -> Result<Self, Error> {
+        let trust = Trust::load(&mut flash, crypto, &factory)?;
+        Ok(Self { flash, transport, crypto, factory, id, trust })
+    }
+
+    /// What the device trusts and remembers.
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// The flash.
+    pub fn flash_mut(&mut self) -> &mut Flash<F> {
+        &mut self.flash
+    }
+
+    /// The way to the repository.
+    pub fn transport_mut(&mut self) -> &mut T {
+        &mut self.transport
+    }
+
+    /// Asks the repository, and brings what it has for this device as far as to be tried at the next start.
+    ///
+    /// `now` is read at the start of each refresh, of which there are two when there is something to install:
+    /// a download may take days, and what expired meanwhile is not installed.
+    ///
+    /// # Errors
+    ///
+    /// Any. Active slot, boot record and, but for what was newly verified, the trust store are what they were;
+    /// the inactive slot starts on no account.
+    pub fn check(
+        &mut self,
+        now: &mut dyn FnMut() -> Clock,
+        observe: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Checked, Error> {
+        let checked = self.try_check(now, observe);
+        self.restore_trust(checked)
+    }
+
+    /// Starts the device as a bootloader would, then goes on as [`Agent::started`] does. For devices that
+    /// are simulated, or that boot by this very program.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`boot::decide_boot`] and [`Agent::started`].
+    pub fn boot(
+        &mut self,
+        now: &mut dyn FnMut() -> Clock,
+        healthy: &mut dyn FnMut(&SlotImage) -> bool,
+        observe: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Started, Error> {
+        let decision = boot::decide_boot(&mut self.flash)?;
+        observe(Event::Start(&decision));
+        self.started(&decision.start.digest, now, healthy, observe)
+    }
+
+    /// What an image does once it runs: enter what became of the last trial, and if it is on trial itself,
+    /// prove its worth. `running` is the digest of the image that calls, whatever the bootloader reports.
+    ///
+    /// `healthy` is the product's own check. On top of it comes ours: the image must reach its repository and
+    /// see a timestamp that verifies, for one that cannot update can never be repaired.
+    ///
+    /// # Errors
+    ///
+    /// Those of the flash. No contact is no error, see [`Started::NoContact`].
+    pub fn started(
+        &mut self,
+        running: &[u8; 32],
+        now: &mut dyn FnMut() -> Clock,
+        healthy: &mut dyn FnMut(&SlotImage) -> bool,
+        observe: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Started, Error> {
+        let started = self.try_started(running, now, healthy, observe);
+        self.restore_trust(started)
+    }
+
+    fn try_check(
+        &mut self,
+        now: &mut dyn FnMut() -> Clock,
+        observe: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Checked, Error> {
+        if let Some(lost) = self.trust.lost {
+            observe(Event::TrustLost(lost));
+        }
+        let record = self.settle()?;
+        if let Some(trial) = record.trial {
+            return Ok(Checked::TrialUndecided(trial.image));
+        }
+        let Some(candidate) = self.select(&record, now(), observe)? else {
+            return Ok(Checked::UpToDate);
+        };
+        observe(Event::Selected(&candidate));
+        let image = self.download(&candidate, observe)?;
+        observe(Event::Staged(&candidate));
+
+        // Rule: authorised again, against what the repository says now.
+        let again = self.select(&record, now(), observe);
+        if again.as_ref().is_ok_and(|again| again.as_ref() == Some(&candidate)) {
+            boot::mark_pending(&mut self.flash, &image, TRIES)?;
+            observe(Event::Pending(&image));
+            return Ok(Checked::Pending(image));
+        }
+        self.flash.make_unbootable(image.slot)?;
+        again.map(|_| Checked::Superseded)
+    }
+
+    fn try_started(
+        &mut self,
+        running: &[u8; 32],
+        now: &mut dyn FnMut() -> Clock,
+        healthy: &mut dyn FnMut(&SlotImage) -> bool,
+        observe: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Started, Error> {
+        let record = self.settle()?;
+        let Some(trial) = record.trial.filter(|trial| trial.image.digest == *running) else {
+            return Ok(Started::Active(record.active));
+        };
+        let image = trial.image;
+        if !healthy(&image) {
+            boot::revert(&mut self.flash, Unfit::Health)?;
+            self.settle()?;
+            observe(Event::Reverted(&image));
+            return Ok(Started::Reverted(image));
+        }
+        // Whatever comes after a timestamp that verifies, the repository can be reached.
+        if let Err(error) = self.refresh(Goal::Contact, image.sequence, &[], now(), observe) {
+            observe(Event::NoContact(error));
+            return Ok(Started::NoContact(image, error));
+        }
+        // The record carries the image's security counter, so that it rises in the same write.
+        boot::confirm(&mut self.flash, running)?;
+        self.settle()?;
+        observe(Event::Confirmed(&image));
+        Ok(Started::Confirmed(image))
+    }
+
+    /// Brings ledger and counter up to what the boot record says. Done at every turn, so that a cut between
+    /// the two records leaves nothing undone.
+    fn settle(&mut self) -> Result<BootRecord, Error> {
+        let record = BootRecord::load(&mut self.flash)?;
+        let Trust { trusted, memory, .. } = &mut self.trust;
+        let mut changed = record.ended.is_some_and(|ended| memory.ledger.enter(&ended));
+        if memory.counter < record.active.counter {
+            memory.counter = record.active.counter;
+            changed = true;
+        }
+        if changed {
+            store_floors(&mut self.flash, trusted.floors(), memory)?;
+        }
+        Ok(record)
+    }
+
+    /// The release to install, if there is one whose image did not fail here before.
+    fn select(
+        &mut self,
+        record: &BootRecord,
+        clock: Clock,
+        observe: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Option<Candidate>, Error> {
+        let mut passed_over: Vec<[u8; 32], { limits::CANDIDATES }> = Vec::new();
+        loop {
+            let sequence = record.active.sequence;
+            let found = self.refresh(Goal::Release, sequence, &passed_over, clock, observe)?;
+            let Some(candidate) = found else {
+                return Ok(None);
+            };
+            let digest = candidate.image.sha256;
+            if !self.trust.memory.ledger.bans(&digest, candidate.sequence) {
+                return Ok(Some(candidate));
+            }
+            observe(Event::PassedOver(&candidate));
+            // Each turn bans one more of at most so many candidates.
+            if passed_over.push(digest).is_err() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Walks the metadata, as far as the goal needs.
+    fn refresh(
+        &mut self,
+        goal: Goal,
+        sequence: u32,
+        banned: &[[u8; 32]],
+        clock: Clock,
+        observe: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Option<Candidate>, Error> {
+        let Self { flash, transport, crypto, factory, id, trust } = self;
+        let Factory { product, hardware, channel, built, .. } = *factory;
+        let Trust { trusted, memory, .. } = trust;
+        let device = Device { product, hardware, channel, id, sequence, counter: memory.counter, banned };
+        // It is later than the image was built, whatever the clock says.
+        let clock = Clock::At(match clock {
+            Clock::At(now) => now.max(built),
+            Clock::Unknown => built,
+        });
+        let mut check = Check::new(crypto, trusted, device, clock, flash, memory)?;
+        while let Some(Request { path, limit }) = check.request() {
+            if goal == Goal::Contact && check.contact() {
+                return Ok(None);
+            }
+            observe(Event::Fetch { path: &path, limit });
+            match transport.fetch(&path, limit, &mut |chunk| check.feed(chunk)) {
+                Ok(()) => check.end()?,
+                Err(Error::Environment(Environment::Transport(fault))) => check.failed(fault)?,
+                Err(error) => return Err(error),
+            }
+            if let Some(change) = check.stored() {
+                observe(Event::Stored(change));
+            }
+        }
+        let candidate = check.outcome().cloned();
+        self.mend(observe)?;
+        Ok(candidate)
+    }
+
+    /// Writes a lost trust store anew, once the repository was verified from the factory's facts on.
+    fn mend(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<(), Error> {
+        if self.trust.lost.is_some() {
+            store_root(&mut self.flash, self.trust.trusted.root())?;
+            observe(Event::Stored(Change::Root));
+            store_floors(&mut self.flash, self.trust.trusted.floors(), &self.trust.memory)?;
+            observe(Event::Stored(Change::Floors));
+            self.trust.lost = None;
+        }
+        Ok(())
+    }
+
+    fn download(
+        &mut self,
+        candidate: &Candidate,
+        observe: &mut dyn FnMut(Event<'_>),
+    ) -> Result<SlotImage, Error> {
+        let Candidate { sequence, counter, version, image, .. } = candidate;
+        let (length, digest) = (image.length, image.sha256);
+        let Request { path, limit } = Request::image(candidate);
+        let mut writer = SlotWriter::open(&mut self.flash, length, digest)?;
+        observe(Event::Fetch { path: &path, limit });
+        let fetched = self.transport.fetch(&path, limit, &mut |chunk| {
+            writer.write(chunk)?;
+            observe(Event::Download { received: writer.received(), length });
+            Ok(())
+        });
+        if let Err(error) = fetched {
+            writer.abandon()?;
+            return Err(match error {
+                Error::Environment(Environment::Transport(TransportFault::TooLong { .. })) => {
+                    Rejected::ImageTooLong { length }.into()
+                }
+                error => error,
+            });
+        }
+        let slot = writer.finish()?;
+        let (sequence, counter, version) = (*sequence, *counter, version.clone());
+        Ok(SlotImage { slot, length, digest, sequence, counter, version })
+    }
+
+    /// After an error, memory is what flash is.
+    fn restore_trust<O>(&mut self, outcome: Result<O, Error>) -> Result<O, Error> {
+        if outcome.is_err() {
+            self.trust = Trust::load(&mut self.flash, self.crypto, &self.factory)?;
+        }
+        outcome
+    }
+}

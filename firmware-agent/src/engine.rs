@@ -1,0 +1,164 @@
+//! One check of the repository, without I/O of its own.
+//!
+//! [`Check`] says which file it wants, is fed its bytes, and stores what was verified in the order that the
+//! client asks for. A blocking loop and an asynchronous task drive the same machine:
+//!
+//! ```text
+//! while let Some(request) = check.request() {
+//!     fetch request.path, at most request.limit bytes, and feed() each chunk
+//!     end(), or failed(fault) if the file did not come
+//! }
+//! check.outcome()
+//! ```
+
+use core::fmt::Write;
+
+use embedded_storage::nor_flash::NorFlash;
+use heapless::String;
+use tuffet_client::{Candidate, Change, Clock, Crypto, Device, Refresh, Role, Trusted, Want};
+
+use crate::error::{Environment, Error, Rejected};
+use crate::flash::Flash;
+use crate::transport::TransportFault;
+use crate::trust_store::{Memory, store_floors, store_root};
+
+/// Bytes of a request's path: `targets/`, a digest of 64 digits, a dot, and a target path.
+pub const PATH_MAX: usize = 8 + 64 + 1 + tuffet_client::limits::PATH;
+
+/// A file that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Relative to the repository's top.
+    pub path: String<PATH_MAX>,
+    /// The largest length in bytes that is of use.
+    pub limit: u32,
+}
+
+impl Request {
+    /// The file of a candidate's image.
+    pub fn image(candidate: &Candidate) -> Self {
+        let mut path = String::new();
+        // Long enough for every target path; a candidate cannot hold a longer one.
+        let _ = write!(path, "{}", candidate.image.url_path());
+        Self { path, limit: candidate.image.length }
+    }
+}
+
+/// A check under way. Any error ends it; what was verified before stays stored.
+#[derive(Debug)]
+pub struct Check<'a, F> {
+    refresh: Refresh<'a>,
+    flash: &'a mut Flash<F>,
+    memory: &'a Memory,
+    contact: bool,
+    stored: Option<Change>,
+}
+
+impl<'a, F: NorFlash> Check<'a, F> {
+    /// Begins a check. The update start time is fixed here.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::Metadata`](crate::Misuse::Metadata) for names that no repository can have.
+    pub fn new(
+        crypto: &'a Crypto,
+        trusted: &'a mut Trusted,
+        device: Device<'a>,
+        clock: Clock,
+        flash: &'a mut Flash<F>,
+        memory: &'a Memory,
+    ) -> Result<Self, Error> {
+        let refresh = Refresh::new(crypto, trusted, device, clock)?;
+        Ok(Self { refresh, flash, memory, contact: false, stored: None })
+    }
+
+    /// The file that is wanted now; none when the check is over.
+    pub fn request(&self) -> Option<Request> {
+        match self.refresh.want() {
+            Want::Fetch { file, limit } | Want::Again { file, limit } => {
+                let mut path = String::new();
+                // The longest name of a metadata file has 24 bytes.
+                let _ = write!(path, "{file}");
+                Some(Request { path, limit })
+            }
+            Want::Persist(_) | Want::Install(_) | Want::UpToDate => None,
+        }
+    }
+
+    /// Takes the next bytes of the wanted file.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected::Metadata`].
+    pub fn feed(&mut self, chunk: &[u8]) -> Result<(), Error> {
+        Ok(self.refresh.feed(chunk)?)
+    }
+
+    /// The wanted file has ended. Verifies it and stores what is trusted now.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected::Metadata`], and those of the trust store.
+    pub fn end(&mut self) -> Result<(), Error> {
+        let role = self.role();
+        let verdict = self.refresh.end();
+        self.contact |= role == Some(Role::Timestamp) && verdict.is_ok();
+        // Even a file that ends the check may leave something verified behind it.
+        self.persist()?;
+        Ok(verdict?)
+    }
+
+    /// The wanted file did not come. That ends the check, unless it was the next root, which need not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected::Metadata`] when the last root has expired or the file was too long,
+    /// [`Environment::Metadata`] for another file that is missing, and the fault itself for the rest.
+    pub fn failed(&mut self, fault: TransportFault) -> Result<(), Error> {
+        match (fault, self.role()) {
+            (TransportFault::NotFound, _) => Ok(self.refresh.missing()?),
+            (TransportFault::TooLong { limit }, Some(role)) => {
+                Err(Rejected::Metadata(tuffet_client::Rejected::Oversize { role, limit }).into())
+            }
+            _ => Err(Environment::Transport(fault).into()),
+        }
+    }
+
+    /// Whether a timestamp verified: the repository was reached, and its owner's keys are alive.
+    pub fn contact(&self) -> bool {
+        self.contact
+    }
+
+    /// What was stored last, once.
+    pub fn stored(&mut self) -> Option<Change> {
+        self.stored.take()
+    }
+
+    /// The release to install, if the check is over and there is one.
+    pub fn outcome(&self) -> Option<&Candidate> {
+        match self.refresh.want() {
+            Want::Install(candidate) => Some(candidate),
+            _ => None,
+        }
+    }
+
+    fn role(&self) -> Option<Role> {
+        match self.refresh.want() {
+            Want::Fetch { file, .. } | Want::Again { file, .. } => Some(file.role),
+            _ => None,
+        }
+    }
+
+    fn persist(&mut self) -> Result<(), Error> {
+        if let Want::Persist(change) = self.refresh.want() {
+            let trusted = self.refresh.trusted();
+            match change {
+                Change::Root => store_root(self.flash, trusted.root())?,
+                Change::Floors => store_floors(self.flash, trusted.floors(), self.memory)?,
+            }
+            self.refresh.persisted();
+            self.stored = Some(change);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! What this device tried, so that an image which fails is not installed for ever.
+//!
+//! The ledger knows images by digest. An image that found itself unfit is passed over from then on; one that
+//! merely used up its tries, or whose slot lost it, gets [`LIMIT`] trials in all, for from here a crash
+//! cannot be told from a battery that was pulled. A release of a higher sequence clears the account, even if
+//! it is of the same image: then somebody signed that it is worth another attempt.
+
+use heapless::Deque;
+use serde::{Deserialize, Serialize};
+
+use crate::boot::{EndedTrial, TrialEnd};
+
+/// Failed trials after which an image is passed over. With three tries a trial that makes nine starts, more
+/// than anybody loses power in a row.
+pub const LIMIT: u8 = 3;
+
+/// Images in the ledger. A device that failed more in a row forgets the oldest, and may try it again.
+pub const ENTRIES: usize = 4;
+
+/// The failed trials of this device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// The number of the last trial that was entered.
+    entered: u32,
+    failures: Deque<Failure, ENTRIES>,
+}
+
+/// An image that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// SHA-256 of the image.
+    pub digest: [u8; 32],
+    /// The sequence of the release by which it came.
+    pub sequence: u32,
+    /// How much there is against it; [`LIMIT`] is enough.
+    pub count: u8,
+}
+
+impl Ledger {
+    /// Enters the end of a trial, once, however often it is called. Tells whether anything changed.
+    pub fn enter(&mut self, ended: &EndedTrial) -> bool {
+        let EndedTrial { number, digest, sequence, end } = *ended;
+        if number == self.entered {
+            return false;
+        }
+        self.entered = number;
+        let before = self.failures.iter().find(|failure| failure.digest == digest).copied();
+        // An account that a higher sequence cleared starts from nothing.
+        let before = before.filter(|failure| failure.sequence >= sequence);
+        let count = before.map_or(0, |failure| failure.count);
+        let count = match end {
+            TrialEnd::Confirmed => 0,
+            TrialEnd::Withdrawn => count,
+            TrialEnd::Reverted => LIMIT,
+            TrialEnd::TriesSpent | TrialEnd::Damaged => count.saturating_add(1).min(LIMIT),
+        };
+        let sequence = before.map_or(sequence, |failure| failure.sequence);
+        self.replace(Failure { digest, sequence, count });
+        true
+    }
+
+    /// Whether this image, released by this sequence, is passed over.
+    pub fn bans(&self, digest: &[u8; 32], sequence: u32) -> bool {
+        self.failures.iter().any(|failure| {
+            failure.digest == *digest && failure.count >= LIMIT && sequence <= failure.sequence
+        })
+    }
+
+    /// What there is against which images, oldest first.
+    pub fn failures(&self) -> impl Iterator<Item = &Failure> {
+        self.failures.iter()
+    }
+
+    fn replace(&mut self, failure: Failure) {
+        // Once around: all others keep their order.
+        for _ in 0..self.failures.len() {
+            match self.failures.pop_front() {
+                Some(other) if other.digest != failure.digest => _ = self.failures.push_back(other),
+                _ => {}
+            }
+        }
+        if failure.count == 0 {
+            return;
+        }
+        if self.failures.is_full() {
+            self.failures.pop_front();
+        }
+        // There is room now.
+        let _ = self.failures.push_back(failure);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(number: u32, image: u8, sequence: u32, end: TrialEnd) -> EndedTrial {
+        EndedTrial { number, digest: [image; 32], sequence, end }
+    }
+
+    #[test]
+    fn image_that_found_itself_unfit_is_banned_until_a_higher_sequence() {
+        let mut ledger = Ledger::default();
+        assert!(ledger.enter(&ended(1, 7, 5, TrialEnd::Reverted)));
+        assert!(ledger.bans(&[7; 32], 5) && ledger.bans(&[7; 32], 4));
+        assert!(!ledger.bans(&[7; 32], 6), "a higher sequence clears it");
+        assert!(!ledger.bans(&[8; 32], 5), "another image is another matter");
+        // The same image under the higher sequence has a clean account.
+        assert!(ledger.enter(&ended(2, 7, 6, TrialEnd::TriesSpent)));
+        assert!(!ledger.bans(&[7; 32], 6));
+        assert_eq!(ledger.failures().count(), 1);
+    }
+
+    #[test]
+    fn image_that_spends_its_tries_is_banned_at_the_limit() {
+        let mut ledger = Ledger::default();
+        for number in 1..=u32::from(LIMIT) {
+            assert!(!ledger.bans(&[7; 32], 5), "trial {number}");
+            ledger.enter(&ended(number, 7, 5, TrialEnd::TriesSpent));
+        }
+        assert!(ledger.bans(&[7; 32], 5));
+    }
+
+    #[test]
+    fn trial_entered_twice_counts_once() {
+        let mut ledger = Ledger::default();
+        assert!(ledger.enter(&ended(1, 7, 5, TrialEnd::TriesSpent)));
+        for _ in 0..5 {
+            assert!(!ledger.enter(&ended(1, 7, 5, TrialEnd::TriesSpent)));
+        }
+        assert_eq!(ledger.failures().next().map(|failure| failure.count), Some(1));
+    }
+
+    #[test]
+    fn confirmed_trial_clears_the_account_and_a_withdrawn_one_leaves_it() {
+        let mut ledger = Ledger::default();
+        ledger.enter(&ended(1, 7, 5, TrialEnd::TriesSpent));
+        ledger.enter(&ended(2, 7, 5, TrialEnd::Withdrawn));
+        assert_eq!(ledger.failures().next().map(|failure| failure.count), Some(1));
+        ledger.enter(&ended(3, 7, 5, TrialEnd::Confirmed));
+        assert_eq!(ledger.failures().count(), 0);
+        ledger.enter(&ended(4, 8, 6, TrialEnd::Withdrawn));
+        assert_eq!(ledger.failures().count(), 0);
+    }
+
+    #[test]
+    fn full_ledger_forgets_the_oldest() {
+        let mut ledger = Ledger::default();
+        for image in 1..=5 {
+            ledger.enter(&ended(image.into(), image, 5, TrialEnd::Reverted));
+        }
+        let digests =
+            |ledger: &Ledger| ledger.failures().map(|failure| failure.digest[0]).collect::<Vec<_>>();
+        assert_eq!(digests(&ledger), [2, 3, 4, 5]);
+        // An old acquaintance moves to the end and pushes nobody out.
+        ledger.enter(&ended(6, 3, 5, TrialEnd::TriesSpent));
+        assert_eq!(digests(&ledger), [2, 4, 5, 3]);
+    }
+
+    extern crate std;
+    use std::vec::Vec;
+}

@@ -1,0 +1,161 @@
+//! What the device trusts and remembers, on flash.
+//!
+//! Two records, each in a [journal](crate::journal) of its own, for a root changes once a year and floors with
+//! each timestamp. Payloads are `postcard`: integers are varints, an option is one byte before what it holds, a
+//! sequence its length before its items.
+//!
+//! Kind 2, format 1, the trusted root ([`tuffet_client::Root`]):
+//!
+//! | field | type |
+//! |---|---|
+//! | version, expires, issued | u32, u64, u64 |
+//! | keys | sequence of: keyid 32 bytes, then 0 and x, y of 32 bytes each, or 1 for a key that counts for nothing |
+//! | root, timestamp, snapshot, targets | each: members u16 (bits over the keys), threshold u8 |
+//!
+//! Kind 3, format 1, floors and memory:
+//!
+//! | field | type |
+//! |---|---|
+//! | online keys | 16 bytes, see [`tuffet_client::Floors`] |
+//! | timestamp, snapshot | each an option of: version u32, expires u64, issued u64, next file (version u32, options of length u32 and digest 32 bytes) |
+//! | issued | u64 |
+//! | counter | u32 |
+//! | entered | u32, the last trial in the ledger |
+//! | failures | sequence of: digest 32 bytes, sequence u32, count u8 |
+//!
+//! A record that is lost, or that this build cannot read, is replaced by the facts compiled into the image
+//! ([`Factory`]), and [`TrustLost`] is reported. The agent writes it anew when it has verified the repository.
+
+use embedded_storage::nor_flash::NorFlash;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tuffet_client::{Crypto, Floors, Root, Trusted};
+
+use crate::error::{Error, Misuse};
+use crate::factory::Factory;
+use crate::flash::Flash;
+use crate::journal::{Journal, Kind};
+use crate::ledger::Ledger;
+
+const ROOT_FORMAT: u8 = 1;
+const FLOORS_FORMAT: u8 = 1;
+
+/// A root of twelve keys, all fields at their longest: 1206 bytes.
+const ROOT_MAX: usize = 1216;
+/// Floors of 166 bytes, counter and number of 10, four failures of 38 and their count: 329 bytes.
+const FLOORS_MAX: usize = 336;
+
+/// What the device remembers besides metadata. None of it is ever reset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// The security counter: no image with a lower one is installed.
+    pub counter: u32,
+    /// Failed trials.
+    pub ledger: Ledger,
+}
+
+impl Memory {
+    /// A device that has not lived yet.
+    pub fn new(counter: u32) -> Self {
+        Self { counter, ledger: Ledger::default() }
+    }
+}
+
+/// What the trust store had, or what stands in for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trust {
+    /// Root and floors.
+    pub trusted: Trusted,
+    /// Counter and ledger.
+    pub memory: Memory,
+    /// What was gone.
+    pub lost: Option<TrustLost>,
+}
+
+/// A record of the trust store is gone, and the facts of the factory stand in for it. The device cannot be
+/// led further back than the day its image was built; what it learned since then, it has to learn again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrustLost {
+    /// The root.
+    Root,
+    /// Floors and ledger.
+    Floors,
+    /// Both.
+    All,
+}
+
+impl Trust {
+    /// Reads the trust store.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected::Metadata`](crate::Rejected::Metadata) when the root is lost and the factory's root is none.
+    pub fn load<F: NorFlash>(
+        flash: &mut Flash<F>,
+        crypto: &Crypto,
+        factory: &Factory<'_>,
+    ) -> Result<Self, Error> {
+        let root: Option<Root> = load::<_, _, ROOT_MAX>(flash, Kind::Root, ROOT_FORMAT);
+        let floors: Option<(Floors, Memory)> = load::<_, _, FLOORS_MAX>(flash, Kind::Floors, FLOORS_FORMAT);
+        let lost = match (&root, &floors) {
+            (Some(_), Some(_)) => None,
+            (None, Some(_)) => Some(TrustLost::Root),
+            (Some(_), None) => Some(TrustLost::Floors),
+            (None, None) => Some(TrustLost::All),
+        };
+        let root = match root {
+            Some(root) => root,
+            None => Trusted::from_root_file(crypto, factory.root)?.root().clone(),
+        };
+        let (floors, mut memory) = floors.unwrap_or_else(|| (Floors::default(), Memory::new(0)));
+        memory.counter = memory.counter.max(factory.counter);
+        Ok(Self { trusted: Trusted::restore(root, floors), memory, lost })
+    }
+}
+
+/// Makes this the stored root.
+///
+/// # Errors
+///
+/// Those of [`Journal::append`].
+pub fn store_root<F: NorFlash>(flash: &mut Flash<F>, root: &Root) -> Result<(), Error> {
+    store::<_, _, ROOT_MAX>(flash, Kind::Root, ROOT_FORMAT, root)
+}
+
+/// Makes these the stored floors and memory.
+///
+/// # Errors
+///
+/// Those of [`Journal::append`].
+pub fn store_floors<F: NorFlash>(
+    flash: &mut Flash<F>,
+    floors: &Floors,
+    memory: &Memory,
+) -> Result<(), Error> {
+    store::<_, _, FLOORS_MAX>(flash, Kind::Floors, FLOORS_FORMAT, &(floors, memory))
+}
+
+fn load<F: NorFlash, T: DeserializeOwned, const MAX: usize>(
+    flash: &mut Flash<F>,
+    kind: Kind,
+    format: u8,
+) -> Option<T> {
+    let mut buffer = [0; MAX];
+    let record = Journal::new(flash.map(), kind).newest(flash, &mut buffer).ok()?;
+    if record.format != format {
+        return None;
+    }
+    postcard::from_bytes(record.payload).ok()
+}
+
+fn store<F: NorFlash, T: Serialize, const MAX: usize>(
+    flash: &mut Flash<F>,
+    kind: Kind,
+    format: u8,
+    record: &T,
+) -> Result<(), Error> {
+    let mut buffer = [0; MAX];
+    let payload = postcard::to_slice(record, &mut buffer).map_err(|_| Misuse::RecordTooLong { kind })?;
+    Journal::new(flash.map(), kind).append(flash, format, payload)?;
+    Ok(())
+}

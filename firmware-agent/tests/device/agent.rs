@@ -1,0 +1,646 @@
+use tuffet_agent::boot::{self, BootRecord, EndedTrial, Reason, TRIES, TrialEnd, decide_boot};
+use tuffet_agent::flash_map::{FlashMap, Layout, Region};
+use tuffet_agent::ledger::{ENTRIES, LIMIT};
+use tuffet_agent::trust_store::store_floors;
+use tuffet_agent::{
+    Agent, Checked, Environment, Error, Event, Factory, FactoryImage, Flash, Rejected, SlotId, Started,
+    TransportFault, Trust, TrustLost, provision,
+};
+use tuffet_client::{Change, Clock, Rejected as Refused, Role, SOFTWARE};
+
+use crate::nor::{Cut, Nor, Tear};
+use crate::repository::{DAY, Mirror, NOW, Release, Repository, largest_root};
+
+type TestNor = Nor<256, 4>;
+type TestAgent<'a> = Agent<'a, TestNor, Mirror>;
+
+const SLOT: usize = 0x1000;
+
+#[test]
+fn release_is_installed_tried_and_confirmed() {
+    let repository = repository();
+    let root = repository.first_root();
+    let mut agent = agent(&root, device(&root), Mirror::of(&repository));
+    let mut events = Vec::new();
+    let checked = agent.check(&mut now, &mut |event| events.push(name(&event))).unwrap();
+    let Checked::Pending(image) = checked else { panic!("{checked:?}") };
+    assert_eq!((image.slot, image.sequence, image.version.as_str()), (SlotId::B, 7, "1.0.0"));
+    assert_eq!(
+        events.iter().filter(|event| *event != "download").collect::<Vec<_>>(),
+        [
+            "fetch 2.root.json",
+            "fetch timestamp.json",
+            "stored floors",
+            "fetch 5.snapshot.json",
+            "stored floors",
+            "fetch 5.targets.json",
+            "stored floors",
+            "selected 7",
+            &format!("fetch {}", repository.releases[0].file()),
+            "staged 7",
+            "fetch 2.root.json",
+            "fetch timestamp.json",
+            "fetch 5.targets.json",
+            "pending 1.0.0",
+        ]
+    );
+    assert_eq!(events.iter().filter(|event| *event == "download").count(), 3000 / 100);
+    // Nothing is asked of anybody while a trial is open.
+    agent.transport_mut().requests.clear();
+    assert_eq!(agent.check(&mut now, &mut |_| ()), Ok(Checked::TrialUndecided(image.clone())));
+    assert_eq!(agent.transport_mut().requests, Vec::<String>::new());
+    assert_eq!(agent.trust().memory.counter, 1, "the counter waits for the confirmation");
+
+    let mut agent = restart(&root, agent);
+    assert_eq!(agent.boot(&mut now, &mut |_| true, &mut |_| ()), Ok(Started::Confirmed(image.clone())));
+    assert_eq!(agent.trust().memory.counter, 3);
+    let mut agent = restart(&root, agent);
+    assert_eq!(agent.trust().memory.counter, 3);
+    assert_eq!(agent.trust().trusted.floors().timestamp_version(), Some(5));
+    assert_eq!(agent.boot(&mut now, &mut |_| true, &mut |_| ()), Ok(Started::Active(image)));
+    let before = agent.flash_mut().nor_mut().bytes().to_vec();
+    assert_eq!(agent.check(&mut now, &mut |_| ()), Ok(Checked::UpToDate));
+    assert_eq!(agent.flash_mut().nor_mut().bytes(), before, "nothing new writes nothing");
+
+    // The next one goes to the other slot.
+    let next = Repository {
+        version: 6,
+        releases: vec![release(8, "1.1.0", 2000), repository.releases[0].clone()],
+        ..repository
+    };
+    agent.transport_mut().files = next.files();
+    let Ok(Checked::Pending(image)) = agent.check(&mut now, &mut |_| ()) else { panic!() };
+    assert_eq!((image.slot, image.version.as_str()), (SlotId::A, "1.1.0"));
+    let mut agent = restart(&root, agent);
+    assert_eq!(agent.boot(&mut now, &mut |_| true, &mut |_| ()), Ok(Started::Confirmed(image)));
+}
+
+/// From a repository that is accepted, one thing is changed; `stores` is what was verified before.
+struct Attack {
+    name: &'static str,
+    change: fn(&mut Repository, &mut Mirror),
+    error: Error,
+    stores: bool,
+}
+
+#[test]
+fn rejection_changes_nothing_and_the_honest_repository_still_installs() {
+    let refused = |refused| Error::Rejected(Rejected::Metadata(refused));
+    let transport = |fault| Error::Environment(Environment::Transport(fault));
+    let attacks = [
+        Attack {
+            name: "one byte of the image flipped",
+            change: |repository, mirror| {
+                mirror.files.get_mut(&repository.releases[0].file()).unwrap()[2999] ^= 1;
+            },
+            error: Rejected::ImageDigest.into(),
+            stores: true,
+        },
+        Attack {
+            name: "an image without end",
+            change: |repository, mirror| {
+                mirror.files.get_mut(&repository.releases[0].file()).unwrap().extend([0; 5000]);
+            },
+            error: Rejected::ImageTooLong { length: 3000 }.into(),
+            stores: true,
+        },
+        Attack {
+            name: "an image cut short",
+            change: |repository, mirror| {
+                mirror.files.get_mut(&repository.releases[0].file()).unwrap().truncate(2000);
+            },
+            error: Rejected::ImageTooShort { length: 3000, received: 2000 }.into(),
+            stores: true,
+        },
+        Attack {
+            name: "a connection that breaks within the image",
+            change: |repository, mirror| {
+                mirror.faults.insert(repository.releases[0].file(), (1500, TransportFault::Connection));
+            },
+            error: transport(TransportFault::Connection),
+            stores: true,
+        },
+        Attack {
+            name: "no image",
+            change: |repository, mirror| {
+                mirror.files.remove(&repository.releases[0].file());
+            },
+            error: transport(TransportFault::NotFound),
+            stores: true,
+        },
+        Attack {
+            name: "an image larger than the slot",
+            change: |repository, mirror| {
+                repository.releases = vec![release(7, "1.0.0", SLOT + 1)];
+                mirror.files = repository.files();
+            },
+            error: Rejected::ImageLargerThanSlot { length: SLOT as u32 + 1, slot: SLOT as u32 }.into(),
+            stores: true,
+        },
+        Attack {
+            name: "a timestamp from before",
+            change: |repository, mirror| {
+                repository.version = 3;
+                mirror.files = repository.files();
+            },
+            error: refused(Refused::Rollback { role: Role::Timestamp, trusted: 4, offered: 3 }),
+            stores: false,
+        },
+        Attack {
+            name: "a timestamp that expired",
+            change: |repository, mirror| {
+                repository.timestamp_expires = NOW;
+                mirror.files = repository.files();
+            },
+            error: refused(Refused::Freeze {
+                role: Role::Timestamp,
+                expires: tuffet_client::time::Date(NOW),
+                start: tuffet_client::time::Date(NOW),
+            }),
+            stores: false,
+        },
+        Attack {
+            name: "a timestamp without end",
+            change: |_, mirror| {
+                mirror.files.insert("timestamp.json".into(), vec![b' '; 17 * 1024]);
+            },
+            error: refused(Refused::Oversize { role: Role::Timestamp, limit: 16 * 1024 }),
+            stores: false,
+        },
+        Attack {
+            name: "a timestamp that is a log-in page",
+            change: |_, mirror| {
+                mirror.files.insert("timestamp.json".into(), b"<html>".to_vec());
+            },
+            error: refused(Refused::Syntax { role: Role::Timestamp, at: 0 }),
+            stores: false,
+        },
+        Attack {
+            name: "targets with one signature too few",
+            change: |repository, mirror| {
+                repository.targets_signers = vec!["targets-3"];
+                mirror.files = repository.files();
+            },
+            error: refused(Refused::ThresholdNotMet { role: Role::Targets, valid: 1, threshold: 2 }),
+            stores: true,
+        },
+        Attack {
+            name: "snapshot and targets of different days",
+            change: |repository, mirror| {
+                repository.releases = vec![release(9, "1.2.0", 2500)];
+                let other = repository.files().remove("5.targets.json").unwrap();
+                mirror.files.insert("5.targets.json".into(), other);
+            },
+            error: refused(Refused::MixAndMatch { role: Role::Targets }),
+            stores: true,
+        },
+        Attack {
+            name: "a release for other hardware",
+            change: |repository, mirror| {
+                repository.hardware = "rev-b";
+                mirror.files = repository.files();
+            },
+            error: refused(Refused::NoRelease),
+            stores: true,
+        },
+        Attack {
+            name: "a snapshot that is not there",
+            change: |_, mirror| {
+                mirror.files.remove("5.snapshot.json");
+            },
+            error: Error::Environment(Environment::Metadata(tuffet_client::Environment::Missing {
+                role: Role::Snapshot,
+            })),
+            stores: true,
+        },
+        Attack {
+            name: "a server that hangs within targets",
+            change: |_, mirror| {
+                mirror.faults.insert("5.targets.json".into(), (700, TransportFault::Timeout));
+            },
+            error: transport(TransportFault::Timeout),
+            stores: true,
+        },
+        Attack {
+            name: "a root that answers 503 is no end of the walk",
+            change: |_, mirror| {
+                let fault = TransportFault::Status { code: 503 };
+                mirror.faults.insert("2.root.json".into(), (0, fault));
+            },
+            error: transport(TransportFault::Status { code: 503 }),
+            stores: false,
+        },
+    ];
+
+    // A device that has seen version 4 already, when there was nothing to install.
+    let honest = repository();
+    let root = honest.first_root();
+    let empty = Repository { version: 4, releases: vec![release(1, "0.9.0", 900)], ..repository() };
+    let mut seasoned = agent(&root, device(&root), Mirror::of(&empty));
+    assert_eq!(seasoned.check(&mut now, &mut |_| ()), Ok(Checked::UpToDate));
+    let before = seasoned.flash_mut().nor_mut().clone();
+
+    let mut names: Vec<&str> = attacks.iter().map(|attack| attack.name).collect();
+    names.dedup();
+    assert_eq!(names.len(), 16);
+    for Attack { name, change, error, stores } in attacks {
+        let mut repository = honest.clone();
+        let mut mirror = Mirror::of(&repository);
+        change(&mut repository, &mut mirror);
+        let mut agent = agent(&root, Flash::new(before.clone(), map()).unwrap(), mirror);
+        assert_eq!(agent.check(&mut now, &mut |_| ()), Err(error), "{name}");
+
+        let after = agent.flash_mut().nor_mut().bytes().to_vec();
+        let same = |region: Region| {
+            let range = region.offset as usize..region.end() as usize;
+            after[range.clone()] == before.bytes()[range]
+        };
+        let Layout { boot, root: root_journal, floors, slot_a, .. } = *map().layout();
+        assert!(same(slot_a) && same(boot) && same(root_journal), "{name}");
+        assert_eq!(same(floors), !stores, "{name}");
+        assert_eq!(boot::is_bootable(agent.flash_mut(), SlotId::A), Ok(true), "{name}");
+        assert_eq!(boot::is_bootable(agent.flash_mut(), SlotId::B), Ok(false), "{name}");
+
+        let mut agent = restart(&root, agent);
+        *agent.transport_mut() = Mirror::of(&Repository { version: 6, ..honest.clone() });
+        let checked = agent.check(&mut now, &mut |_| ());
+        assert!(matches!(checked, Ok(Checked::Pending(_))), "{name}: {checked:?}");
+    }
+}
+
+#[test]
+fn release_withdrawn_during_the_download_is_not_installed() {
+    let repository = repository();
+    let root = repository.first_root();
+    let image = repository.releases[0].file();
+    let withdrawn = Repository { version: 6, releases: vec![release(1, "0.9.0", 900)], ..repository.clone() };
+    let mut mirror = Mirror::of(&repository);
+    mirror.after = Some((image, withdrawn.files()));
+    let mut agent = agent(&root, device(&root), mirror);
+    assert_eq!(agent.check(&mut now, &mut |_| ()), Ok(Checked::Superseded));
+    assert_eq!(boot::is_bootable(agent.flash_mut(), SlotId::B), Ok(false));
+    assert_slot_b_unbootable(&mut agent);
+    assert_eq!(BootRecord::load(agent.flash_mut()).unwrap().trial, None);
+}
+
+#[test]
+fn release_expired_during_the_download_is_not_installed() {
+    let repository = repository();
+    let root = repository.first_root();
+    let mut agent = agent(&root, device(&root), Mirror::of(&repository));
+    // The clock is read once for each refresh.
+    let mut clock = [NOW, NOW + 2 * DAY].into_iter().map(Clock::At);
+    let checked = agent.check(&mut || clock.next().unwrap(), &mut |_| ());
+    let Err(Error::Rejected(Rejected::Metadata(Refused::Freeze { role, .. }))) = checked else {
+        panic!("{checked:?}")
+    };
+    assert_eq!((role, clock.next()), (Role::Timestamp, None));
+    assert_slot_b_unbootable(&mut agent);
+}
+
+#[test]
+fn unfit_image_is_reverted_and_passed_over_until_a_higher_sequence() {
+    let repository = repository();
+    let root = repository.first_root();
+    let mut agent = agent(&root, device(&root), Mirror::of(&repository));
+    let Ok(Checked::Pending(image)) = agent.check(&mut now, &mut |_| ()) else { panic!() };
+    assert_eq!(agent.boot(&mut now, &mut |_| false, &mut |_| ()), Ok(Started::Reverted(image)));
+    let mut agent = restart(&root, agent);
+    let Ok(Started::Active(active)) = agent.boot(&mut now, &mut |_| false, &mut |_| ()) else { panic!() };
+    assert_eq!((active.slot, agent.trust().memory.counter), (SlotId::A, 1));
+
+    let mut events = Vec::new();
+    let checked = agent.check(&mut now, &mut |event| events.push(name(&event)));
+    assert_eq!(checked, Ok(Checked::UpToDate));
+    assert!(events.contains(&"passed over 7".to_owned()), "{events:?}");
+    assert!(!events.contains(&"selected 7".to_owned()), "{events:?}");
+
+    // The next candidate in line is taken instead.
+    let fallback = Repository {
+        version: 6,
+        releases: vec![repository.releases[0].clone(), release(6, "0.9.9", 1234)],
+        ..repository.clone()
+    };
+    let mut second = clone(&root, &mut agent, &fallback);
+    let Ok(Checked::Pending(image)) = second.check(&mut now, &mut |_| ()) else { panic!() };
+    assert_eq!(image.version, "0.9.9");
+
+    // The same image, signed once more under a higher sequence.
+    let again = Release { sequence: 8, ..repository.releases[0].clone() };
+    let again = Repository { version: 6, releases: vec![again], ..repository };
+    let mut second = clone(&root, &mut agent, &again);
+    let Ok(Checked::Pending(image)) = second.check(&mut now, &mut |_| ()) else { panic!() };
+    assert_eq!(image.sequence, 8);
+}
+
+#[test]
+fn image_that_never_lives_to_be_confirmed_is_given_up_at_last() {
+    let repository = repository();
+    let root = repository.first_root();
+    let mut agent = agent(&root, device(&root), Mirror::of(&repository));
+    for trial in 1..=LIMIT {
+        let checked = agent.check(&mut now, &mut |_| ());
+        assert!(matches!(checked, Ok(Checked::Pending(_))), "trial {trial}: {checked:?}");
+        for left in (0..TRIES).rev() {
+            // It crashes before it can say a word.
+            let reason = decide_boot(agent.flash_mut()).unwrap().reason;
+            assert_eq!(reason, Reason::Trial { tries_left: left });
+        }
+        agent = restart(&root, agent);
+        let Ok(Started::Active(active)) = agent.boot(&mut now, &mut |_| true, &mut |_| ()) else { panic!() };
+        assert_eq!(active.version, "0.9.0");
+    }
+    assert_eq!(agent.check(&mut now, &mut |_| ()), Ok(Checked::UpToDate));
+}
+
+#[test]
+fn trial_without_contact_goes_on_and_is_confirmed_with_it() {
+    let repository = repository();
+    let root = repository.first_root();
+    let mut agent = agent(&root, device(&root), Mirror::of(&repository));
+    let Ok(Checked::Pending(image)) = agent.check(&mut now, &mut |_| ()) else { panic!() };
+    agent.transport_mut().faults.insert("2.root.json".into(), (0, TransportFault::Connection));
+    let before = agent.trust().clone();
+    let offline = TransportFault::Connection.into();
+    let started = agent.boot(&mut now, &mut |_| true, &mut |_| ());
+    assert_eq!(started, Ok(Started::NoContact(image.clone(), offline)));
+    let record = BootRecord::load(agent.flash_mut()).unwrap();
+    assert_eq!(record.trial.unwrap().tries_left, TRIES - 1);
+    assert_eq!(agent.trust(), &before);
+
+    // Without a restart no try is taken, however often it asks.
+    let mut ask = || agent.started(&image.digest, &mut now, &mut |_| true, &mut |_| ());
+    assert_eq!(ask(), Ok(Started::NoContact(image.clone(), offline)));
+    // A timestamp that verifies is enough; what follows it need not be there.
+    agent.transport_mut().faults.clear();
+    agent.transport_mut().files.retain(|path, _| path == "timestamp.json");
+    let mut ask = || agent.started(&image.digest, &mut now, &mut |_| true, &mut |_| ());
+    assert_eq!(ask(), Ok(Started::Confirmed(image)));
+}
+
+#[test]
+fn active_image_that_runs_in_the_trial_s_stead_confirms_nothing() {
+    let repository = repository();
+    let root = repository.first_root();
+    let mut agent = agent(&root, device(&root), Mirror::of(&repository));
+    let active = BootRecord::load(agent.flash_mut()).unwrap().active;
+    let Ok(Checked::Pending(image)) = agent.check(&mut now, &mut |_| ()) else { panic!() };
+    let started = agent.started(&active.digest, &mut now, &mut |_| true, &mut |_| ());
+    assert_eq!(started, Ok(Started::Active(active)));
+    assert_eq!(BootRecord::load(agent.flash_mut()).unwrap().trial.unwrap().image, image);
+}
+
+#[test]
+fn new_root_with_new_online_keys_is_walked_and_kept() {
+    let old = repository();
+    let root = old.first_root();
+    let mut agent = agent(&root, device(&root), Mirror::of(&old));
+    let empty = Repository { version: 40, releases: vec![release(1, "0.9.0", 900)], ..repository() };
+    agent.transport_mut().files = empty.files();
+    assert_eq!(agent.check(&mut now, &mut |_| ()), Ok(Checked::UpToDate));
+    // The online key was stolen; after two rotations versions start anew.
+    let rotated = Repository { version: 1, online_keys: vec!["online", "second", "third"], ..old };
+    agent.transport_mut().files = rotated.files();
+    let mut events = Vec::new();
+    let checked = agent.check(&mut now, &mut |event| events.push(name(&event)));
+    assert!(matches!(checked, Ok(Checked::Pending(_))), "{checked:?}");
+    assert_eq!(events.iter().filter(|event| *event == "stored root").count(), 2);
+    let agent = restart(&root, agent);
+    assert_eq!(agent.trust().trusted.root().version(), 3);
+    assert_eq!(agent.trust().trusted.floors().timestamp_version(), Some(1));
+    assert_eq!(agent.trust().lost, None);
+}
+
+#[test]
+fn lost_trust_is_reported_replaced_by_the_factory_s_and_mended() {
+    let rotated = Repository { online_keys: vec!["online", "second"], ..repository() };
+    let root = rotated.first_root();
+    let mut agent = agent(&root, device(&root), Mirror::of(&rotated));
+    let Ok(Checked::Pending(image)) = agent.check(&mut now, &mut |_| ()) else { panic!() };
+    assert_eq!(agent.boot(&mut now, &mut |_| true, &mut |_| ()), Ok(Started::Confirmed(image)));
+    let intact = agent.trust().clone();
+    let sound = agent.flash_mut().nor_mut().clone();
+    let Layout { root: root_journal, floors, .. } = *map().layout();
+    let range = |region: Region| region.offset as usize..region.end() as usize;
+
+    for (regions, lost) in [
+        (vec![root_journal], TrustLost::Root),
+        (vec![floors], TrustLost::Floors),
+        (vec![root_journal, floors], TrustLost::All),
+    ] {
+        let mut nor = sound.clone();
+        for region in regions {
+            nor.decay(range(region));
+        }
+        let flash = Flash::new(nor, map()).unwrap();
+        let mut agent = super::agent::agent(&root, flash, Mirror::of(&rotated));
+        assert_eq!(agent.trust().lost, Some(lost));
+        let version = if lost == TrustLost::Floors { 2 } else { 1 };
+        assert_eq!(agent.trust().trusted.root().version(), version, "{lost:?}");
+        let mut events = Vec::new();
+        let checked = agent.check(&mut now, &mut |event| events.push(name(&event)));
+        assert_eq!(checked, Ok(Checked::UpToDate));
+        assert_eq!(events[0], format!("trust lost {lost:?}"));
+
+        let agent = restart(&root, agent);
+        assert_eq!(agent.trust().lost, None, "{lost:?}");
+        assert_eq!(agent.trust().trusted, intact.trusted, "{lost:?}");
+        // The boot record knows the counter of what runs.
+        assert_eq!(agent.trust().memory.counter, 3, "{lost:?}");
+    }
+}
+
+#[test]
+fn lost_trust_without_a_factory_root_is_an_error_and_stays_lost() {
+    let root = repository().first_root();
+    let mut nor = device(&root).into_nor();
+    let Region { offset, length } = map().layout().root;
+    nor.decay(offset as usize..(offset + length) as usize);
+    let flash = Flash::new(nor, map()).unwrap();
+    let error = Agent::new(flash, Mirror::default(), &SOFTWARE, factory(b"{}"), b"lamp-17").err();
+    assert!(matches!(error, Some(Error::Rejected(Rejected::Metadata(_)))), "{error:?}");
+}
+
+#[test]
+fn clock_behind_the_image_s_build_is_not_believed() {
+    let late = Repository { timestamp_expires: NOW - 10 * DAY, ..repository() };
+    let root = late.first_root();
+    let mut agent = agent(&root, device(&root), Mirror::of(&late));
+    for clock in [Clock::Unknown, Clock::At(0), Clock::At(NOW - 20 * DAY)] {
+        let checked = agent.check(&mut || clock, &mut |_| ());
+        assert!(
+            matches!(checked, Err(Error::Rejected(Rejected::Metadata(Refused::Freeze { .. })))),
+            "{clock:?}: {checked:?}"
+        );
+    }
+}
+
+#[test]
+fn provision_of_what_cannot_be_is_refused_and_erases_nothing() {
+    let root = repository().first_root();
+    let mut flash = device(&root);
+    let before = flash.nor_mut().bytes().to_vec();
+    let too_large = vec![0; SLOT + 1];
+    let image = |bytes, version| FactoryImage { bytes, sequence: 0, version };
+    let mut refused = |factory: Factory<'_>, image| provision(&mut flash, &SOFTWARE, &factory, &image);
+    let larger = Rejected::ImageLargerThanSlot { length: SLOT as u32 + 1, slot: SLOT as u32 };
+    assert_eq!(refused(factory(&root), image(&too_large, "1")), Err(larger.into()));
+    assert_eq!(refused(factory(&root), image(&[], "1")), Err(tuffet_agent::Misuse::ImageEmpty.into()));
+    assert_eq!(refused(factory(&root), image(&[1], "")), Err(tuffet_agent::Misuse::Version.into()));
+    let mut forged = root.clone();
+    *forged.iter_mut().rfind(|byte| **byte == b'2').unwrap() = b'3';
+    assert!(matches!(refused(factory(&forged), image(&[1], "1")), Err(Error::Rejected(_))));
+    assert_eq!(flash.nor_mut().bytes(), before);
+}
+
+#[test]
+fn records_at_their_largest_fit_their_journals() {
+    let mut flash = device(&largest_root());
+    let mut trust = Trust::load(&mut flash, &SOFTWARE, &factory(&[])).unwrap();
+    assert_eq!((trust.lost, trust.trusted.root().version()), (None, u32::MAX));
+
+    // Floors as an agent leaves them that has seen the highest versions, and a ledger full of failures.
+    let repository =
+        Repository { version: u32::MAX, releases: vec![release(1, "0.9.0", 900)], ..repository() };
+    let root = repository.first_root();
+    let mut seasoned = agent(&root, device(&root), Mirror::of(&repository));
+    assert_eq!(seasoned.check(&mut now, &mut |_| ()), Ok(Checked::UpToDate));
+    trust.memory.counter = u32::MAX;
+    for image in 0..=ENTRIES as u8 {
+        let number = u32::MAX - u32::from(image);
+        let (digest, sequence, end) = ([image; 32], u32::MAX, TrialEnd::Reverted);
+        trust.memory.ledger.enter(&EndedTrial { number, digest, sequence, end });
+    }
+    assert_eq!(trust.memory.ledger.failures().count(), ENTRIES);
+    let floors = seasoned.trust().trusted.floors();
+    for _ in 0..20 {
+        store_floors(&mut flash, floors, &trust.memory).unwrap();
+    }
+    let stored = Trust::load(&mut flash, &SOFTWARE, &factory(&[])).unwrap();
+    assert_eq!((stored.memory, stored.lost), (trust.memory, None));
+}
+
+#[test]
+fn update_cut_at_any_operation_starts_something_and_is_installed_in_the_end() {
+    let repository = repository();
+    let root = repository.first_root();
+    let new = repository.releases[0].digest();
+    // A whole update: check, restart, trial, confirmation.
+    let update = |agent: &mut TestAgent<'_>| -> Result<(), Error> {
+        agent.check(&mut now, &mut |_| ())?;
+        agent.boot(&mut now, &mut |_| true, &mut |_| ())?;
+        Ok(())
+    };
+    let mut rehearsal = agent(&root, device(&root), Mirror::of(&repository));
+    rehearsal.flash_mut().nor_mut().plan(None);
+    update(&mut rehearsal).unwrap();
+    let operations = rehearsal.flash_mut().nor_mut().operations.clone();
+    let tears = [Tear::Before, Tear::Within { done: 1 }, Tear::Unreadable { done: 3 }, Tear::After];
+    let mut cases = 0;
+    for operation in 0..operations.len() {
+        for tear in tears {
+            let cut = Cut { operation, tear };
+            let mut flash = device(&root);
+            flash.nor_mut().plan(Some(cut));
+            let mut agent = super::agent::agent(&root, flash, Mirror::of(&repository));
+            let outcome = update(&mut agent);
+            let mut nor = agent.flash_mut().nor_mut().clone();
+            assert!(nor.power_on(), "{cut:?} was never reached: {outcome:?}");
+
+            let flash = Flash::new(nor, map()).unwrap();
+            let mut agent = super::agent::agent(&root, flash, Mirror::of(&repository));
+            assert_eq!(agent.trust().lost, None, "{cut:?}");
+            let mut runs = agent.boot(&mut now, &mut |_| true, &mut |_| ()).unwrap();
+            if matches!(&runs, Started::Active(image) if image.digest != new) {
+                update(&mut agent).unwrap_or_else(|error| panic!("{cut:?}: {error}"));
+                runs = agent.boot(&mut now, &mut |_| true, &mut |_| ()).unwrap();
+            }
+            let (Started::Active(image) | Started::Confirmed(image)) = runs else {
+                panic!("{cut:?}: {runs:?}")
+            };
+            assert_eq!(image.digest, new, "{cut:?}");
+            let agent = restart(&root, agent);
+            assert_eq!(agent.trust().memory.counter, 3, "{cut:?}");
+            cases += 1;
+        }
+    }
+    // Twelve erases and twelve writes of the image, the rest are records.
+    assert_eq!((operations.len(), cases), (78, 4 * 78));
+}
+
+/// What an event is, in words.
+fn name(event: &Event<'_>) -> String {
+    match event {
+        Event::Fetch { path, .. } => format!("fetch {path}"),
+        Event::Stored(Change::Root) => "stored root".into(),
+        Event::Stored(Change::Floors) => "stored floors".into(),
+        Event::Selected(candidate) => format!("selected {}", candidate.sequence),
+        Event::PassedOver(candidate) => format!("passed over {}", candidate.sequence),
+        Event::Download { .. } => "download".into(),
+        Event::Staged(candidate) => format!("staged {}", candidate.sequence),
+        Event::Pending(image) => format!("pending {}", image.version),
+        Event::TrustLost(lost) => format!("trust lost {lost:?}"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn assert_slot_b_unbootable(agent: &mut TestAgent<'_>) {
+    let start = map().slot(SlotId::B).offset as usize;
+    assert_eq!(agent.flash_mut().nor_mut().bytes()[start..start + 256], [0xFF; 256]);
+}
+
+fn now() -> Clock {
+    Clock::At(NOW)
+}
+
+fn release(sequence: u32, version: &'static str, length: usize) -> Release {
+    let image = (0..length).map(|at| (at * 7 + sequence as usize) as u8).collect();
+    Release { sequence, counter: 3, version, image }
+}
+
+fn repository() -> Repository {
+    Repository::new(vec![release(7, "1.0.0", 3000)])
+}
+
+fn factory(root: &[u8]) -> Factory<'_> {
+    let (product, hardware, channel) = ("lamp", "rev-a", "stable");
+    Factory { root, product, hardware, channel, counter: 1, built: NOW - 5 * DAY }
+}
+
+/// A device with 0.9.0 of sequence 1.
+fn device(root: &[u8]) -> Flash<TestNor> {
+    let mut flash = Flash::new(Nor::new(map().capacity(), 0xFF), map()).unwrap();
+    let image = FactoryImage { bytes: &[0x42; 1700], sequence: 1, version: "0.9.0" };
+    provision(&mut flash, &SOFTWARE, &factory(root), &image).unwrap();
+    flash
+}
+
+fn agent<'a>(root: &'a [u8], flash: Flash<TestNor>, mirror: Mirror) -> TestAgent<'a> {
+    Agent::new(flash, mirror, &SOFTWARE, factory(root), b"lamp-17").unwrap()
+}
+
+fn restart<'a>(root: &'a [u8], mut agent: TestAgent<'a>) -> TestAgent<'a> {
+    let mirror = agent.transport_mut().clone();
+    let flash = Flash::new(agent.flash_mut().nor_mut().clone(), map()).unwrap();
+    super::agent::agent(root, flash, mirror)
+}
+
+fn clone<'a>(root: &'a [u8], agent: &mut TestAgent<'a>, repository: &Repository) -> TestAgent<'a> {
+    let flash = Flash::new(agent.flash_mut().nor_mut().clone(), map()).unwrap();
+    super::agent::agent(root, flash, Mirror::of(repository))
+}
+
+fn map() -> FlashMap {
+    let region = |offset, length| Region { offset, length };
+    FlashMap::new(Layout {
+        erase_unit: 256,
+        write_unit: 4,
+        erased: 0xFF,
+        boot: region(0, 0x400),
+        root: region(0x400, 0xC00),
+        floors: region(0x1000, 0x800),
+        slot_a: region(0x2000, SLOT as u32),
+        slot_b: region(0x3000, SLOT as u32),
+    })
+    .unwrap()
+}
