@@ -20,6 +20,8 @@ pub enum Error {
     Keys(tuffet_keys::Error),
     /// What a device says about a repository.
     Device(tuffet_client::Error),
+    /// What a device's agent says: about a repository, an image, its flash or its way to the server.
+    Agent(tuffet_agent::Error),
 }
 
 /// Whose fault an error is, which is also what a process says with its exit status.
@@ -53,33 +55,43 @@ impl Error {
             Error::Environment(why) => why.code(),
             Error::Keys(error) => error.code(),
             Error::Device(error) => error.code(),
+            Error::Agent(error) => error.code(),
         }
     }
 
     /// The code with the letter of the crate that it belongs to: `T101` is ours, `K101` is
-    /// `tuffet-keys`', `C101` is `tuffet-client`'.
+    /// `tuffet-keys`', `C101` is `tuffet-client`', `A401` is `tuffet-agent`'s.
     pub fn label(&self) -> String {
+        use tuffet_agent::Error as Agent;
         let letter = match self {
             Error::Rejected(_) | Error::Misuse(_) | Error::Environment(_) => 'T',
             Error::Keys(_) => 'K',
             Error::Device(_) => 'C',
+            Error::Agent(Agent::Rejected(tuffet_agent::Rejected::Metadata(_))) => 'C',
+            Error::Agent(Agent::Environment(tuffet_agent::Environment::Metadata(_))) => 'C',
+            Error::Agent(_) => 'A',
         };
         format!("{letter}{}", self.code())
     }
 
     /// Whose fault it is.
     pub fn family(&self) -> Family {
+        use tuffet_agent::Error as Agent;
         use tuffet_client::Error as Device;
         use tuffet_keys::Error as Keys;
         match self {
-            Error::Rejected(_) | Error::Keys(Keys::Rejected { .. }) | Error::Device(Device::Rejected(_)) => {
-                Family::Rejected
-            }
-            Error::Misuse(_) | Error::Keys(Keys::Misuse { .. }) | Error::Device(Device::Misuse(_)) => {
-                Family::Misuse
-            }
+            Error::Rejected(_)
+            | Error::Keys(Keys::Rejected { .. })
+            | Error::Device(Device::Rejected(_))
+            | Error::Agent(Agent::Rejected(_)) => Family::Rejected,
+            Error::Misuse(_)
+            | Error::Keys(Keys::Misuse { .. })
+            | Error::Device(Device::Misuse(_))
+            | Error::Agent(Agent::Misuse(_)) => Family::Misuse,
             // A family that is added below is the machine's fault until this line says otherwise.
-            Error::Environment(_) | Error::Keys(_) | Error::Device(_) => Family::Environment,
+            Error::Environment(_) | Error::Keys(_) | Error::Device(_) | Error::Agent(_) => {
+                Family::Environment
+            }
         }
     }
 
@@ -101,6 +113,7 @@ impl fmt::Display for Error {
             Error::Device(error) => {
                 write!(f, "a device would refuse this: {error}; restore the file, or publish a newer one")
             }
+            Error::Agent(error) => error.fmt(f),
         }
     }
 }
@@ -134,6 +147,12 @@ impl From<tuffet_keys::Error> for Error {
 impl From<tuffet_client::Error> for Error {
     fn from(error: tuffet_client::Error) -> Error {
         Error::Device(error)
+    }
+}
+
+impl From<tuffet_agent::Error> for Error {
+    fn from(error: tuffet_agent::Error) -> Error {
+        Error::Agent(error)
     }
 }
 
@@ -278,6 +297,11 @@ pub enum Rejected {
         /// The newest root.
         newest: u32,
     },
+    /// Something in the demo came out otherwise than it must.
+    Demo {
+        /// What.
+        what: String,
+    },
     /// There is nothing to publish and nothing to refresh.
     NothingStaged,
     /// Version, sequence or date has no successor.
@@ -293,8 +317,8 @@ pub enum Rejected {
 pub enum Misuse {
     /// There is no `tuffet.toml`.
     NoWorkspace {
-        /// The directory that was looked at.
-        directory: PathBuf,
+        /// Where it was looked for.
+        path: PathBuf,
     },
     /// `tuffet init` where a workspace is.
     WorkspaceExists {
@@ -319,6 +343,13 @@ pub enum Misuse {
     Options {
         /// Why.
         why: &'static str,
+    },
+    /// A repository's address that no transport takes.
+    Address {
+        /// The address.
+        url: String,
+        /// What is wrong with it.
+        why: String,
     },
 }
 
@@ -347,6 +378,11 @@ pub enum Environment {
         /// What the clock says.
         now: String,
     },
+    /// The demo's firmware could not be built.
+    Firmware {
+        /// What was missing, and what to do next.
+        message: String,
+    },
 }
 
 impl Rejected {
@@ -374,6 +410,7 @@ impl Rejected {
             Rejected::TargetMissing { .. } => 119,
             Rejected::TargetDiffers { .. } => 120,
             Rejected::TargetsOfOldRoot { .. } => 121,
+            Rejected::Demo { .. } => 122,
         }
     }
 }
@@ -387,6 +424,7 @@ impl Misuse {
             Misuse::BadName { .. } => 203,
             Misuse::BadRollout { .. } => 204,
             Misuse::Options { .. } => 205,
+            Misuse::Address { .. } => 206,
         }
     }
 }
@@ -398,6 +436,7 @@ impl Environment {
             Environment::Io { .. } => 301,
             Environment::Locked { .. } => 302,
             Environment::ClockBehind { .. } => 303,
+            Environment::Firmware { .. } => 304,
         }
     }
 }
@@ -501,6 +540,9 @@ impl fmt::Display for Rejected {
                 "root {newest} changes the keys of targets, and the published targets have the old ones; run \
                  `tuffet renew` and have the new request signed"
             ),
+            Rejected::Demo { what } => {
+                write!(f, "the demo failed: {what}; please report it, with the line above")
+            }
             Rejected::NothingStaged => f.write_str(
                 "nothing is staged and nothing is published yet; stage an image with `tuffet release`",
             ),
@@ -514,11 +556,12 @@ impl fmt::Display for Rejected {
 impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Misuse::NoWorkspace { directory } => write!(
+            Misuse::NoWorkspace { path } => write!(
                 f,
-                "no tuffet.toml in {}; name the repository with --repo, or make one with `tuffet init`",
-                directory.display()
+                "there is no {}; name the repository with --repo, or make one with `tuffet init`",
+                path.display()
             ),
+            Misuse::Address { url, why } => write!(f, "{url} {why}"),
             Misuse::WorkspaceExists { path } => {
                 write!(
                     f,
@@ -550,6 +593,7 @@ impl fmt::Display for Environment {
             Environment::Locked { path } => {
                 write!(f, "another tuffet is at work here: {}; wait for it to end", path.display())
             }
+            Environment::Firmware { message } => f.write_str(message),
             Environment::ClockBehind { issued, now } => write!(
                 f,
                 "the clock says {now}, and the published timestamp was issued {issued}; set the clock and run again"
@@ -588,14 +632,17 @@ mod tests {
             Rejected::TargetMissing { path: path() }.into(),
             Rejected::TargetDiffers { path: path() }.into(),
             Rejected::TargetsOfOldRoot { newest: 2 }.into(),
-            Misuse::NoWorkspace { directory: path() }.into(),
+            Rejected::Demo { what: text() }.into(),
+            Misuse::NoWorkspace { path: path() }.into(),
             Misuse::WorkspaceExists { path: path() }.into(),
             Misuse::BadName { what: "channel", text: text(), allowed: "letters" }.into(),
             Misuse::BadRollout { why: "why" }.into(),
             Misuse::Options { why: "why" }.into(),
+            Misuse::Address { url: text(), why: "is no address; write another".to_owned() }.into(),
             Environment::Io { what: "read", path: path(), message: text() }.into(),
             Environment::Locked { path: path() }.into(),
             Environment::ClockBehind { issued: text(), now: text() }.into(),
+            Environment::Firmware { message: "why; what next".to_owned() }.into(),
         ]
     }
 
@@ -603,7 +650,7 @@ mod tests {
     #[test]
     fn codes_never_change() {
         let codes: Vec<u16> = all().iter().map(Error::code).collect();
-        let golden: Vec<u16> = (101..=121).chain(201..=205).chain(301..=303).collect();
+        let golden: Vec<u16> = (101..=122).chain(201..=206).chain(301..=304).collect();
         assert_eq!(codes, golden);
     }
 

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
-use tuffet_client::release::Hex;
+use tuffet_client::release::{Hex, is_path};
 use tuffet_client::time::Date;
 use tuffet_keys::Role;
 use tuffet_keys::key::SigningKey;
@@ -235,6 +235,10 @@ fn target_files(
     let listed = new.iter().ok_or_else(|| damaged("the request has a target without length or digest"))?;
     let mut files = Vec::new();
     for (path, target) in listed {
+        // Anybody can write a request, and its paths become file names here.
+        if !is_path(path) {
+            return Err(Rejected::TargetPath { path: path.to_owned() }.into());
+        }
         if old.target(path).as_ref() == Some(&target) {
             continue;
         }

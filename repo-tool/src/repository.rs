@@ -44,7 +44,7 @@ impl Workspace {
     pub fn open(directory: &Path) -> Result<Workspace, Error> {
         let path = directory.join(config::FILE);
         let Some(bytes) = read_optional(&path)? else {
-            return Err(Misuse::NoWorkspace { directory: directory.to_owned() }.into());
+            return Err(Misuse::NoWorkspace { path }.into());
         };
         let config = Config::parse(&String::from_utf8_lossy(&bytes), &path)?;
         Ok(Workspace { directory: directory.to_owned(), config })

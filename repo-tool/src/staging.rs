@@ -16,7 +16,7 @@ use crate::author::{Dates, Target, Targets};
 use crate::config::check_name;
 use crate::repository::{Published, Roots, Workspace, successor};
 use crate::storage::{Content, Summary, Unwatched, Writer, hash_file};
-use crate::{Error, Misuse, Rejected, verify};
+use crate::{Environment, Error, Misuse, Rejected, verify};
 
 /// A release as a person asks for it. What can be derived is not here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,7 +140,7 @@ pub fn release(workspace: &Workspace, release: &Release, now: u64, mode: Mode) -
         let sequence = other.sequence;
         // What was staged may have been lost since.
         if mode == Mode::Write && state.pending.is_some() {
-            stage_image(workspace, release, &found, &image)?;
+            stage_image(&workspace.staged_image(&image.sha256), &release.image, found.sha256)?;
         }
         return Ok(Staged { path, image, sequence, counter, dropped: None, draft: None });
     }
@@ -159,7 +159,7 @@ pub fn release(workspace: &Workspace, release: &Release, now: u64, mode: Mode) -
     let (request, draft) = state.draft(workspace, &targets, now)?;
     if mode == Mode::Write {
         // The image first: a request never names an image that is not staged.
-        stage_image(workspace, release, &found, &image)?;
+        stage_image(&workspace.staged_image(&image.sha256), &release.image, found.sha256)?;
         request.write(&workspace.request_path())?;
     }
     Ok(Staged { path, image, sequence, counter, dropped, draft: Some(draft) })
@@ -326,9 +326,12 @@ fn examine(workspace: &Workspace, release: &Release) -> Result<Summary, Error> {
         _ => Ok(()),
     };
     let metadata = std::fs::metadata(&image).map_err(|error| Error::io("read", &image, &error))?;
-    if metadata.is_file() {
-        fits(metadata.len())?;
+    if !metadata.is_file() {
+        // A pipe or a device could not be read twice, and may never end.
+        let message = "it is no regular file".to_owned();
+        return Err(Environment::Io { what: "read", path: image, message }.into());
     }
+    fits(metadata.len())?;
     let summary = hash_file(&image)?;
     fits(summary.length)?;
     Ok(summary)
@@ -395,18 +398,43 @@ fn fixed<'a, T: TryFrom<&'a str>>(text: &'a str) -> Result<T, Error> {
     T::try_from(text).map_err(|_| tuffet_client::Error::from(tuffet_client::Misuse::Name).into())
 }
 
-fn stage_image(
-    workspace: &Workspace,
-    release: &Release,
-    found: &Summary,
-    image: &Target,
-) -> Result<(), Error> {
-    let content = Content::File { path: release.image.clone(), sha256: found.sha256 };
-    let staged = Writer::new(&mut Unwatched).create(&workspace.staged_image(&image.sha256), &content);
-    staged.map(drop).map_err(|error| match error {
-        Error::Rejected(Rejected::Damaged { path, .. }) if path == release.image => {
+fn stage_image(staged: &Path, image: &Path, sha256: [u8; 32]) -> Result<(), Error> {
+    let content = Content::File { path: image.to_owned(), sha256 };
+    let stored = Writer::new(&mut Unwatched).create(staged, &content);
+    stored.map(drop).map_err(|error| match error {
+        Error::Rejected(Rejected::Damaged { path, .. }) if path == image => {
             Rejected::ImageChanged { image: path }.into()
         }
         error => error,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn image_that_changes_while_it_is_read_is_refused_and_not_staged() {
+        let directory = tempfile::tempdir().unwrap();
+        let (image, staged) = (directory.path().join("fw.bin"), directory.path().join("images/digest"));
+        fs::write(&image, "one").unwrap();
+        let found = hash_file(&image).unwrap();
+        fs::write(&image, "two").unwrap();
+        let refused = stage_image(&staged, &image, found.sha256);
+        assert_eq!(refused, Err(Rejected::ImageChanged { image: image.clone() }.into()));
+        assert!(!staged.exists());
+        fs::write(&image, "one").unwrap();
+        stage_image(&staged, &image, found.sha256).unwrap();
+        assert_eq!(fs::read(&staged).unwrap(), b"one");
+    }
+
+    #[test]
+    fn salt_of_each_release_differs_and_of_the_same_one_does_not() {
+        let salts =
+            [salt("p/h/stable/release", 1), salt("p/h/stable/release", 2), salt("p/h/beta/release", 1)];
+        assert_eq!(salts[0], salt("p/h/stable/release", 1));
+        assert!(salts[0] != salts[1] && salts[0] != salts[2]);
+    }
 }

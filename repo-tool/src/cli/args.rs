@@ -22,20 +22,23 @@ use tuffet_keys::passphrase::Source;
 Exit status: 0 done, 1 refused, 2 wrong usage, 3 the machine failed.")]
 pub(crate) struct Cli {
     /// The repository's directory, the one with tuffet.toml
-    #[arg(long, global = true, value_name = "DIR", default_value = ".", env = "TUFFET_REPO")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR", default_value = ".")]
     pub(crate) repo: PathBuf,
 
     /// How facts are printed
-    #[arg(long, global = true, value_name = "FORM", default_value = "human")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FORM", default_value = "human")]
     pub(crate) output: Output,
 
     /// Take DATE as the present instead of the clock's
-    #[arg(long, global = true, value_name = "DATE")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DATE")]
     pub(crate) now: Option<String>,
 
     #[command(subcommand)]
     pub(crate) command: Command,
 }
+
+/// Under what heading options stand that every command has.
+const GLOBAL: &str = "Options of every command";
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
@@ -60,6 +63,8 @@ pub(crate) enum Command {
     Publish(Publish),
     /// Check a repository as its devices do, and hash every image
     Verify(Verify),
+    /// See it all: a ceremony, updates of a device, and an attacker who owns the mirror
+    Demo(Demo),
 }
 
 #[derive(Args)]
@@ -208,4 +213,15 @@ fn bytes(text: &str) -> Result<u32, String> {
         .ok()
         .filter(|bytes| *bytes > 0)
         .ok_or_else(|| "not a number of bytes from 1 to 4294967295".to_owned())
+}
+
+#[derive(Args)]
+pub(crate) struct Demo {
+    /// Leave keys, ceremony, repository and flash in DIR, which must be empty or new
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+
+    /// Release FILE in every version instead of building firmware for a Cortex-M3
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Option<PathBuf>,
 }

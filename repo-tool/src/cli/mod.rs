@@ -1,7 +1,9 @@
 //! What each command does: read the arguments, call the library, say what happened.
 
 pub(crate) mod args;
+mod demo;
 
+use core::fmt::Display;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +28,8 @@ pub(crate) fn run(Cli { repo, output, now, command }: Cli, clock: u64) -> Result
         Some(text) => date::when(&text, clock).map_err(|error| error.at("--now"))?,
         None => clock,
     };
+    // So that files are shown as `staged/x`, not `./staged/x`.
+    let repo = repo.strip_prefix(".").map(Path::to_owned).unwrap_or(repo);
     let facts = match command {
         Command::Init(command) => init(&repo, &command, now)?,
         Command::Root(args::Root::Add(command)) => root_add(&repo, &command, now)?,
@@ -33,6 +37,7 @@ pub(crate) fn run(Cli { repo, output, now, command }: Cli, clock: u64) -> Result
         Command::Renew(command) => renew(&repo, &command, now)?,
         Command::Publish(command) => publish(&repo, &command, now)?,
         Command::Verify(command) => verify(&repo, &command, now)?,
+        Command::Demo(command) => demo::run(&command, output, now)?,
     };
     facts.print(output)
 }
@@ -73,7 +78,7 @@ fn init(repo: &Path, command: &args::Init, now: u64) -> Result<Facts, Error> {
         true => Workspace::check_init(repo, &root, now).map(|()| "would make")?,
         false => Workspace::init(repo, &root, config, now).map(|_| "made")?,
     };
-    let mut lines = vec![format!("{verb} a repository of {product} in {}", repo.display())];
+    let mut lines = vec![format!("{verb} a repository of {product} in {}", shown(repo))];
     if hardware.is_empty() {
         lines.push("next: add your hardware to tuffet.toml".to_owned());
     }
@@ -261,6 +266,12 @@ fn verify(repo: &Path, command: &args::Verify, now: u64) -> Result<Facts, Error>
     Ok(Facts { lines, json })
 }
 
+/// A directory's name; the current one has none.
+fn shown(directory: &Path) -> impl Display {
+    let here = directory.as_os_str().is_empty();
+    if here { Path::new("this directory").display() } else { directory.display() }
+}
+
 /// Shown on standard error while bytes are hashed, on a terminal only.
 fn progress_bar(total: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("hashing {bar:30} {bytes}/{total_bytes} {eta}");
@@ -279,6 +290,8 @@ fn draft_lines(draft: &Draft, now: u64) -> Vec<String> {
         Date(*expires),
         path.display()
     )];
+    let sign = format!("next: each holder runs `tuffet-keys sign {}`, then `tuffet publish`", path.display());
+    lines.push(sign);
     if *dropped_signatures > 0 {
         lines.push(format!(
             "{dropped_signatures} signatures of the draft before are void: these are other bytes"

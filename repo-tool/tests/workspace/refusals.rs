@@ -3,10 +3,12 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
+use tuffet::author::{Dates, Target, Targets};
+use tuffet_keys::Role;
 use tuffet_keys::key::SigningKey;
 use tuffet_keys::request::Request;
 
-use crate::support::{Bench, DAY, Holders, NOW, PUBLISH, assert_fails, text};
+use crate::support::{Bench, DAY, Holders, NOW, PUBLISH, assert_fails, sha256, text};
 
 fn release<'a>(image: &'a str, options: &[&'a str]) -> Vec<&'a str> {
     let defaults = [("--hardware", "rev-a"), ("--channel", "stable"), ("--version", "2.0.0")];
@@ -32,12 +34,13 @@ fn release_of_something_no_device_could_take_is_refused_by_its_code() {
     bench.image("has space.bin", b"x");
     bench.image(&format!("{}.bin", "x".repeat(150)), b"x");
     let long = format!("{}.bin", "x".repeat(150));
-    let cases: [(Vec<&str>, i32, &str, &str); 22] = [
+    let cases: [(Vec<&str>, i32, &str, &str); 23] = [
         (release("large.bin", &[]), 1, "T102", "has 4097 bytes and the slot of rev-a 4096: large.bin"),
         (release("exact.bin", &["--hardware", "rev-b"]), 1, "T102", "the slot of rev-b 64"),
         (release("empty.bin", &[]), 1, "T103", "empty.bin"),
         (release("missing.bin", &[]), 3, "T301", "missing.bin"),
         (release(".", &[]), 2, "T203", "file name"),
+        (release("repo", &[]), 3, "T301", "no regular file"),
         (release("other.bin", &["--hardware", "rev-c"]), 1, "T105", "(known: rev-a, rev-b)"),
         (release("other.bin", &["--hardware", "Rev A"]), 2, "T203", "hardware id"),
         (release("other.bin", &["--version", "1.0.0"]), 1, "T106", "thermo/rev-a/versions/1.0.0/fw.bin"),
@@ -222,7 +225,7 @@ fn publish_that_cannot_end_well_is_refused() {
     bench.fails(&publish("online.pem", "missing.pem"), 3, "K301");
     bench.fails(&publish("online.pem", "fw.bin"), 1, "K106");
 
-    let staged = bench.workspace().staged_image(&crate::support::sha256(b"image"));
+    let staged = bench.workspace().staged_image(&sha256(b"image"));
     fs::write(&staged, b"imagE").unwrap();
     bench.fails(&PUBLISH, 1, "T111");
     fs::remove_file(&staged).unwrap();
@@ -233,8 +236,8 @@ fn publish_that_cannot_end_well_is_refused() {
     let gone = bench.holders.release[2].public().keyid().to_owned();
     let fresh = SigningKey::generate().unwrap();
     let root = bench.holders.next_root(|draft| {
-        draft.remove_key(&tuffet_keys::Role::Targets, &gone).unwrap();
-        draft.add_key(&tuffet_keys::Role::Targets, fresh.public()).unwrap();
+        draft.remove_key(&Role::Targets, &gone).unwrap();
+        draft.add_key(&Role::Targets, fresh.public()).unwrap();
     });
     let request = Request::read(&bench.workspace().request_path()).unwrap();
     fs::write(bench.path("2.root.json"), root).unwrap();
@@ -243,6 +246,103 @@ fn publish_that_cannot_end_well_is_refused() {
     bench.fails(&PUBLISH, 1, "T113");
     bench.ok(&["renew"]);
     bench.sign(2);
+    bench.publish();
+}
+
+#[test]
+fn publish_of_a_request_that_is_damaged_or_stale_is_refused() {
+    let bench = Bench::new();
+    let request = bench.workspace().request_path();
+    bench.image("fw.bin", b"image");
+    bench.release("fw.bin", "1.0.0");
+    bench.sign(2);
+    let first = fs::read(&request).unwrap();
+    fs::write(&request, &first[..first.len() / 2]).unwrap();
+    let message = bench.fails(&PUBLISH, 1, "K102");
+    assert!(message.contains("repo/staged/targets.request.json"), "{message}");
+    fs::write(&request, &first).unwrap();
+    bench.publish();
+    bench.image("fw.bin", b"new image");
+    bench.release("fw.bin", "2.0.0");
+    bench.sign(2);
+    bench.publish();
+    fs::write(&request, &first).unwrap();
+    let message = bench.fails(&PUBLISH, 1, "T112");
+    assert!(message.contains("for targets 1, and 2 is published"), "{message}");
+    bench.fails(&release("fw.bin", &["--version", "3.0.0"]), 1, "T112");
+}
+
+#[test]
+fn publish_of_a_request_with_paths_that_lead_outside_is_refused() {
+    for path in ["../outside", "thermo/../../outside", "/outside", "thermo//file", "thermo\\file"] {
+        let bench = Bench::new();
+        bench.image("fw.bin", b"image");
+        bench.release("fw.bin", "1.0.0");
+        let workspace = bench.workspace();
+        let honest = Request::read(&workspace.request_path()).unwrap();
+        let mut targets = Targets::from_signed(honest.signed()).unwrap();
+        targets.insert(path, &Target { sha256: sha256(b"image"), length: 5 });
+        let signed = targets.signed(1, Dates { issued: NOW, expires: NOW + DAY });
+        let request = Request::draft(Role::Targets, &signed, &bench.holders.chain).unwrap();
+        request.write(&workspace.request_path()).unwrap();
+        bench.sign(2);
+        bench.fails(&PUBLISH, 1, "T118");
+    }
+}
+
+#[test]
+fn publish_when_a_root_asks_for_keys_that_were_not_given_is_refused() {
+    let mut bench = Bench::new();
+    bench.image("fw.bin", b"image");
+    bench.release("fw.bin", "1.0.0");
+    bench.sign(2);
+    bench.publish();
+    let (gone, fresh) =
+        (bench.holders.release[2].public().keyid().to_owned(), SigningKey::generate().unwrap());
+    let second = SigningKey::generate().unwrap();
+    second.write_new_danger_unencrypted(&bench.path("second.pem")).unwrap();
+    let root = bench.holders.next_root(|draft| {
+        draft.remove_key(&Role::Targets, &gone).unwrap();
+        draft.add_key(&Role::Targets, fresh.public()).unwrap();
+        draft.add_key(&Role::Snapshot, second.public()).unwrap();
+        draft.set_threshold(&Role::Snapshot, 2);
+    });
+    fs::write(bench.path("2.root.json"), root).unwrap();
+    bench.ok(&["root", "add", "2.root.json"]);
+    bench.sign(2);
+
+    let message = bench.fails(&PUBLISH, 1, "T114");
+    assert!(message.contains("1 of 2 snapshot keys"), "{message}");
+    let mut twice = PUBLISH.to_vec();
+    twice.extend(["--snapshot-key", "online.pem"]);
+    bench.fails(&twice, 1, "T114");
+    let mut both = PUBLISH.to_vec();
+    both.extend(["--snapshot-key", "second.pem"]);
+
+    let request = fs::read(bench.workspace().request_path()).unwrap();
+    fs::remove_file(bench.workspace().request_path()).unwrap();
+    // The two that signed before still are release keys, so the published targets would do.
+    bench.ok(&[&both[..], &["--dry-run"]].concat());
+    fs::write(bench.workspace().request_path(), request).unwrap();
+    bench.ok(&both);
+    bench.ok(&["verify"]);
+}
+
+#[test]
+fn publish_of_a_root_without_the_new_signatures_that_it_demands_is_refused() {
+    let mut bench = Bench::new();
+    bench.image("fw.bin", b"image");
+    bench.release("fw.bin", "1.0.0");
+    bench.sign(2);
+    bench.publish();
+    let root = bench.holders.next_root(|draft| draft.set_threshold(&Role::Targets, 3));
+    fs::write(bench.path("2.root.json"), root).unwrap();
+    bench.ok(&["root", "add", "2.root.json"]);
+    fs::remove_file(bench.workspace().request_path()).unwrap();
+    let message = bench.fails(&PUBLISH, 1, "T121");
+    assert!(message.contains("`tuffet renew`"), "{message}");
+    bench.ok(&["renew"]);
+    bench.sign(3);
     bench.publish();
 }
 

@@ -133,7 +133,7 @@ impl Bench {
 
     pub(crate) fn command_at(&self, now: u64, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tuffet"));
-        command.current_dir(self.directory.path()).env_remove("TUFFET_PASSPHRASE").env_remove("TUFFET_REPO");
+        command.current_dir(self.directory.path()).env_remove("TUFFET_PASSPHRASE");
         command.args(["--repo", "repo", "--now", &tuffet_keys::date::format(now)]).args(arguments);
         command
     }

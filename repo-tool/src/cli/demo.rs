@@ -1,0 +1,110 @@
+//! `tuffet demo`: finds a directory and images, and tells the story.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use tuffet::demo::{self, Audience, Images, Report};
+use tuffet::{Environment, Error, Misuse};
+
+use super::Facts;
+use super::args::{Demo, Output};
+
+/// Runs the demo at `now`, in seconds since 1970-01-01 UTC. The story goes to standard output as it happens;
+/// where a program listens, only the facts at its end.
+pub(super) fn run(command: &Demo, output: Output, now: u64) -> Result<Facts, Error> {
+    let images = match &command.image {
+        Some(path) => Images::same(&tuffet_keys::file::read(path)?),
+        None => build()?,
+    };
+    let temporary;
+    let directory = match &command.keep {
+        Some(directory) => {
+            empty(directory)?;
+            directory.as_path()
+        }
+        None => {
+            temporary = tempfile::tempdir()
+                .map_err(|error| io("create", Path::new("a temporary directory"), &error))?;
+            temporary.path()
+        }
+    };
+    let mut out = anstream::stdout();
+    let mut silence = std::io::sink();
+    let story: &mut dyn std::io::Write = if output == Output::Json { &mut silence } else { &mut out };
+    let mut progress = Progress { bar: None };
+    let Report { installed, refusals } = demo::run(directory, images, now, story, &mut progress)?;
+    out.flush().map_err(|error| io("write", Path::new("standard output"), &error))?;
+
+    let mut lines = vec![
+        String::new(),
+        format!("{} updates installed, {} attacks refused.", installed.len(), refusals.len()),
+    ];
+    if let Some(directory) = &command.keep {
+        lines.push(format!(
+            "keys (passphrase \"{}\"), ceremony, repository and flash are in {}",
+            demo::team::PASSPHRASE,
+            directory.display()
+        ));
+    }
+    let refusals = refusals.iter().map(
+        |(attack, code, message)| json!({ "attack": attack.describe(), "code": code, "message": message }),
+    );
+    let refusals: Vec<_> = refusals.collect();
+    let json = json!({ "installed": installed, "refusals": refusals, "kept": command.keep });
+    Ok(Facts { lines, json })
+}
+
+/// Builds the firmware, with a bar for it takes a few seconds the first time.
+fn build() -> Result<Images, Error> {
+    let style = ProgressStyle::with_template("building firmware {msg} {bar:30} {pos}/{len}");
+    let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let images = Images::build(&mut |version, of| {
+        if bar.length() == Some(0) {
+            bar.set_length(of as u64);
+        } else {
+            bar.inc(1);
+        }
+        bar.set_message(version.to_owned());
+    });
+    bar.finish_and_clear();
+    images
+}
+
+/// Makes the directory. Nothing that is there already is mixed with a demo's keys.
+fn empty(directory: &Path) -> Result<(), Error> {
+    fs::create_dir_all(directory).map_err(|error| io("create", directory, &error))?;
+    let mut entries = fs::read_dir(directory).map_err(|error| io("read", directory, &error))?;
+    match entries.next() {
+        None => Ok(()),
+        Some(_) => {
+            Err(Misuse::Options { why: "the directory of --keep must be empty, or not there yet" }.into())
+        }
+    }
+}
+
+fn io(what: &'static str, path: &Path, error: &std::io::Error) -> Error {
+    Environment::Io { what, path: path.to_owned(), message: error.to_string() }.into()
+}
+
+/// A bar on standard error while an image comes down, on a terminal only.
+struct Progress {
+    bar: Option<ProgressBar>,
+}
+
+impl Audience for Progress {
+    fn downloaded(&mut self, received: u32, length: u32) {
+        let bar = self.bar.get_or_insert_with(|| {
+            let style = ProgressStyle::with_template("  lamp          {bar:30} {bytes}/{total_bytes}");
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::new(length.into()).with_style(style)
+        });
+        bar.set_position(received.into());
+        if received == length {
+            bar.finish_and_clear();
+            self.bar = None;
+        }
+    }
+}
