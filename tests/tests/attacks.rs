@@ -5,6 +5,7 @@ use tuffet::Error;
 use tuffet::demo::attacker::Attack;
 use tuffet::demo::device::Evidence;
 use tuffet::demo::mirror::Fault;
+use tuffet::demo::thief::FAR;
 use tuffet::demo::{Images, Outcome, VERSIONS, World};
 use tuffet::repository::target_name;
 use tuffet::staging::Staged;
@@ -139,6 +140,23 @@ fn image_of_other_hardware_is_refused() {
 fn repository_of_other_keys_is_refused() {
     let unmet = Metadata::ThresholdNotMet { role: Role::Timestamp, valid: 0, threshold: 1 };
     Stage::set().refuses(Attack::OwnRepository, &metadata(unmet));
+}
+
+#[test]
+fn stolen_online_keys_start_nothing_and_a_new_root_undoes_what_they_did() {
+    let mut stage = Stage::set();
+    let Outcome { checked, evidence: [before, after], inactive_slot_boots } = stage.world.rob().unwrap();
+    let unmet = Metadata::ThresholdNotMet { role: Role::Targets, valid: 1, threshold: 2 };
+    assert_eq!(checked.unwrap_err(), metadata(unmet));
+    assert!(before.active_slot == after.active_slot && before.boot_record == after.boot_record);
+    assert!(!inactive_slot_boots);
+    // The timestamp did verify: it freezes the lamp, until the keys are others.
+    let rollback = Metadata::Rollback { role: Role::Timestamp, trusted: FAR, offered: 3 };
+    assert_eq!(stage.world.lamp.check(&mut |_| ()).unwrap_err(), metadata(rollback));
+    stage.world.team.replace_online_keys().unwrap();
+    stage.goes_on();
+    let trusted = stage.world.lamp.trusted().unwrap();
+    assert_eq!((trusted.root().version(), trusted.floors().timestamp_version()), (2, Some(4)));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use tuffet::demo::{self, Audience, Images, Report};
+use tuffet::demo::{self, Audience, Images, Refusal, Report};
 use tuffet::{Environment, Error, Misuse};
 
 use super::Facts;
@@ -50,7 +50,7 @@ pub(super) fn run(command: &Demo, output: Output, now: u64) -> Result<Facts, Err
         ));
     }
     let refusals = refusals.iter().map(
-        |(attack, code, message)| json!({ "attack": attack.describe(), "code": code, "message": message }),
+        |Refusal { attack, code, message }| json!({ "attack": attack, "code": code, "message": message }),
     );
     let refusals: Vec<_> = refusals.collect();
     let json = json!({ "installed": installed, "refusals": refusals, "kept": command.keep });

@@ -107,7 +107,7 @@ impl Attack {
 }
 
 /// The name of a role's file with the highest version.
-fn newest(files: &BTreeMap<String, Vec<u8>>, role: &str) -> String {
+pub(super) fn newest(files: &BTreeMap<String, Vec<u8>>, role: &str) -> String {
     let version = |name: &String| name.strip_suffix(&format!(".{role}.json"))?.parse::<u32>().ok();
     let newest = files.keys().filter_map(version).max();
     format!("{}.{role}.json", newest.expect("every publication has one"))

@@ -12,7 +12,7 @@ use tuffet_agent::file_flash::FileFlash;
 use tuffet_agent::flash_map::{FlashMap, Region};
 use tuffet_agent::http::{HttpOptions, HttpTransport};
 use tuffet_agent::{Error, Flash};
-use tuffet_client::{Clock, SOFTWARE};
+use tuffet_client::{Clock, SOFTWARE, Trusted};
 
 use super::team::{CHANNEL, HARDWARE, PRODUCT};
 
@@ -118,6 +118,15 @@ impl Lamp {
             Err(Error::Environment(tuffet_agent::Environment::NothingBootable)) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// What the lamp trusts.
+    ///
+    /// # Errors
+    /// That its flash cannot be read.
+    pub fn trusted(&self) -> Result<Trusted, crate::Error> {
+        let factory = self.factory();
+        Ok(self.agent(&factory)?.trust().trusted.clone())
     }
 
     /// The boot record.

@@ -23,6 +23,7 @@ pub mod firmware;
 pub mod mirror;
 mod story;
 pub mod team;
+pub mod thief;
 
 use attacker::{Attack, Loot};
 use device::{Evidence, Lamp};
@@ -103,8 +104,18 @@ pub struct World {
 pub struct Report {
     /// Versions that the lamp installed and confirmed.
     pub installed: Vec<&'static str>,
-    /// What the lamp said to each attack: code and message.
-    pub refusals: Vec<(Attack, String, String)>,
+    /// What the lamp said to each attack.
+    pub refusals: Vec<Refusal>,
+}
+
+/// An attack, and what the lamp said to it.
+pub struct Refusal {
+    /// What was tried.
+    pub attack: &'static str,
+    /// The error's code.
+    pub code: String,
+    /// The error.
+    pub message: String,
 }
 
 /// What became of an attack.
@@ -178,6 +189,23 @@ impl World {
         };
         let before = self.lamp.evidence()?;
         attack.mount(&self.mirror, &loot);
+        let checked = self.lamp.check(&mut |_| ());
+        self.mirror.clear_faults();
+        let inactive_slot_boots = self.lamp.inactive_slot_boots()?;
+        Ok(Outcome { checked, evidence: [before, self.lamp.evidence()?], inactive_slot_boots })
+    }
+
+    /// Has the lamp check while a thief serves a release of his own, with the online keys and one release key,
+    /// and then puts the mirror right again.
+    ///
+    /// # Errors
+    /// Whatever keeps the world from being watched; what the lamp says is in the outcome.
+    pub fn rob(&self) -> Result<Outcome, Error> {
+        let today = self.team.history().last().cloned().unwrap_or_default();
+        let before = self.lamp.evidence()?;
+        for (name, file) in self.team.robbed().forge(&today, &self.images.other, self.now)? {
+            self.mirror.set_fault(&format!("/{name}"), Fault::Replace(file));
+        }
         let checked = self.lamp.check(&mut |_| ());
         self.mirror.clear_faults();
         let inactive_slot_boots = self.lamp.inactive_slot_boots()?;
@@ -258,7 +286,7 @@ pub fn run(
             Err(refusal) => {
                 let (code, message) = (refusal.label(), refusal.to_string());
                 story.refuse("lamp", &code, &message)?;
-                report.refusals.push((attack, code, message));
+                report.refusals.push(Refusal { attack: attack.describe(), code, message });
             }
             Ok(checked) => return surprise(&format!("the lamp took it: {checked:?}")),
         }
@@ -277,7 +305,48 @@ pub fn run(
         Checked::UpToDate => story.tell("lamp", "checks once more: up to date")?,
         other => return surprise(&format!("there should be no more to do: {other:?}")),
     }
+
+    report.refusals.push(tell_theft(&mut story, &mut world)?);
     Ok(report)
+}
+
+/// Both online keys and one release key are stolen. It is not enough to start a release, but it is enough to
+/// freeze the lamp, until a new root takes the keys away.
+fn tell_theft(story: &mut Story<'_>, world: &mut World) -> Result<Refusal, Error> {
+    story.chapter("Both online keys are stolen, and one release key")?;
+    let Outcome { checked, evidence: [before, after], inactive_slot_boots } = world.rob()?;
+    let attack = "signs a release of his own, and a timestamp four billion versions ahead";
+    story.tell("thief", attack)?;
+    let refusal = match checked {
+        Err(refusal) => Refusal { attack, code: refusal.label(), message: refusal.to_string() },
+        Ok(checked) => return surprise(&format!("the lamp took it: {checked:?}")),
+    };
+    story.refuse("lamp", &refusal.code, &refusal.message)?;
+    if before.active_slot != after.active_slot
+        || before.boot_record != after.boot_record
+        || inactive_slot_boots
+    {
+        return surprise("one signature of two changed what the lamp starts");
+    }
+    story.hold(
+        "active slot and boot record: not a byte changed; floors rose, for online keys may raise them",
+    )?;
+    match world.lamp.check(&mut |_| ()) {
+        Err(stuck) => story.refuse("lamp", &stuck.label(), &format!("the honest mirror now: {stuck}"))?,
+        Ok(checked) => return surprise(&format!("the lamp forgot a floor: {checked:?}")),
+    }
+    world.team.replace_online_keys()?;
+    story.tell("key holders", "sign root 2, which gives snapshot and timestamp other keys")?;
+    let (checked, trusted) = (world.lamp.check(&mut |_| ())?, world.lamp.trusted()?);
+    let floor = trusted.floors().timestamp_version().unwrap_or(0);
+    if checked != Checked::UpToDate || trusted.root().version() != 2 || floor >= thief::FAR {
+        return surprise("root 2 did not undo what the stolen keys did");
+    }
+    story.tell(
+        "lamp",
+        &format!("follows root 2, drops the thief's floors, trusts timestamp {floor}: up to date"),
+    )?;
+    Ok(refusal)
 }
 
 fn tell_release(story: &mut Story<'_>, world: &mut World, index: usize) -> Result<Staged, Error> {

@@ -14,6 +14,7 @@ use tuffet_keys::passphrase::Passphrase;
 use tuffet_keys::request::Request;
 use tuffet_keys::root::Draft;
 
+use super::thief::Thief;
 use crate::Error;
 use crate::config::{Config, Hardware};
 use crate::publish::{self, Keys, Summary};
@@ -185,6 +186,42 @@ impl Team {
         }
         self.history.push(files);
         Ok(summary)
+    }
+
+    /// What a thief has who broke into the online machine, and into one holder's drawer.
+    #[must_use]
+    pub fn robbed(&self) -> Thief {
+        let key = |name: &str| Arc::clone(&self.keys[name]);
+        Thief { snapshot: key("snapshot"), timestamp: key("timestamp"), release: key("release-b") }
+    }
+
+    /// Two root holders sign a root 2 in which the online keys are others, and the team publishes under it.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being signed or published.
+    pub fn replace_online_keys(&mut self) -> Result<Summary, Error> {
+        let roots = self.workspace.roots()?;
+        let mut draft = Draft::next(&roots.chain, self.now, self.now + 365 * DAY)?;
+        let passphrase = Passphrase::new(PASSPHRASE.as_bytes().to_vec().into())?;
+        for (role, name) in [(Role::Snapshot, "snapshot"), (Role::Timestamp, "timestamp")] {
+            let key = Arc::new(SigningKey::generate()?);
+            key.write_new(&self.directory.join("keys").join(format!("{name}-2.pem")), &passphrase)?;
+            draft.add_key(&role, key.public())?;
+            if let Some(stolen) = self.keys.insert(name, key) {
+                draft.remove_key(&role, stolen.public().keyid())?;
+            }
+        }
+        let table = self.directory.join("ceremony");
+        let path = table.join("root-2.request.json");
+        Request::draft(Role::Root, &draft.signed()?, roots.chain.files())?.create(&path)?;
+        for name in [ROOT[0], ROOT[2]] {
+            self.sign_file(&path, name)?;
+        }
+        let file = table.join("2.root.json");
+        let root = Request::read(&path)?.finish()?;
+        fs::write(&file, &root).map_err(|error| Error::io("write", &file, &error))?;
+        staging::add_root(&self.workspace, &file, self.now, Mode::Write)?;
+        self.publish()
     }
 
     fn online_keys(&self) -> Keys {
