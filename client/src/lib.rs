@@ -28,6 +28,7 @@
 //!             Want::Persist(_) => refresh.persisted(),
 //!             Want::Install(release) => return Ok(Some(release.version.to_string())),
 //!             Want::UpToDate => return Ok(None),
+//!             Want::Over => unreachable!("an error was returned above"),
 //!         }
 //!     }
 //! }

@@ -50,6 +50,8 @@ pub enum Want<'a> {
     Install(&'a Candidate),
     /// There is nothing for this device to do.
     UpToDate,
+    /// An error ended the cycle. Begin a new one, now or later.
+    Over,
 }
 
 /// Which part of [`Trusted`] changed.
@@ -161,12 +163,9 @@ impl<'a> Refresh<'a> {
                 file: FileName { role: Role::Targets, version: Some(*version) },
                 limit: *length,
             },
-            State::Install(file) => file.body.selected().map_or(Want::UpToDate, Want::Install),
-            State::UpToDate | State::Over => Want::UpToDate,
-            _ => match (self.file(), self.limit()) {
-                (Some(file), limit) => Want::Fetch { file, limit },
-                (None, _) => Want::UpToDate,
-            },
+            State::Install(file) => file.body.selected().map_or(Want::Over, Want::Install),
+            State::UpToDate => Want::UpToDate,
+            _ => self.file().map_or(Want::Over, |file| Want::Fetch { file, limit: self.limit() }),
         }
     }
 

@@ -81,7 +81,7 @@ impl<'a, F: NorFlash> Check<'a, F> {
                 let _ = write!(path, "{file}");
                 Some(Request { path, limit })
             }
-            Want::Persist(_) | Want::Install(_) | Want::UpToDate => None,
+            Want::Persist(_) | Want::Install(_) | Want::UpToDate | Want::Over => None,
         }
     }
 

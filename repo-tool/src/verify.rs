@@ -4,20 +4,24 @@
 //! for every release, as a device that is due for exactly that release.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
+use tuffet_agent::http::{HttpOptions, HttpTransport};
+use tuffet_agent::{self as agent, Transport as _, TransportFault};
+use tuffet_client::Rejected::Oversize;
 use tuffet_client::release::{Hex, is_path};
-use tuffet_client::{Candidate, Clock, Device, Refresh, SOFTWARE, Trusted, Want};
+use tuffet_client::{Candidate, Clock, Device, FileName, Refresh, SOFTWARE, Trusted, Want};
 use tuffet_keys::Role;
 use tuffet_keys::file::MAX_FILE;
 use tuffet_keys::metadata::{Envelope, Header};
 
 use crate::author::{Target, Targets};
 use crate::repository::{metadata_name, target_name};
-use crate::{Error, Rejected};
+use crate::{Environment, Error, Misuse, Rejected};
 
 /// Bytes that are read at a time.
 const CHUNK: usize = 64 * 1024;
@@ -28,14 +32,26 @@ const NOBODY: Device<'_> =
 
 /// The files of a repository.
 pub trait Source {
-    /// Opens a file by its name below the repository's top; none if there is no such file.
+    /// Fetches a file by its name below the repository's top, and hands its bytes to `sink`, never more than
+    /// `limit`.
     ///
     /// # Errors
     /// Whatever keeps it from being read.
-    fn open(&mut self, name: &str) -> Result<Option<Box<dyn Read + '_>>, Error>;
+    fn fetch(&mut self, name: &str, limit: u32, sink: &mut dyn FnMut(&[u8])) -> Result<Fetched, Error>;
 
     /// Where a file is, for messages.
     fn place(&self, name: &str) -> PathBuf;
+}
+
+/// What became of a fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// The whole file was handed over.
+    Whole,
+    /// There is no such file.
+    Missing,
+    /// The file goes on after the limit.
+    TooLong,
 }
 
 /// A repository in a directory.
@@ -43,17 +59,73 @@ pub trait Source {
 pub struct Directory(pub PathBuf);
 
 impl Source for Directory {
-    fn open(&mut self, name: &str) -> Result<Option<Box<dyn Read + '_>>, Error> {
+    fn fetch(&mut self, name: &str, limit: u32, sink: &mut dyn FnMut(&[u8])) -> Result<Fetched, Error> {
         let path = self.place(name);
-        match File::open(&path) {
-            Ok(file) => Ok(Some(Box::new(file))),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io("read", &path, &error)),
+        let failed = |error| Error::io("read", &path, &error);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Fetched::Missing),
+            file => file.map_err(failed)?,
+        };
+        if file.metadata().map_err(failed)?.len() > limit.into() {
+            return Ok(Fetched::TooLong);
+        }
+        // A file that grows meanwhile is cut off, and refused for its digest.
+        let mut reader = file.take(limit.into());
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            match reader.read(&mut chunk).map_err(failed)? {
+                0 => return Ok(Fetched::Whole),
+                count => sink(&chunk[..count]),
+            }
         }
     }
 
     fn place(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+}
+
+/// A repository on a web server, fetched by the transport of devices.
+#[derive(Debug)]
+pub struct Server {
+    url: String,
+    transport: HttpTransport,
+}
+
+impl Server {
+    /// The repository whose top is at `url`.
+    ///
+    /// # Errors
+    /// [`Misuse::Address`]. Nothing is sent.
+    pub fn new(url: &str, options: HttpOptions) -> Result<Server, Error> {
+        let transport = HttpTransport::new(url, options)
+            .map_err(|why| Misuse::Address { url: url.to_owned(), why: why.to_string() })?;
+        Ok(Server { url: url.trim_end_matches('/').to_owned(), transport })
+    }
+}
+
+impl Source for Server {
+    fn fetch(&mut self, name: &str, limit: u32, sink: &mut dyn FnMut(&[u8])) -> Result<Fetched, Error> {
+        let fetched = self.transport.fetch(name, limit, &mut |chunk| {
+            sink(chunk);
+            Ok(())
+        });
+        match fetched {
+            Ok(()) => Ok(Fetched::Whole),
+            Err(agent::Error::Environment(agent::Environment::Transport(fault))) => match fault {
+                TransportFault::NotFound => Ok(Fetched::Missing),
+                TransportFault::TooLong { .. } => Ok(Fetched::TooLong),
+                fault => {
+                    let url = self.place(name).display().to_string();
+                    Err(Environment::Fetch { url, fault }.into())
+                }
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn place(&self, name: &str) -> PathBuf {
+        format!("{}/{name}", self.url).into()
     }
 }
 
@@ -67,10 +139,14 @@ pub struct Overlay<S> {
 }
 
 impl<S: Source> Source for Overlay<S> {
-    fn open(&mut self, name: &str) -> Result<Option<Box<dyn Read + '_>>, Error> {
+    fn fetch(&mut self, name: &str, limit: u32, sink: &mut dyn FnMut(&[u8])) -> Result<Fetched, Error> {
         match self.files.get(name) {
-            Some(bytes) => Ok(Some(Box::new(bytes.as_slice()))),
-            None => self.below.open(name),
+            None => self.below.fetch(name, limit, sink),
+            Some(bytes) if bytes.len() as u64 > limit.into() => Ok(Fetched::TooLong),
+            Some(bytes) => {
+                sink(bytes);
+                Ok(Fetched::Whole)
+            }
         }
     }
 
@@ -108,7 +184,7 @@ pub struct Release {
 /// # Errors
 /// What a device says, or what keeps a file from being read.
 pub fn replay(source: &mut dyn Source, root: &[u8], now: u64) -> Result<Report, Error> {
-    let mut files = Files { source, cache: BTreeMap::new() };
+    let mut files = Files { source, known: BTreeMap::new() };
     let mut trusted = Trusted::from_root_file(&SOFTWARE, root)?;
     // It walks the whole way, and finds that there is nothing for it.
     match cycle(&mut files, &mut trusted, NOBODY, now) {
@@ -129,7 +205,10 @@ pub fn replay(source: &mut dyn Source, root: &[u8], now: u64) -> Result<Report, 
         // The first root came from outside; all the others were fetched.
         let version = version.unwrap_or(0);
         let name = metadata_name(role.clone(), version);
-        let bytes = files.fetch(&name)?.unwrap_or_else(|| root.to_owned());
+        let bytes = match files.known.get(&name) {
+            Some((_, bytes)) => bytes.clone(),
+            None => root.to_owned(),
+        };
         let place = files.source.place(&name);
         let envelope = Envelope::parse(&bytes).map_err(|error| error.in_file(&place))?;
         let header = Header::from_signed(&envelope.signed).map_err(|error| error.in_file(&place))?;
@@ -199,27 +278,21 @@ pub fn hash_targets(
     let mut total = 0;
     for (path, target) in targets {
         let name = target_name(path, &target.sha256);
-        let place = source.place(&name);
-        let Some(mut reader) = source.open(&name)? else {
-            return Err(Rejected::TargetMissing { path: place }.into());
-        };
         let mut hash = Sha256::new();
         let mut length = 0_u64;
-        let mut chunk = vec![0; CHUNK];
-        // An endless file ends here too.
-        while length <= target.length.into() {
-            let count = reader.read(&mut chunk).map_err(|error| Error::io("read", &place, &error))?;
-            if count == 0 {
-                break;
-            }
-            hash.update(&chunk[..count]);
-            length += count as u64;
+        let fetched = source.fetch(&name, target.length, &mut |chunk| {
+            hash.update(chunk);
+            length += chunk.len() as u64;
             progress(total + length);
+        })?;
+        let path = source.place(&name);
+        let as_signed =
+            length == u64::from(target.length) && Hex(&hash.finalize()).to_string() == target.sha256;
+        match fetched {
+            Fetched::Missing => return Err(Rejected::TargetMissing { path }.into()),
+            Fetched::Whole if as_signed => total += length,
+            Fetched::Whole | Fetched::TooLong => return Err(Rejected::TargetDiffers { path }.into()),
         }
-        if length != u64::from(target.length) || Hex(&hash.finalize()).to_string() != target.sha256 {
-            return Err(Rejected::TargetDiffers { path: place }.into());
-        }
-        total += length;
     }
     Ok(total)
 }
@@ -266,46 +339,47 @@ fn cycle(
     let mut refresh = Refresh::new(&SOFTWARE, trusted, device, Clock::At(now))?;
     loop {
         match refresh.want() {
-            Want::Fetch { file, .. } | Want::Again { file, .. } => match files.fetch(&file.to_string())? {
-                Some(bytes) => {
-                    refresh.feed(&bytes)?;
+            Want::Fetch { file, limit } | Want::Again { file, limit } => match files.fetch(file, limit)? {
+                (Fetched::Whole, bytes) => {
+                    refresh.feed(bytes)?;
                     refresh.end()?;
                 }
-                None => refresh.missing()?,
+                (Fetched::Missing, _) => refresh.missing()?,
+                (Fetched::TooLong, _) => {
+                    let role = file.role;
+                    return Err(tuffet_client::Error::from(Oversize { role, limit }).into());
+                }
             },
             Want::Persist(_) => refresh.persisted(),
             Want::Install(candidate) => return Ok(Some(candidate.sequence)),
             Want::UpToDate => return Ok(None),
+            Want::Over => return Err(tuffet_client::Error::from(tuffet_client::Misuse::CycleOver).into()),
         }
     }
 }
 
-/// Metadata files, each read once, so that all replays see the same bytes.
+/// Metadata files, each fetched once, so that all replays see the same bytes.
 struct Files<'s> {
     source: &'s mut dyn Source,
-    cache: BTreeMap<String, Option<Vec<u8>>>,
+    known: BTreeMap<String, (Fetched, Vec<u8>)>,
 }
 
 impl Files<'_> {
-    fn fetch(&mut self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        if let Some(known) = self.cache.get(name) {
-            return Ok(known.clone());
-        }
-        let place = self.source.place(name);
-        let bytes = match self.source.open(name)? {
-            None => None,
-            Some(reader) => {
+    fn fetch(&mut self, file: FileName, limit: u32) -> Result<&(Fetched, Vec<u8>), Error> {
+        match self.known.entry(file.to_string()) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(unknown) => {
                 let mut bytes = Vec::new();
-                let read = reader.take(MAX_FILE + 1).read_to_end(&mut bytes);
-                read.map_err(|error| Error::io("read", &place, &error))?;
-                if bytes.len() as u64 > MAX_FILE {
+                // A device streams a file of any length; here it has to fit in memory.
+                let room = u32::try_from(MAX_FILE).unwrap_or(u32::MAX);
+                let mut sink = |chunk: &[u8]| bytes.extend_from_slice(chunk);
+                let fetched = self.source.fetch(unknown.key(), limit.min(room), &mut sink)?;
+                if fetched == Fetched::TooLong && limit > room {
                     let error = tuffet_keys::Error::from(tuffet_keys::Rejected::TooLarge { limit: MAX_FILE });
-                    return Err(error.in_file(&place).into());
+                    return Err(error.in_file(&self.source.place(unknown.key())).into());
                 }
-                Some(bytes)
+                Ok(unknown.insert((fetched, bytes)))
             }
-        };
-        self.cache.insert(name.to_owned(), bytes.clone());
-        Ok(bytes)
+        }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use tuffet_client::release::{Candidate, Entry, Hex, Image, Rollout};
 use tuffet_client::time::Date;
-use tuffet_client::{Clock, Device, Error, Refresh, Role, SOFTWARE, Trusted, Want};
+use tuffet_client::{Clock, Device, Error, Misuse, Refresh, Role, SOFTWARE, Trusted, Want};
 
 /// 2026-11-22T12:00:00Z, the present of the simulated world.
 pub const NOW: u64 = 1_795_348_800;
@@ -385,6 +385,7 @@ impl Subject {
                 }
                 Want::Install(release) => return Ok(Some(release.sequence)),
                 Want::UpToDate => return Ok(None),
+                Want::Over => return Err(Misuse::CycleOver.into()),
             };
             match files.get(&file.to_string()) {
                 Some(bytes) => {

@@ -732,6 +732,46 @@ fn release_whose_image_is_no_target_with_that_digest_is_refused() {
 }
 
 #[test]
+fn calls_out_of_place_are_misuse_and_change_nothing() {
+    use tuffet_client::{Device, Misuse, Refresh, SOFTWARE, Want};
+    let files = Repository::default().files();
+    let mut trusted = Subject::new(&Repository::default()).trusted;
+    let device = Device {
+        product: "lamp",
+        hardware: "rev-a",
+        channel: "stable",
+        id: b"x",
+        sequence: 0,
+        counter: 0,
+        banned: &[],
+    };
+    for name in ["", "-", "Lamp", "a/b", "a".repeat(33).as_str(), "lämp"] {
+        let device = Device { channel: name, ..device };
+        let refused = Refresh::new(&SOFTWARE, &mut trusted, device, Clock::At(NOW)).err();
+        assert_eq!(refused, Some(Misuse::Name.into()), "{name}");
+    }
+    let before = trusted.clone();
+    let mut refresh = Refresh::new(&SOFTWARE, &mut trusted, device, Clock::At(NOW)).unwrap();
+    refresh.missing().unwrap();
+    refresh.feed(&files["timestamp.json"]).unwrap();
+    refresh.end().unwrap();
+    // What was verified must be stored before anything else is fetched.
+    assert!(matches!(refresh.want(), Want::Persist(_)));
+    for call in [Refresh::end, Refresh::missing, |refresh: &mut Refresh<'_>| refresh.feed(b"{}")] {
+        assert_eq!(call(&mut refresh), Err(Misuse::NotFetching.into()));
+    }
+    refresh.persisted();
+    assert!(refresh.feed(b"[").is_err());
+    assert!(matches!(refresh.want(), Want::Over));
+    for call in [Refresh::end, Refresh::missing, |refresh: &mut Refresh<'_>| refresh.feed(b"{}")] {
+        assert_eq!(call(&mut refresh), Err(Misuse::CycleOver.into()));
+    }
+    assert_ne!(trusted, before);
+    assert_eq!(trusted.floors().timestamp_version(), Some(1));
+    assert_eq!(trusted.floors().snapshot_version(), None);
+}
+
+#[test]
 fn second_reading_of_other_bytes_is_refused() {
     use tuffet_client::{Device, Refresh, SOFTWARE, Want};
     let mut repository = Repository::default();

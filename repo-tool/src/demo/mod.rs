@@ -251,10 +251,10 @@ pub fn run(
     let (mut world, ceremony) = World::new(directory, images, now)?;
     let [first, second] = ceremony.signers;
     story.tell("key holders", "make eight ECDSA P-256 keys; each file is encrypted (scrypt, AES-256)")?;
-    story.tell(first, "reviews the first root and signs a copy")?;
+    story.tell(first, "signs the first root, in a copy of the request")?;
     let refusal = Error::from(ceremony.with_one_signature);
     story.refuse("tuffet-keys", &refusal.label(), &first_clause(&refusal))?;
-    story.tell(second, "signs another copy; the two are merged")?;
+    story.tell(second, "signs it in another copy; the two are merged")?;
     story.tell("tuffet-keys", &format!("finishes 1.root.json, {} bytes", ceremony.root.len()))?;
 
     story.chapter("The factory")?;
@@ -353,10 +353,10 @@ fn tell_release(story: &mut Story<'_>, world: &mut World, index: usize) -> Resul
     let (staged, signing) = world.release(index)?;
     let [first, second] = signing.signers;
     story.tell("tuffet", &format!("stages {} and asks for two signatures", staged.path))?;
-    story.tell(first, "reviews the targets and signs")?;
+    story.tell(first, "signs the targets")?;
     let refusal = signing.with_one_signature;
     story.refuse("tuffet", &refusal.label(), &first_clause(&refusal))?;
-    story.tell(second, "signs, too")?;
+    story.tell(second, "signs them, too")?;
     story.tell("tuffet", "publishes image, targets, snapshot and, last of all, timestamp.json")?;
     Ok(staged)
 }
