@@ -148,6 +148,16 @@ impl Error {
             Self::Environment(error) => error.code(),
         }
     }
+
+    /// The letter before the code where people read it: `A` for this crate, `C` for what the client says.
+    pub const fn letter(&self) -> char {
+        match self {
+            Self::Rejected(Rejected::Metadata(_))
+            | Self::Misuse(Misuse::Metadata(_))
+            | Self::Environment(Environment::Metadata(_)) => 'C',
+            Self::Rejected(_) | Self::Misuse(_) | Self::Environment(_) => 'A',
+        }
+    }
 }
 
 impl Rejected {
@@ -339,7 +349,11 @@ mod tests {
         let kind = Kind::Boot;
         let flash =
             Environment::Flash { operation: FlashOperation::Read, offset: 0, kind: NorFlashErrorKind::Other };
-        let golden: [(Error, u16); 19] = [
+        let missing = tuffet_client::Environment::Missing { role: tuffet_client::Role::Snapshot };
+        let golden: [(Error, u16); 29] = [
+            (Rejected::Metadata(tuffet_client::Rejected::NoRelease).into(), 114),
+            (Misuse::Metadata(tuffet_client::Misuse::CycleOver).into(), 201),
+            (Environment::Metadata(missing).into(), 300),
             (Rejected::ImageLargerThanSlot { length: 0, slot: 0 }.into(), 401),
             (Rejected::ImageTooLong { length: 0 }.into(), 402),
             (Rejected::ImageTooShort { length: 0, received: 0 }.into(), 403),
@@ -352,6 +366,7 @@ mod tests {
             (Misuse::NoTries.into(), 506),
             (Misuse::ImageEmpty.into(), 507),
             (Misuse::RecordTooLong { kind }.into(), 508),
+            (Misuse::Version.into(), 509),
             (flash.into(), 601),
             (Environment::NotWritten { offset: 0 }.into(), 602),
             (Environment::ImageNotWritten { slot: SlotId::A }.into(), 603),
@@ -359,6 +374,12 @@ mod tests {
             (Environment::RecordFormat { kind, format: 0 }.into(), 605),
             (Environment::SequenceExhausted { kind }.into(), 606),
             (Environment::NothingBootable.into(), 607),
+            (TransportFault::NotFound.into(), 620),
+            (TransportFault::TooLong { limit: 0 }.into(), 621),
+            (TransportFault::Timeout.into(), 622),
+            (TransportFault::Connection.into(), 623),
+            (TransportFault::Tls.into(), 624),
+            (TransportFault::Status { code: 503 }.into(), 625),
         ];
         for (error, code) in golden {
             assert_eq!(error.code(), code, "{error}");

@@ -73,18 +73,45 @@ pub fn provision<F: NorFlash>(
         return Err(Rejected::ImageLargerThanSlot { length, slot: region.length }.into());
     }
 
-    let Layout { boot, root, floors, .. } = *flash.map().layout();
     // The boot record goes first and comes last: what was written half boots nothing.
-    for journal in [boot, root, floors] {
-        flash.erase(journal)?;
-    }
+    let Layout { boot, .. } = *flash.map().layout();
+    flash.erase(boot)?;
     flash.make_unbootable(slot.other())?;
     let digest = Sha256::digest(bytes).into();
     let mut writer = SlotWriter::begin(flash, slot, length, digest)?;
     writer.write(bytes)?;
     writer.finish()?;
-    store_root(flash, trusted.root())?;
-    store_floors(flash, trusted.floors(), &Memory::new(factory.counter))?;
+    write_trust(flash, factory, &trusted)?;
     let active = SlotImage { slot, length, digest, sequence, counter: factory.counter, version };
     BootRecord::factory(active).store(flash)
+}
+
+/// Writes the first content of the trust store alone: the trusted root, and floors that are empty but for the
+/// security counter. For factories that program image and boot record by other means.
+///
+/// It erases both journals first; see [`provision`].
+///
+/// # Errors
+///
+/// [`Rejected::Metadata`] for a root file that its own keys did not sign: nothing was erased. And those of the
+/// flash.
+pub fn provision_trust<F: NorFlash>(
+    flash: &mut Flash<F>,
+    crypto: &Crypto,
+    factory: &Factory<'_>,
+) -> Result<(), Error> {
+    let trusted = Trusted::from_root_file(crypto, factory.root)?;
+    write_trust(flash, factory, &trusted)
+}
+
+fn write_trust<F: NorFlash>(
+    flash: &mut Flash<F>,
+    factory: &Factory<'_>,
+    trusted: &Trusted,
+) -> Result<(), Error> {
+    let Layout { root, floors, .. } = *flash.map().layout();
+    flash.erase(root)?;
+    flash.erase(floors)?;
+    store_root(flash, trusted.root())?;
+    store_floors(flash, trusted.floors(), &Memory::new(factory.counter))
 }

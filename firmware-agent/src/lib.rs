@@ -17,7 +17,8 @@
 //! * [`transport`] is how files come, [`engine`] one check of the repository without I/O of its own.
 //! * [`agent`] puts all of it together: [`Agent::check`], a restart, [`Agent::started`].
 //!
-//! With the feature `std` there are also a flash in a file, `file_flash`, and HTTP, `http`, for hosts.
+//! With the feature `std` there are also a flash in a file, `file_flash`, HTTP, `http`, and a
+//! factory's facts in a file, `factory_file`, for hosts.
 #![no_std]
 #![cfg_attr(
     not(test),
@@ -40,6 +41,8 @@ pub mod engine;
 mod error;
 pub mod factory;
 #[cfg(feature = "std")]
+pub mod factory_file;
+#[cfg(feature = "std")]
 pub mod file_flash;
 pub mod flash;
 pub mod flash_map;
@@ -54,7 +57,7 @@ pub mod trust_store;
 pub use agent::{Agent, Checked, Event, Started};
 pub use boot::{BootRecord, SlotImage};
 pub use error::{Environment, Error, FlashOperation, Misuse, Rejected};
-pub use factory::{Factory, FactoryImage, provision};
+pub use factory::{Factory, FactoryImage, provision, provision_trust};
 pub use flash::Flash;
 pub use flash_map::{FlashMap, SlotId};
 pub use slot::SlotWriter;

@@ -3,6 +3,8 @@
 
 mod agent;
 mod boot;
+#[cfg(feature = "std")]
+mod cli;
 mod journal;
 mod nor;
 mod repository;

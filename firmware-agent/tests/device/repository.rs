@@ -20,6 +20,8 @@ pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 /// A repository for the product `lamp`, hardware `rev-a`, channel `stable`.
 #[derive(Clone)]
 pub(crate) struct Repository {
+    /// When it is published, in seconds since 1970.
+    pub(crate) now: u64,
     /// Version of timestamp, snapshot and targets.
     pub(crate) version: u32,
     /// When the timestamp expires, in seconds since 1970.
@@ -60,6 +62,7 @@ impl Release {
 impl Repository {
     pub(crate) fn new(releases: Vec<Release>) -> Self {
         Self {
+            now: NOW,
             version: 5,
             timestamp_expires: NOW + DAY,
             targets_signers: vec!["targets-1", "targets-2"],
@@ -90,15 +93,15 @@ impl Repository {
         let mut entry = target(custom.to_string().as_bytes());
         entry["custom"] = custom;
         targets.insert(format!("lamp/{}/stable/release", self.hardware), entry);
-        let mut signed = header("targets", version, NOW + 100 * DAY);
+        let mut signed = header("targets", version, self.now, self.now + 100 * DAY);
         signed["targets"] = targets.into();
         let targets = sign(&signed, &self.targets_signers);
 
-        let mut signed = header("snapshot", version, NOW + 10 * DAY);
+        let mut signed = header("snapshot", version, self.now, self.now + 10 * DAY);
         signed["meta"] = json!({ "targets.json": meta(&targets, version) });
         let online = self.online_keys.last().unwrap();
         let snapshot = sign(&signed, &[online]);
-        let mut signed = header("timestamp", version, self.timestamp_expires);
+        let mut signed = header("timestamp", version, self.now, self.timestamp_expires);
         signed["meta"] = json!({ "snapshot.json": meta(&snapshot, version) });
         files.insert("timestamp.json".to_owned(), sign(&signed, &[online]));
         files.insert(format!("{version}.snapshot.json"), snapshot);
@@ -136,7 +139,7 @@ impl Repository {
             "targets": role(&["targets-1", "targets-2", "targets-3"], 2),
             "timestamp": role(&[online], 1),
         });
-        let mut signed = header("root", version, NOW + 1000 * DAY);
+        let mut signed = header("root", version, self.now, self.now + 1000 * DAY);
         signed["consistent_snapshot"] = true.into();
         signed["keys"] = keys.into();
         signed["roles"] = roles;
@@ -151,15 +154,15 @@ pub(crate) fn largest_root() -> Vec<u8> {
     let mut ids: Vec<&String> = keys.keys().collect();
     ids.sort();
     let role = json!({ "keyids": ids, "threshold": 1 });
-    let mut signed = header("root", u32::MAX, 253_402_300_799);
+    let mut signed = header("root", u32::MAX, NOW, 253_402_300_799);
     signed["consistent_snapshot"] = true.into();
     signed["roles"] = json!({ "root": role, "snapshot": role, "targets": role, "timestamp": role });
     signed["keys"] = keys.into();
     sign(&signed, &["key-3"])
 }
 
-fn header(role: &str, version: u32, expires: u64) -> Value {
-    let (expires, issued) = (Date(expires).to_string(), Date(NOW - DAY).to_string());
+fn header(role: &str, version: u32, now: u64, expires: u64) -> Value {
+    let (expires, issued) = (Date(expires).to_string(), Date(now - DAY).to_string());
     json!({ "_type": role, "expires": expires, "issued": issued, "spec_version": "1.0.34", "version": version })
 }
 
