@@ -6,6 +6,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use tuffet_agent::TransportFault;
+
 /// Any failure of this crate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -302,6 +304,36 @@ pub enum Rejected {
         /// What.
         what: String,
     },
+    /// No flash map of that name is built in.
+    UnknownFlashMap {
+        /// The name.
+        name: String,
+        /// The names that there are.
+        known: &'static str,
+    },
+    /// An image that `tuffet.toml` allows might not fit the slots of the flash map.
+    SlotSize {
+        /// The hardware id.
+        hardware: String,
+        /// Bytes that `tuffet.toml` says.
+        slot_size: u32,
+        /// Bytes of the flash map's slots.
+        slot: u32,
+    },
+    /// The directory holds the facts of another device.
+    OtherFacts {
+        /// The file with the facts.
+        path: PathBuf,
+        /// The first member that differs.
+        member: String,
+    },
+    /// The image was released with another security counter than the facts that it holds.
+    CounterDiffers {
+        /// The counter of the facts.
+        given: u32,
+        /// The counter of the release.
+        released: u32,
+    },
     /// There is nothing to publish and nothing to refresh.
     NothingStaged,
     /// Version, sequence or date has no successor.
@@ -378,6 +410,13 @@ pub enum Environment {
         /// What the clock says.
         now: String,
     },
+    /// A file did not come from a web server.
+    Fetch {
+        /// The file.
+        url: String,
+        /// Why.
+        fault: TransportFault,
+    },
     /// The demo's firmware could not be built.
     Firmware {
         /// What was missing, and what to do next.
@@ -411,6 +450,10 @@ impl Rejected {
             Rejected::TargetDiffers { .. } => 120,
             Rejected::TargetsOfOldRoot { .. } => 121,
             Rejected::Demo { .. } => 122,
+            Rejected::UnknownFlashMap { .. } => 123,
+            Rejected::SlotSize { .. } => 124,
+            Rejected::OtherFacts { .. } => 125,
+            Rejected::CounterDiffers { .. } => 126,
         }
     }
 }
@@ -437,6 +480,7 @@ impl Environment {
             Environment::Locked { .. } => 302,
             Environment::ClockBehind { .. } => 303,
             Environment::Firmware { .. } => 304,
+            Environment::Fetch { .. } => 305,
         }
     }
 }
@@ -543,6 +587,26 @@ impl fmt::Display for Rejected {
             Rejected::Demo { what } => {
                 write!(f, "the demo failed: {what}; please report it, with the line above")
             }
+            Rejected::UnknownFlashMap { name, known } => write!(
+                f,
+                "unknown flash map {name} (known: {known}); correct flash-map in tuffet.toml, or give --flash-map"
+            ),
+            Rejected::SlotSize { hardware, slot_size, slot } => write!(
+                f,
+                "tuffet.toml lets images of {hardware} have {slot_size} bytes, and a slot of its flash map has \
+                 {slot}; correct slot-size or flash-map"
+            ),
+            Rejected::OtherFacts { path, member } => write!(
+                f,
+                "another `{member}` stands in {}; give another --out, or remove the old files and build the \
+                 firmware with the new ones",
+                path.display()
+            ),
+            Rejected::CounterDiffers { given, released } => write!(
+                f,
+                "the image is released with security counter {released}, and the facts say {given}; give --counter \
+                 {released}, and build the firmware with those facts"
+            ),
             Rejected::NothingStaged => f.write_str(
                 "nothing is staged and nothing is published yet; stage an image with `tuffet release`",
             ),
@@ -594,6 +658,7 @@ impl fmt::Display for Environment {
                 write!(f, "another tuffet is at work here: {}; wait for it to end", path.display())
             }
             Environment::Firmware { message } => f.write_str(message),
+            Environment::Fetch { url, fault } => write!(f, "{fault}: {url}; see whether a browser gets it"),
             Environment::ClockBehind { issued, now } => write!(
                 f,
                 "the clock says {now}, and the published timestamp was issued {issued}; set the clock and run again"
@@ -633,6 +698,10 @@ mod tests {
             Rejected::TargetDiffers { path: path() }.into(),
             Rejected::TargetsOfOldRoot { newest: 2 }.into(),
             Rejected::Demo { what: text() }.into(),
+            Rejected::UnknownFlashMap { name: text(), known: "demo" }.into(),
+            Rejected::SlotSize { hardware: text(), slot_size: 2, slot: 1 }.into(),
+            Rejected::OtherFacts { path: path(), member: text() }.into(),
+            Rejected::CounterDiffers { given: 1, released: 2 }.into(),
             Misuse::NoWorkspace { path: path() }.into(),
             Misuse::WorkspaceExists { path: path() }.into(),
             Misuse::BadName { what: "channel", text: text(), allowed: "letters" }.into(),
@@ -643,6 +712,7 @@ mod tests {
             Environment::Locked { path: path() }.into(),
             Environment::ClockBehind { issued: text(), now: text() }.into(),
             Environment::Firmware { message: "why; what next".to_owned() }.into(),
+            Environment::Fetch { url: text(), fault: TransportFault::Timeout }.into(),
         ]
     }
 
@@ -650,7 +720,7 @@ mod tests {
     #[test]
     fn codes_never_change() {
         let codes: Vec<u16> = all().iter().map(Error::code).collect();
-        let golden: Vec<u16> = (101..=122).chain(201..=206).chain(301..=304).collect();
+        let golden: Vec<u16> = (101..=126).chain(201..=206).chain(301..=305).collect();
         assert_eq!(codes, golden);
     }
 

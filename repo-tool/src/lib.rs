@@ -8,6 +8,7 @@
 //! | [`author`] | what targets, snapshot and timestamp look like |
 //! | [`publish`] | the order of writing |
 //! | [`storage`] | how one file is written so that a crash leaves the old or the new one |
+//! | [`provision`] | what a factory puts into a device |
 //! | [`verify`] | how devices see a repository: the client, fed from a directory or a server |
 //!
 //! Nothing here reads the clock: the present is a parameter, in seconds since 1970-01-01 UTC.
@@ -16,6 +17,7 @@ pub mod author;
 pub mod config;
 pub mod demo;
 mod error;
+pub mod provision;
 pub mod publish;
 pub mod repository;
 pub mod staging;

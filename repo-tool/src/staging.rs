@@ -13,7 +13,7 @@ use tuffet_keys::request::Request;
 use tuffet_keys::root::RoleKeys;
 
 use crate::author::{Dates, Target, Targets};
-use crate::config::check_name;
+use crate::config::{Config, check_name};
 use crate::repository::{Published, Roots, Workspace, successor};
 use crate::storage::{Content, Summary, Unwatched, Writer, hash_file};
 use crate::{Environment, Error, Misuse, Rejected, verify};
@@ -104,7 +104,7 @@ pub enum Mode {
 /// What is wrong with the release, or an I/O failure. Nothing is staged then.
 pub fn release(workspace: &Workspace, release: &Release, now: u64, mode: Mode) -> Result<Staged, Error> {
     let names = Names::of(workspace, release)?;
-    let found = examine(workspace, release)?;
+    let found = examine(workspace.config(), &release.hardware, &release.image)?;
     let _lock = workspace.lock()?;
     let state = State::read(workspace)?;
     let mut targets = state.targets()?;
@@ -313,28 +313,27 @@ fn check_segment(what: &'static str, text: &str, allowed: &'static str) -> Resul
     Err(Misuse::BadName { what, text: text.to_owned(), allowed }.into())
 }
 
-/// Reads the image through, and holds it against its slot.
-fn examine(workspace: &Workspace, release: &Release) -> Result<Summary, Error> {
-    let slot_size = workspace.config().hardware(&release.hardware)?.slot_size;
-    let image = release.image.clone();
-    let fits = |length: u64| match length {
-        0 => Err(Error::from(Rejected::ImageEmpty { image: image.clone() })),
-        length if length > slot_size.into() => {
-            let hardware = release.hardware.clone();
-            Err(Rejected::ImageTooLarge { image: image.clone(), length, hardware, slot_size }.into())
-        }
-        _ => Ok(()),
-    };
+/// Reads an image through, and holds it against the slot of its hardware.
+pub(crate) fn examine(config: &Config, hardware: &str, image: &Path) -> Result<Summary, Error> {
+    let slot_size = config.hardware(hardware)?.slot_size;
+    let image = image.to_owned();
     let metadata = std::fs::metadata(&image).map_err(|error| Error::io("read", &image, &error))?;
     if !metadata.is_file() {
         // A pipe or a device could not be read twice, and may never end.
         let message = "it is no regular file".to_owned();
         return Err(Environment::Io { what: "read", path: image, message }.into());
     }
-    fits(metadata.len())?;
-    let summary = hash_file(&image)?;
-    fits(summary.length)?;
-    Ok(summary)
+    match metadata.len() {
+        0 => Err(Rejected::ImageEmpty { image }.into()),
+        length if length > slot_size.into() => {
+            let hardware = hardware.to_owned();
+            Err(Rejected::ImageTooLarge { image, length, hardware, slot_size }.into())
+        }
+        length => {
+            let summary = hash_file(&image)?;
+            if summary.length == length { Ok(summary) } else { Err(Rejected::ImageChanged { image }.into()) }
+        }
+    }
 }
 
 /// The path under which these bytes are, or will be, a target.

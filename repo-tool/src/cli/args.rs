@@ -19,6 +19,10 @@ use tuffet_keys::passphrase::Source;
   tuffet publish --snapshot-key online.pem --timestamp-key online.pem
   tuffet verify
 
+What the factory needs, before the first image is built and after:
+  tuffet provision --hardware rev-a --channel stable --out factory
+  tuffet provision --hardware rev-a --channel stable --out factory --image fw.bin --version 1.0.0
+
 Exit status: 0 done, 1 refused, 2 wrong usage, 3 the machine failed.")]
 pub(crate) struct Cli {
     /// The repository's directory, the one with tuffet.toml
@@ -63,6 +67,8 @@ pub(crate) enum Command {
     Publish(Publish),
     /// Check a repository as its devices do, and hash every image
     Verify(Verify),
+    /// Write what a factory needs: facts to compile into the firmware, and the first content of the flash
+    Provision(Provision),
     /// See it all: a ceremony, updates of a device, and an attacker who owns the mirror
     Demo(Demo),
 }
@@ -191,9 +197,48 @@ pub(crate) struct Verify {
     #[arg(value_name = "DIR|URL")]
     pub(crate) repository: Option<String>,
 
-    /// The first root that devices have [default: 1.root.json of the directory; a URL needs one]
+    /// A root that devices have [default: 1.root.json of the directory, for a URL that of --repo]
     #[arg(long, value_name = "FILE")]
     pub(crate) root: Option<PathBuf>,
+
+    /// Fetch from http:// on another machine: everybody on the way sees what is fetched
+    #[arg(long)]
+    pub(crate) danger_allow_plain_http: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Provision {
+    /// The hardware id, one of tuffet.toml
+    #[arg(long, value_name = "ID")]
+    pub(crate) hardware: String,
+
+    /// The channel that the devices follow
+    #[arg(long, value_name = "NAME")]
+    pub(crate) channel: String,
+
+    /// The first image. It holds the facts, so write those first, without this, and build it with them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Option<PathBuf>,
+
+    /// The image's version [default: that of the channel's release with the same bytes]
+    #[arg(long, value_name = "TEXT", requires = "image")]
+    pub(crate) version: Option<String>,
+
+    /// The image's sequence [default: that of the channel's release with the same bytes, else 0]
+    #[arg(long, value_name = "N", requires = "image")]
+    pub(crate) sequence: Option<u32>,
+
+    /// The image's security counter [default: 0]
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) counter: u32,
+
+    /// Name of the flash map [default: flash-map of the hardware in tuffet.toml]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) flash_map: Option<String>,
+
+    /// The directory for factory.rs, factory.json and, with an image, flash.bin
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Args)]

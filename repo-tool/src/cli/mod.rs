@@ -15,7 +15,8 @@ use tuffet::publish::{self, Keys, Summary};
 use tuffet::repository::Workspace;
 use tuffet::staging::{self, Draft, Mode, Ramp};
 use tuffet::storage::Unwatched;
-use tuffet::{Error, Misuse, verify};
+use tuffet::{Error, Misuse, provision, verify};
+use tuffet_agent::http::HttpOptions;
 use tuffet_client::time::Date;
 use tuffet_keys::date;
 use tuffet_keys::key::SigningKey;
@@ -37,6 +38,7 @@ pub(crate) fn run(Cli { repo, output, now, command }: Cli, clock: u64) -> Result
         Command::Renew(command) => renew(&repo, &command, now)?,
         Command::Publish(command) => publish(&repo, &command, now)?,
         Command::Verify(command) => verify(&repo, &command, now)?,
+        Command::Provision(command) => provision(&repo, &command, now)?,
         Command::Demo(command) => demo::run(&command, output, now)?,
     };
     facts.print(output)
@@ -230,16 +232,27 @@ fn verify(repo: &Path, command: &args::Verify, now: u64) -> Result<Facts, Error>
         Some(place) => place.clone(),
         None => Workspace::open(repo)?.public().display().to_string(),
     };
+    let is_url = place.contains("://");
     let root = match &command.root {
         Some(path) => path.clone(),
+        None if is_url => Workspace::open(repo)?.public().join("1.root.json"),
         None => Path::new(&place).join("1.root.json"),
     };
     let root = tuffet_keys::file::read(&root)?;
-    let mut source = verify::Directory(PathBuf::from(&place));
-    let report = verify::replay(&mut source, &root, now)?;
+    let mut source: Box<dyn verify::Source> = if is_url {
+        let danger_allow_plain_http = command.danger_allow_plain_http;
+        Box::new(verify::Server::new(
+            &place,
+            HttpOptions { danger_allow_plain_http, ..HttpOptions::default() },
+        )?)
+    } else {
+        Box::new(verify::Directory(PathBuf::from(&place)))
+    };
+    let source = source.as_mut();
+    let report = verify::replay(source, &root, now)?;
     let total = report.targets.iter().map(|(_, target)| u64::from(target.length)).sum();
     let bar = progress_bar(total);
-    let bytes = verify::hash_targets(&mut source, &report.targets, &mut |done| bar.set_position(done));
+    let bytes = verify::hash_targets(source, &report.targets, &mut |done| bar.set_position(done));
     bar.finish_and_clear();
     let bytes = bytes?;
 
@@ -263,6 +276,44 @@ fn verify(repo: &Path, command: &args::Verify, now: u64) -> Result<Facts, Error>
     let files = report.targets.len();
     let json =
         json!({ "repository": place, "roles": roles, "releases": releases, "files": files, "bytes": bytes });
+    Ok(Facts { lines, json })
+}
+
+fn provision(repo: &Path, command: &args::Provision, now: u64) -> Result<Facts, Error> {
+    let workspace = Workspace::open(repo)?;
+    let order = provision::Order {
+        hardware: command.hardware.clone(),
+        channel: command.channel.clone(),
+        counter: command.counter,
+        image: command.image.as_ref().map(|path| provision::FirstImage {
+            path: path.clone(),
+            version: command.version.clone(),
+            sequence: command.sequence,
+        }),
+        flash_map: command.flash_map.clone(),
+    };
+    let provision::Report { root, built, image, files } =
+        provision::write(&workspace, &order, &command.out, now)?;
+    let mut lines: Vec<String> = files.iter().map(|file| format!("wrote {}", file.display())).collect();
+    let channel = format!("{}/{}/{}", workspace.config().product, order.hardware, order.channel);
+    lines.push(format!(
+        "devices of {channel} that trust root {root} and know that it is later than {}",
+        Date(built)
+    ));
+    match &image {
+        Some((sequence, version)) => {
+            lines.push(format!("slot A holds version {version}, sequence {sequence}"))
+        }
+        None => {
+            lines.push("next: build the firmware with factory.rs, and run this again with --image".to_owned())
+        }
+    }
+    let json = json!({
+        "files": files,
+        "root": root,
+        "built": Date(built).to_string(),
+        "image": image.map(|(sequence, version)| json!({ "sequence": sequence, "version": version })),
+    });
     Ok(Facts { lines, json })
 }
 

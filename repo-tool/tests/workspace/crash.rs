@@ -117,9 +117,9 @@ fn publish_cut_before_every_step_and_again_during_recovery_completes() {
     let bench = staged_bench();
     let keys = bench.holders.online_keys();
     let root = &bench.holders.chain[0];
-    // Every third step by every seventh of its recovery; single cuts are all tried above.
-    for first in (0..40).step_by(3) {
-        for second in (0..40).step_by(7) {
+    // Every fourth step by every ninth of its recovery; single cuts are all tried above.
+    for first in (0..40).step_by(4) {
+        for second in (0..40).step_by(9) {
             let copy = bench.path(&format!("cut-{first}-{second}"));
             copy_tree(&bench.repo(), &copy);
             for (now, cut) in [(NOW, first), (NOW + 20, second)] {

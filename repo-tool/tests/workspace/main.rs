@@ -1,6 +1,8 @@
 //! A release team's work on a workspace: through the binary, and with the power cut in between.
 
 mod crash;
+mod provision;
 mod refusals;
 mod release;
+mod server;
 mod support;

@@ -134,7 +134,10 @@ impl Bench {
     pub(crate) fn command_at(&self, now: u64, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tuffet"));
         command.current_dir(self.directory.path()).env_remove("TUFFET_PASSPHRASE");
-        command.args(["--repo", "repo", "--now", &tuffet_keys::date::format(now)]).args(arguments);
+        if !arguments.contains(&"--repo") {
+            command.args(["--repo", "repo"]);
+        }
+        command.args(["--now", &tuffet_keys::date::format(now)]).args(arguments);
         command
     }
 

@@ -1,0 +1,231 @@
+//! What a factory needs: facts to compile into the firmware, and the first content of the flash.
+//!
+//! The first image holds the facts, so there are two runs. The first writes `factory.rs` and `factory.json`;
+//! the second, with the image that was built with them, writes the same again and `flash.bin`. Facts that are
+//! there already are never changed: the image in `flash.bin` would fall back to others than its factory meant.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tuffet_agent::file_flash::FileFlash;
+use tuffet_agent::{Factory, FactoryImage, Flash, FlashMap};
+use tuffet_client::SOFTWARE;
+use tuffet_client::release::{Candidate, is_version};
+use tuffet_client::time::{self, Date};
+use tuffet_keys::canonical;
+
+use crate::author::Targets;
+use crate::config::{Hardware, check_name};
+use crate::repository::Workspace;
+use crate::staging::examine;
+use crate::storage::{Content, Summary, Unwatched, Writer, read_optional};
+use crate::{Error, Misuse, Rejected};
+
+/// A kind of device, as a person asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// The hardware id, one of `tuffet.toml`.
+    pub hardware: String,
+    /// The channel that the devices follow.
+    pub channel: String,
+    /// The security counter of the image that the facts are compiled into.
+    pub counter: u32,
+    /// The first image; without one no flash is written.
+    pub image: Option<FirstImage>,
+    /// The name of the flash map; without one that of `tuffet.toml`.
+    pub flash_map: Option<String>,
+}
+
+/// The image that devices leave the factory with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstImage {
+    /// The file.
+    pub path: PathBuf,
+    /// Its version; without one that of the channel's published release with these bytes.
+    pub version: Option<String>,
+    /// Its sequence; without one that of the channel's published release with these bytes, else 0.
+    pub sequence: Option<u32>,
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The version of the root that devices trust.
+    pub root: u32,
+    /// When the facts were written first, in seconds since 1970. Devices know that it is later than this.
+    pub built: u64,
+    /// Sequence and version of the image in slot A.
+    pub image: Option<(u32, String)>,
+    /// The files.
+    pub files: Vec<PathBuf>,
+}
+
+/// Writes `factory.rs`, `factory.json` and, with an image, `flash.bin` to `out`, at `now` (seconds since 1970).
+///
+/// Devices trust the newest published root.
+///
+/// # Errors
+/// [`Rejected::OtherFacts`] if `out` holds facts of another device, what is wrong with hardware, flash map or
+/// image, or an I/O failure.
+pub fn write(workspace: &Workspace, order: &Order, out: &Path, now: u64) -> Result<Report, Error> {
+    let Order { hardware, channel, counter, image, flash_map } = order;
+    check_name("channel", channel)?;
+    let known = workspace.config().hardware(hardware)?;
+    let roots = workspace.roots()?;
+    let version = roots.published;
+    // A workspace without a public root does not open.
+    let root = roots.chain.files().get(version as usize - 1).map(Vec::as_slice).unwrap_or_default();
+
+    let facts = out.join("factory.json");
+    let built = built_before(&facts)?.unwrap_or(now);
+    let factory =
+        Factory { root, product: &workspace.config().product, hardware, channel, counter: *counter, built };
+    let json = canonical::published_bytes(&facts_json(&factory))?;
+    if let Some(there) = read_optional(&facts)?
+        && there != json
+    {
+        let member = first_difference(&there, &facts_json(&factory));
+        return Err(Rejected::OtherFacts { path: facts, member }.into());
+    }
+    let flash = match image {
+        None => None,
+        Some(image) => {
+            let map = find_map(hardware, known, flash_map.as_deref())?;
+            Some(flash_content(workspace, &factory, image, &map)?)
+        }
+    };
+
+    let mut witness = Unwatched;
+    let mut writer = Writer::new(&mut witness);
+    let source = out.join("factory.rs");
+    writer.replace(&source, &Content::Bytes(factory_source(&factory, version).into_bytes()))?;
+    writer.create(&facts, &Content::Bytes(json))?;
+    let mut files = vec![source, facts];
+    let mut image = None;
+    if let Some((bytes, sequence, version)) = flash {
+        files.push(out.join("flash.bin"));
+        writer.replace(&out.join("flash.bin"), &Content::Bytes(bytes))?;
+        image = Some((sequence, version));
+    }
+    Ok(Report { root: version, built, image, files })
+}
+
+/// The facts for an agent on a host, and for whoever reads a device's facts back.
+fn facts_json(factory: &Factory<'_>) -> Value {
+    let Factory { root, product, hardware, channel, counter, built } = *factory;
+    json!({
+        "built": Date(built).to_string(),
+        "channel": channel,
+        "counter": counter,
+        "hardware": hardware,
+        "product": product,
+        // A root that is not text was refused long before.
+        "root": String::from_utf8_lossy(root),
+    })
+}
+
+/// A Rust source file with the facts as a constant.
+fn factory_source(factory: &Factory<'_>, version: u32) -> String {
+    let Factory { root, product, hardware, channel, counter, built } = *factory;
+    let date = Date(built);
+    format!(
+        "// Written by `tuffet provision`; do not edit. Use: include!(\"factory.rs\");\n\n\
+         /// What devices of this hardware know from birth: root {version}, and that it is later than {date}.\n\
+         pub const FACTORY: tuffet_agent::Factory<'static> = tuffet_agent::Factory {{\n    \
+             root: b\"{}\",\n    \
+             product: {product:?},\n    \
+             hardware: {hardware:?},\n    \
+             channel: {channel:?},\n    \
+             counter: {counter},\n    \
+             built: {built},\n\
+         }};\n",
+        root.escape_ascii()
+    )
+}
+
+/// When the facts that are there were written.
+fn built_before(path: &Path) -> Result<Option<u64>, Error> {
+    let Some(bytes) = read_optional(path)? else { return Ok(None) };
+    let facts = canonical::parse(&bytes).map_err(|error| error.in_file(path))?;
+    Ok(facts["built"].as_str().and_then(|built| time::parse(built.as_bytes())))
+}
+
+fn first_difference(there: &[u8], facts: &Value) -> String {
+    let there = canonical::parse(there).unwrap_or_default();
+    let members = facts.as_object().into_iter().flatten();
+    let mut different = members.filter(|(name, value)| there.get(name) != Some(value)).map(|(name, _)| name);
+    different.next().cloned().unwrap_or_else(|| "form".to_owned())
+}
+
+/// Names of the flash maps that are built in.
+const MAPS: &str = "demo";
+
+fn find_map(id: &str, hardware: &Hardware, name: Option<&str>) -> Result<FlashMap, Error> {
+    let Some(name) = name.or(hardware.flash_map.as_deref()) else {
+        let why = "the hardware has no flash-map in tuffet.toml, and no --flash-map was given";
+        return Err(Misuse::Options { why }.into());
+    };
+    let map = match name {
+        "demo" => FlashMap::DEMO,
+        _ => return Err(Rejected::UnknownFlashMap { name: name.to_owned(), known: MAPS }.into()),
+    };
+    let slot = map.layout().slot_a.length.min(map.layout().slot_b.length);
+    if hardware.slot_size > slot {
+        let (hardware, slot_size) = (id.to_owned(), hardware.slot_size);
+        return Err(Rejected::SlotSize { hardware, slot_size, slot }.into());
+    }
+    Ok(map)
+}
+
+/// The whole flash, with the image's sequence and version.
+fn flash_content(
+    workspace: &Workspace,
+    factory: &Factory<'_>,
+    image: &FirstImage,
+    map: &FlashMap,
+) -> Result<(Vec<u8>, u32, String), Error> {
+    let FirstImage { path, version, sequence } = image;
+    let Summary { sha256, .. } = examine(workspace.config(), factory.hardware, path)?;
+    let released = released(workspace, factory, &sha256)?;
+    if let Some(Candidate { counter, .. }) = released
+        && counter != factory.counter
+    {
+        return Err(Rejected::CounterDiffers { given: factory.counter, released: counter }.into());
+    }
+    let version = version.clone().or(released.as_ref().map(|candidate| candidate.version.to_string()));
+    let Some(version) = version else {
+        let why = "the image is no published release of the channel, so that its --version must be given";
+        return Err(Misuse::Options { why }.into());
+    };
+    if !is_version(&version) {
+        let allowed = "1 to 32 printable ASCII characters without quotes and backslashes";
+        return Err(Misuse::BadName { what: "version", text: version, allowed }.into());
+    }
+    let sequence = sequence.or(released.map(|candidate| candidate.sequence)).unwrap_or(0);
+    let bytes = fs::read(path).map_err(|error| Error::io("read", path, &error))?;
+
+    let scratch = std::env::temp_dir();
+    let scratch =
+        tempfile::tempdir().map_err(|error| Error::io("create a directory in", &scratch, &error))?;
+    let file = scratch.path().join("flash.bin");
+    let failed = |error: std::io::Error| Error::io("write", &file, &error);
+    let mut flash = Flash::new(<FileFlash>::create_with(&file, map).map_err(failed)?, *map)?;
+    let first = FactoryImage { bytes: &bytes, sequence, version: &version };
+    tuffet_agent::provision(&mut flash, &SOFTWARE, factory, &first)?;
+    let content = flash.into_nor().snapshot().map_err(failed)?;
+    Ok((content, sequence, version))
+}
+
+/// The channel's published release with the image's bytes.
+fn released(
+    workspace: &Workspace,
+    factory: &Factory<'_>,
+    sha256: &[u8; 32],
+) -> Result<Option<Candidate>, Error> {
+    let Some(published) = workspace.published()? else { return Ok(None) };
+    let Some(targets) = Targets::from_signed(published.targets.signed()) else { return Ok(None) };
+    let Factory { product, hardware, channel, .. } = *factory;
+    let candidates = targets.candidates(&format!("{product}/{hardware}/{channel}/release"))?;
+    Ok(candidates.into_iter().find(|candidate| candidate.image.sha256 == *sha256))
+}
