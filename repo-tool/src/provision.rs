@@ -1,19 +1,18 @@
 //! What a factory needs: facts to compile into the firmware, and the first content of the flash.
 //!
 //! The first image holds the facts, so there are two runs. The first writes `factory.rs` and `factory.json`;
-//! the second, with the image that was built with them, writes the same again and `flash.bin`. Facts that are
-//! there already are never changed: the image in `flash.bin` would fall back to others than its factory meant.
+//! the second, with the image that was built with them, writes the same again and `device.nor`. Facts that are
+//! there already are never changed: the image in `device.nor` would fall back to others than its factory meant.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use tuffet_agent::factory_file::{FactoryFile, FactoryFileError};
 use tuffet_agent::file_flash::FileFlash;
 use tuffet_agent::{Factory, FactoryImage, Flash, FlashMap};
 use tuffet_client::SOFTWARE;
 use tuffet_client::release::{Candidate, is_version};
-use tuffet_client::time::{self, Date};
-use tuffet_keys::canonical;
+use tuffet_client::time::Date;
 
 use crate::author::Targets;
 use crate::config::{Hardware, check_name};
@@ -61,7 +60,7 @@ pub struct Report {
     pub files: Vec<PathBuf>,
 }
 
-/// Writes `factory.rs`, `factory.json` and, with an image, `flash.bin` to `out`, at `now` (seconds since 1970).
+/// Writes `factory.rs`, `factory.json` and, with an image, `device.nor` to `out`, at `now` (seconds since 1970).
 ///
 /// Devices trust the newest published root.
 ///
@@ -78,16 +77,16 @@ pub fn write(workspace: &Workspace, order: &Order, out: &Path, now: u64) -> Resu
     let root = roots.chain.files().get(version as usize - 1).map(Vec::as_slice).unwrap_or_default();
 
     let facts = out.join("factory.json");
-    let built = built_before(&facts)?.unwrap_or(now);
+    let there = read_facts(&facts)?;
+    let built = there.as_ref().map_or(now, |there| there.factory().built);
     let factory =
         Factory { root, product: &workspace.config().product, hardware, channel, counter: *counter, built };
-    let json = canonical::published_bytes(&facts_json(&factory))?;
-    if let Some(there) = read_optional(&facts)?
-        && there != json
-    {
-        let member = first_difference(&there, &facts_json(&factory));
+    if let Some(member) = there.and_then(|there| first_difference(&there.factory(), &factory)) {
         return Err(Rejected::OtherFacts { path: facts, member }.into());
     }
+    let unusable =
+        |error: FactoryFileError| Rejected::FactoryFile { path: facts.clone(), why: error.to_string() };
+    let json = FactoryFile::new(&factory).map_err(unusable)?.to_string().into_bytes();
     let flash = match image {
         None => None,
         Some(image) => {
@@ -104,25 +103,11 @@ pub fn write(workspace: &Workspace, order: &Order, out: &Path, now: u64) -> Resu
     let mut files = vec![source, facts];
     let mut image = None;
     if let Some((bytes, sequence, version)) = flash {
-        files.push(out.join("flash.bin"));
-        writer.replace(&out.join("flash.bin"), &Content::Bytes(bytes))?;
+        files.push(out.join("device.nor"));
+        writer.replace(&out.join("device.nor"), &Content::Bytes(bytes))?;
         image = Some((sequence, version));
     }
     Ok(Report { root: version, built, image, files })
-}
-
-/// The facts for an agent on a host, and for whoever reads a device's facts back.
-fn facts_json(factory: &Factory<'_>) -> Value {
-    let Factory { root, product, hardware, channel, counter, built } = *factory;
-    json!({
-        "built": Date(built).to_string(),
-        "channel": channel,
-        "counter": counter,
-        "hardware": hardware,
-        "product": product,
-        // A root that is not text was refused long before.
-        "root": String::from_utf8_lossy(root),
-    })
 }
 
 /// A Rust source file with the facts as a constant.
@@ -144,18 +129,26 @@ fn factory_source(factory: &Factory<'_>, version: u32) -> String {
     )
 }
 
-/// When the facts that are there were written.
-fn built_before(path: &Path) -> Result<Option<u64>, Error> {
+/// The facts that are there already.
+fn read_facts(path: &Path) -> Result<Option<FactoryFile>, Error> {
     let Some(bytes) = read_optional(path)? else { return Ok(None) };
-    let facts = canonical::parse(&bytes).map_err(|error| error.in_file(path))?;
-    Ok(facts["built"].as_str().and_then(|built| time::parse(built.as_bytes())))
+    let facts = FactoryFile::parse(&bytes);
+    let facts =
+        facts.map_err(|error| Rejected::FactoryFile { path: path.to_owned(), why: error.to_string() })?;
+    Ok(Some(facts))
 }
 
-fn first_difference(there: &[u8], facts: &Value) -> String {
-    let there = canonical::parse(there).unwrap_or_default();
-    let members = facts.as_object().into_iter().flatten();
-    let mut different = members.filter(|(name, value)| there.get(name) != Some(value)).map(|(name, _)| name);
-    different.next().cloned().unwrap_or_else(|| "form".to_owned())
+/// The first member in which two devices' facts differ.
+fn first_difference(one: &Factory<'_>, other: &Factory<'_>) -> Option<&'static str> {
+    let members = [
+        ("product", one.product == other.product),
+        ("hardware", one.hardware == other.hardware),
+        ("channel", one.channel == other.channel),
+        ("counter", one.counter == other.counter),
+        ("root", one.root == other.root),
+        ("built", one.built == other.built),
+    ];
+    members.into_iter().find(|(_, same)| !same).map(|(member, _)| member)
 }
 
 /// Names of the flash maps that are built in.
@@ -208,7 +201,7 @@ fn flash_content(
     let scratch = std::env::temp_dir();
     let scratch =
         tempfile::tempdir().map_err(|error| Error::io("create a directory in", &scratch, &error))?;
-    let file = scratch.path().join("flash.bin");
+    let file = scratch.path().join("device.nor");
     let failed = |error: std::io::Error| Error::io("write", &file, &error);
     let mut flash = Flash::new(<FileFlash>::create_with(&file, map).map_err(failed)?, *map)?;
     let first = FactoryImage { bytes: &bytes, sequence, version: &version };

@@ -236,7 +236,7 @@ pub(crate) struct Provision {
     #[arg(long, value_name = "NAME")]
     pub(crate) flash_map: Option<String>,
 
-    /// The directory for factory.rs, factory.json and, with an image, flash.bin
+    /// The directory for factory.rs, factory.json and, with an image, device.nor
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
 }

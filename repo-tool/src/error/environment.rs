@@ -1,0 +1,81 @@
+//! What the machine did not do.
+
+use core::fmt;
+use std::path::PathBuf;
+
+use tuffet_agent::TransportFault;
+
+/// The machine did not do its part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Environment {
+    /// Reading or writing failed.
+    Io {
+        /// What was being done, an infinitive.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's message.
+        message: String,
+    },
+    /// Another process is at work in the workspace.
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The clock is behind a signature that this repository has published.
+    ClockBehind {
+        /// When the newest timestamp was issued.
+        issued: String,
+        /// What the clock says.
+        now: String,
+    },
+    /// A file did not come from a web server.
+    Fetch {
+        /// The file.
+        url: String,
+        /// Why.
+        fault: TransportFault,
+    },
+    /// The demo's firmware could not be built.
+    Firmware {
+        /// What was missing, and what to do next.
+        message: String,
+    },
+}
+
+impl Environment {
+    /// See [`Error::code`](crate::Error::code).
+    pub fn code(&self) -> u16 {
+        match self {
+            Environment::Io { .. } => 301,
+            Environment::Locked { .. } => 302,
+            Environment::ClockBehind { .. } => 303,
+            Environment::Firmware { .. } => 304,
+            Environment::Fetch { .. } => 305,
+        }
+    }
+}
+
+impl fmt::Display for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Environment::Io { what, path, message } => {
+                write!(
+                    f,
+                    "cannot {what} {}: {message}; check path, permissions and free space",
+                    path.display()
+                )
+            }
+            Environment::Locked { path } => {
+                write!(f, "another tuffet is at work here: {}; wait for it to end", path.display())
+            }
+            Environment::Firmware { message } => f.write_str(message),
+            Environment::Fetch { url, fault } => write!(f, "{fault}: {url}; see whether a browser gets it"),
+            Environment::ClockBehind { issued, now } => write!(
+                f,
+                "the clock says {now}, and the published timestamp was issued {issued}; set the clock and run again"
+            ),
+        }
+    }
+}

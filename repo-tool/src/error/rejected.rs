@@ -1,0 +1,366 @@
+//! What is refused.
+
+use core::fmt;
+use std::path::PathBuf;
+
+/// What was offered is bad, or not enough was signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejected {
+    /// `tuffet.toml` does not say what it should.
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Line, counted from 1.
+        line: usize,
+        /// Column in characters, counted from 1.
+        column: usize,
+        /// What is wrong there.
+        message: String,
+    },
+    /// The image does not fit the slot of its hardware.
+    ImageTooLarge {
+        /// The image file.
+        image: PathBuf,
+        /// Bytes that it has.
+        length: u64,
+        /// The hardware id.
+        hardware: String,
+        /// Bytes that the slot has.
+        slot_size: u32,
+    },
+    /// The image file is empty.
+    ImageEmpty {
+        /// The image file.
+        image: PathBuf,
+    },
+    /// The image file changed while it was read.
+    ImageChanged {
+        /// The image file.
+        image: PathBuf,
+    },
+    /// The policy does not know this hardware id.
+    UnknownHardware {
+        /// The id that was asked for.
+        hardware: String,
+        /// The ids that `tuffet.toml` has.
+        known: Vec<String>,
+    },
+    /// The version is taken by other bytes.
+    VersionTaken {
+        /// The version.
+        version: String,
+        /// The target path that has it.
+        path: String,
+    },
+    /// The version is in this channel already, under other terms.
+    VersionReleased {
+        /// The version.
+        version: String,
+        /// The channel.
+        channel: String,
+        /// Its sequence there.
+        sequence: u32,
+    },
+    /// The security counter would drop below that of a release before.
+    CounterDrops {
+        /// The counter that was asked for.
+        offered: u32,
+        /// The highest that the channel has.
+        newest: u32,
+    },
+    /// The candidate could not be installed by any device.
+    MinimumTooHigh {
+        /// The lowest installed sequence that was asked for.
+        minimum: u32,
+        /// The sequence that the release gets.
+        sequence: u32,
+    },
+    /// A file that never changes once it is published is there with other bytes.
+    ImmutableDiffers {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of the workspace is not what the file that names it says.
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The staged targets request is older than what is published.
+    StaleRequest {
+        /// The request.
+        path: PathBuf,
+        /// The version that it asks to sign.
+        staged: u32,
+        /// The version that is published.
+        published: u32,
+    },
+    /// The targets request does not ask the keys of the newest root.
+    RequestOfOldRoot {
+        /// The request.
+        path: PathBuf,
+        /// The newest root that the request knows.
+        request: u32,
+        /// The newest root.
+        newest: u32,
+    },
+    /// Too few keys of a role that is signed online.
+    OnlineKeys {
+        /// The role.
+        role: &'static str,
+        /// Distinct keys of the role that were given.
+        given: u32,
+        /// Distinct keys that the root demands.
+        threshold: u32,
+    },
+    /// A key that the newest root does not name for the role.
+    ForeignKey {
+        /// The role.
+        role: &'static str,
+        /// The key's keyid.
+        keyid: String,
+        /// The newest root.
+        root: u32,
+    },
+    /// Targets metadata name a file by a path that no repository can have.
+    TargetPath {
+        /// The path as written.
+        path: String,
+    },
+    /// A target's file is not there.
+    TargetMissing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A target's file has not the length and digest that the metadata state.
+    TargetDiffers {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The published targets are not signed by the keys of the newest root, and no new ones are staged.
+    TargetsOfOldRoot {
+        /// The newest root.
+        newest: u32,
+    },
+    /// Something in the demo came out otherwise than it must.
+    Demo {
+        /// What.
+        what: String,
+    },
+    /// No flash map of that name is built in.
+    UnknownFlashMap {
+        /// The name.
+        name: String,
+        /// The names that there are.
+        known: &'static str,
+    },
+    /// An image that `tuffet.toml` allows might not fit the slots of the flash map.
+    SlotSize {
+        /// The hardware id.
+        hardware: String,
+        /// Bytes that `tuffet.toml` says.
+        slot_size: u32,
+        /// Bytes of the flash map's slots.
+        slot: u32,
+    },
+    /// The directory holds the facts of another device.
+    OtherFacts {
+        /// The file with the facts.
+        path: PathBuf,
+        /// The first member that differs.
+        member: &'static str,
+    },
+    /// A file that should hold a device's facts does not.
+    FactoryFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not, as a sentence about the file.
+        why: String,
+    },
+    /// The image was released with another security counter than the facts that it holds.
+    CounterDiffers {
+        /// The counter of the facts.
+        given: u32,
+        /// The counter of the release.
+        released: u32,
+    },
+    /// There is nothing to publish and nothing to refresh.
+    NothingStaged,
+    /// Version, sequence or date has no successor.
+    Exhausted {
+        /// Which.
+        what: &'static str,
+    },
+}
+
+impl Rejected {
+    /// See [`Error::code`](crate::Error::code).
+    pub fn code(&self) -> u16 {
+        match self {
+            Rejected::Config { .. } => 101,
+            Rejected::ImageTooLarge { .. } => 102,
+            Rejected::ImageEmpty { .. } => 103,
+            Rejected::ImageChanged { .. } => 104,
+            Rejected::UnknownHardware { .. } => 105,
+            Rejected::VersionTaken { .. } => 106,
+            Rejected::VersionReleased { .. } => 107,
+            Rejected::CounterDrops { .. } => 108,
+            Rejected::MinimumTooHigh { .. } => 109,
+            Rejected::ImmutableDiffers { .. } => 110,
+            Rejected::Damaged { .. } => 111,
+            Rejected::StaleRequest { .. } => 112,
+            Rejected::RequestOfOldRoot { .. } => 113,
+            Rejected::OnlineKeys { .. } => 114,
+            Rejected::ForeignKey { .. } => 115,
+            Rejected::NothingStaged => 116,
+            Rejected::Exhausted { .. } => 117,
+            Rejected::TargetPath { .. } => 118,
+            Rejected::TargetMissing { .. } => 119,
+            Rejected::TargetDiffers { .. } => 120,
+            Rejected::TargetsOfOldRoot { .. } => 121,
+            Rejected::Demo { .. } => 122,
+            Rejected::UnknownFlashMap { .. } => 123,
+            Rejected::SlotSize { .. } => 124,
+            Rejected::OtherFacts { .. } => 125,
+            Rejected::CounterDiffers { .. } => 126,
+            Rejected::FactoryFile { .. } => 127,
+        }
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rejected::Config { path, line, column, message } => {
+                write!(f, "{}:{line}:{column}: {message}; correct the file", path.display())
+            }
+            Rejected::ImageTooLarge { image, length, hardware, slot_size } => write!(
+                f,
+                "the image has {length} bytes and the slot of {hardware} {slot_size}: {}; make it smaller, \
+                 or correct slot-size in tuffet.toml if the devices have more",
+                image.display()
+            ),
+            Rejected::ImageEmpty { image } => {
+                write!(f, "the image is empty: {}; build it again", image.display())
+            }
+            Rejected::ImageChanged { image } => {
+                write!(
+                    f,
+                    "the image changed while it was read: {}; wait for the build to end",
+                    image.display()
+                )
+            }
+            Rejected::UnknownHardware { hardware, known } => {
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                write!(
+                    f,
+                    "unknown hardware {hardware} (known: {known}); correct it, or add it to tuffet.toml"
+                )
+            }
+            Rejected::VersionTaken { version, path } => {
+                write!(
+                    f,
+                    "version {version} was released with other bytes: {path}; give this build a new version"
+                )
+            }
+            Rejected::VersionReleased { version, channel, sequence } => write!(
+                f,
+                "version {version} is release {sequence} of {channel} already, on other terms or not the newest; \
+                 give this build a new version"
+            ),
+            Rejected::CounterDrops { offered, newest } => write!(
+                f,
+                "security counter {offered} is below the {newest} of a release before, and devices would refuse \
+                 it; give {newest} or more"
+            ),
+            Rejected::MinimumTooHigh { minimum, sequence } => write!(
+                f,
+                "no device can have release {minimum} before release {sequence} reaches it; give a minimum \
+                 below {sequence}"
+            ),
+            Rejected::ImmutableDiffers { path } => write!(
+                f,
+                "a published file is there with other bytes: {}; it never changes: find out who wrote it, and \
+                 move it away if no device can have seen it",
+                path.display()
+            ),
+            Rejected::Damaged { path, why } => {
+                write!(f, "{why}: {}; restore it from a copy of the repository", path.display())
+            }
+            Rejected::StaleRequest { path, staged, published } => write!(
+                f,
+                "the staged request is for targets {staged}, and {published} is published: {}; remove it and \
+                 release again",
+                path.display()
+            ),
+            Rejected::RequestOfOldRoot { path, request, newest } => write!(
+                f,
+                "the request asks the keys of root {request}, and {newest} is the newest: {}; run `tuffet renew` \
+                 and sign the new request",
+                path.display()
+            ),
+            Rejected::OnlineKeys { role, given, threshold } => write!(
+                f,
+                "{given} of {threshold} {role} keys were given; give --{role}-key once for each key"
+            ),
+            Rejected::ForeignKey { role, keyid, root } => write!(
+                f,
+                "key {keyid} is no {role} key of root {root}; give the key that the root ceremony chose for it"
+            ),
+            Rejected::TargetPath { path } => write!(
+                f,
+                "`{}` cannot be a target path; do not publish this, and ask who wrote it",
+                path.escape_debug()
+            ),
+            Rejected::TargetMissing { path } => write!(
+                f,
+                "the file of a target is missing: {}; release the image again, or restore the file",
+                path.display()
+            ),
+            Rejected::TargetDiffers { path } => write!(
+                f,
+                "the file of a target is not the one that was signed: {}; restore it from a good copy",
+                path.display()
+            ),
+            Rejected::TargetsOfOldRoot { newest } => write!(
+                f,
+                "root {newest} changes the keys of targets, and the published targets have the old ones; run \
+                 `tuffet renew` and have the new request signed"
+            ),
+            Rejected::Demo { what } => {
+                write!(f, "the demo failed: {what}; please report it, with the line above")
+            }
+            Rejected::UnknownFlashMap { name, known } => write!(
+                f,
+                "unknown flash map {name} (known: {known}); correct flash-map in tuffet.toml, or give --flash-map"
+            ),
+            Rejected::SlotSize { hardware, slot_size, slot } => write!(
+                f,
+                "tuffet.toml lets images of {hardware} have {slot_size} bytes, and a slot of its flash map has \
+                 {slot}; correct slot-size or flash-map"
+            ),
+            Rejected::OtherFacts { path, member } => write!(
+                f,
+                "another `{member}` stands in {}; give another --out, or remove the old files and build the \
+                 firmware with the new ones",
+                path.display()
+            ),
+            Rejected::FactoryFile { path, why } => {
+                write!(f, "{} {why}; give another --out, or remove the file", path.display())
+            }
+            Rejected::CounterDiffers { given, released } => write!(
+                f,
+                "the image is released with security counter {released}, and the facts say {given}; give --counter \
+                 {released}, and build the firmware with those facts"
+            ),
+            Rejected::NothingStaged => f.write_str(
+                "nothing is staged and nothing is published yet; stage an image with `tuffet release`",
+            ),
+            Rejected::Exhausted { what } => {
+                write!(f, "the last {what} is taken; this repository has reached its end, start a new one")
+            }
+        }
+    }
+}
