@@ -127,7 +127,7 @@ impl Workspace {
         let file = File::options().create(true).truncate(false).write(true).open(&path);
         let file = file.map_err(|error| Error::io("open", &path, &error))?;
         match file.try_lock() {
-            Ok(()) => Ok(Lock { _file: file }),
+            Ok(()) => Ok(Lock { file }),
             Err(TryLockError::WouldBlock) => Err(Environment::Locked { path }.into()),
             Err(TryLockError::Error(error)) => Err(Error::io("lock", &path, &error)),
         }
@@ -204,7 +204,15 @@ impl Workspace {
 /// Held while a process changes a workspace.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Closing the file is not enough while a process that another thread is just starting has a copy of it.
+    fn drop(&mut self) {
+        // Nothing to be done about a failure; the lock then lasts until this process ends.
+        let _ = self.file.unlock();
+    }
 }
 
 /// Roots from version 1 on, each verified under its predecessor and itself.

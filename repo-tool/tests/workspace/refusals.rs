@@ -512,3 +512,23 @@ fn verify_of_a_repository_that_somebody_changed_is_refused() {
     assert!(message.contains("timestamp: expired 2026-11-29T12:00:00Z"), "{message}");
     bench.ok(&["verify", "--root", "1.root.json", "repo/public"]);
 }
+
+#[test]
+fn lock_that_is_dropped_is_free_though_processes_are_being_started() {
+    let bench = Bench::new();
+    let workspace = bench.workspace();
+    // A child that was forked and has not executed its program yet holds copies of all files.
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let _ = Command::new("/nonexistent").spawn();
+                }
+            });
+        }
+        let taken: Result<Vec<_>, _> = (0..3000).map(|_| workspace.lock().map(drop)).collect();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        taken.unwrap();
+    });
+}
