@@ -122,35 +122,51 @@ pub fn timestamp(version: u32, dates: Dates, snapshot_version: u32, snapshot_fil
     listing(Role::Timestamp, version, dates, "snapshot.json", snapshot_version, snapshot_file)
 }
 
-/// The published file for a role that is signed here and now.
-///
-/// # Errors
-/// [`Rejected::ForeignKey`] for a key that is not the role's, [`Rejected::OnlineKeys`] for too few, or what
-/// signing says.
-pub fn sign(
-    role: Role,
-    signed: &Value,
-    keys: &[Arc<SigningKey>],
-    root: (u32, &RoleKeys),
-) -> Result<Vec<u8>, Error> {
-    let (root, allowed) = root;
-    let payload = canonical::signed_bytes(signed)?;
-    let mut signatures: Vec<(String, Vec<u8>)> = Vec::new();
-    for key in keys {
-        let keyid = key.public().keyid();
-        if !allowed.keys.contains_key(keyid) {
-            return Err(Rejected::ForeignKey { role: role.name(), keyid: keyid.to_owned(), root }.into());
+/// The keys that sign a role here and now: enough of them, and all of them the role's.
+pub struct Signers<'k> {
+    keys: Vec<&'k SigningKey>,
+}
+
+impl<'k> Signers<'k> {
+    /// Holds the keys against those that root `root` gives the role. A key that is given twice counts once.
+    ///
+    /// # Errors
+    /// [`Rejected::ForeignKey`] or [`Rejected::OnlineKeys`].
+    pub fn new(
+        role: &Role,
+        given: &'k [Arc<SigningKey>],
+        root: u32,
+        allowed: &RoleKeys,
+    ) -> Result<Signers<'k>, Error> {
+        let mut keys: Vec<&SigningKey> = Vec::new();
+        for key in given {
+            let keyid = key.public().keyid();
+            if !allowed.keys.contains_key(keyid) {
+                return Err(Rejected::ForeignKey { role: role.name(), keyid: keyid.to_owned(), root }.into());
+            }
+            if !keys.iter().any(|other| other.public().keyid() == keyid) {
+                keys.push(key);
+            }
         }
-        if !signatures.iter().any(|(other, _)| other == keyid) {
-            signatures.push((keyid.to_owned(), key.sign(&payload)?));
+        let (given, threshold) = (u32::try_from(keys.len()).unwrap_or(u32::MAX), allowed.threshold);
+        if given < threshold {
+            return Err(Rejected::OnlineKeys { role: role.name(), given, threshold }.into());
         }
+        Ok(Signers { keys })
     }
-    let given = u32::try_from(signatures.len()).unwrap_or(u32::MAX);
-    if given < allowed.threshold {
-        let threshold = allowed.threshold;
-        return Err(Rejected::OnlineKeys { role: role.name(), given, threshold }.into());
+
+    /// The published file of a `signed` value.
+    ///
+    /// # Errors
+    /// What signing says.
+    pub fn sign(&self, signed: Value) -> Result<Vec<u8>, Error> {
+        let payload = canonical::signed_bytes(&signed)?;
+        let mut signatures = Vec::new();
+        for key in &self.keys {
+            signatures.push((key.public().keyid().to_owned(), key.sign(&payload)?));
+        }
+        Ok(Envelope { signed, signatures }.to_bytes()?)
     }
-    Ok(Envelope { signed: signed.clone(), signatures }.to_bytes()?)
 }
 
 fn listing(role: Role, version: u32, dates: Dates, name: &str, listed_version: u32, listed: &[u8]) -> Value {

@@ -10,7 +10,6 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::Value;
 use tuffet_client::release::{Hex, is_path};
 use tuffet_client::time::Date;
 use tuffet_keys::Role;
@@ -18,7 +17,7 @@ use tuffet_keys::key::SigningKey;
 use tuffet_keys::metadata::Envelope;
 use tuffet_keys::request::Request;
 
-use crate::author::{self, Dates, Target, Targets};
+use crate::author::{self, Dates, Signers, Target, Targets};
 use crate::config::Lifetime;
 use crate::repository::{Document, Lock, Published, Roots, Workspace, metadata_name, successor, target_name};
 use crate::storage::{Content, Witness, Writer, hash_file, read_optional};
@@ -100,9 +99,10 @@ pub fn plan(workspace: &Workspace, keys: &Keys, now: u64) -> Result<Plan, Error>
     }
 
     let lifetimes = &workspace.config().lifetimes;
-    let sign = |role: Role, signed: &Value, keys: &[Arc<SigningKey>]| {
-        author::sign(role.clone(), signed, keys, (roots.version(), roots.keys(role)))
-    };
+    // Both now: a wrong snapshot key would else show weeks later, when the snapshot is due.
+    let signers = |role: Role, keys| Signers::new(&role, keys, roots.version(), roots.keys(role.clone()));
+    let snapshot_signers = signers(Role::Snapshot, &keys.snapshot)?;
+    let timestamp_signers = signers(Role::Timestamp, &keys.timestamp)?;
     let dates = |lifetime: &Lifetime| Ok::<_, Error>(Dates { issued: now, expires: lifetime.after(now)? });
 
     let timestamp_dates = dates(&lifetimes.timestamp)?;
@@ -132,7 +132,7 @@ pub fn plan(workspace: &Workspace, keys: &Keys, now: u64) -> Result<Plan, Error>
         None => {
             let version = workspace.next_version(Role::Snapshot)?;
             let signed = author::snapshot(version, snapshot_dates, listed.header.version, &listed.bytes);
-            let bytes = sign(Role::Snapshot, &signed, &keys.snapshot)?;
+            let bytes = snapshot_signers.sign(signed)?;
             files.push((metadata_name(Role::Snapshot, version), Content::Bytes(bytes.clone())));
             summary.snapshot = Some((version, snapshot_dates.expires));
             (version, bytes)
@@ -141,7 +141,7 @@ pub fn plan(workspace: &Workspace, keys: &Keys, now: u64) -> Result<Plan, Error>
     let before = published.as_ref().map_or(0, |published| published.timestamp.header.version);
     summary.timestamp.0 = successor(before)?;
     let signed = author::timestamp(summary.timestamp.0, timestamp_dates, snapshot_version, &snapshot_bytes);
-    let timestamp = sign(Role::Timestamp, &signed, &keys.timestamp)?;
+    let timestamp = timestamp_signers.sign(signed)?;
 
     summary.files = files.iter().map(|(name, _)| name.clone()).collect();
     summary.files.push(metadata_name(Role::Timestamp, 0));

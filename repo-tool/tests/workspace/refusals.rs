@@ -1,5 +1,6 @@
 //! Bad input: one line with a code, the right exit status, and every file as it was.
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::fs;
 use std::process::{Command, Stdio};
 
@@ -247,6 +248,8 @@ fn publish_that_cannot_end_well_is_refused() {
     bench.ok(&["renew"]);
     bench.sign(2);
     bench.publish();
+    // Not even where there is nothing for the key to sign.
+    bench.fails(&publish("foreign.pem", "online.pem"), 1, "T115");
 }
 
 #[test]
@@ -518,17 +521,17 @@ fn lock_that_is_dropped_is_free_though_processes_are_being_started() {
     let bench = Bench::new();
     let workspace = bench.workspace();
     // A child that was forked and has not executed its program yet holds copies of all files.
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                while !stop.load(Ordering::Relaxed) {
                     let _ = Command::new("/nonexistent").spawn();
                 }
             });
         }
         let taken: Result<Vec<_>, _> = (0..3000).map(|_| workspace.lock().map(drop)).collect();
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        stop.store(true, Ordering::Relaxed);
         taken.unwrap();
     });
 }
