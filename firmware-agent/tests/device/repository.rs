@@ -24,6 +24,8 @@ pub(crate) struct Repository {
     pub(crate) now: u64,
     /// Version of timestamp, snapshot and targets.
     pub(crate) version: u32,
+    /// How far the timestamp's version is ahead.
+    pub(crate) timestamp_ahead: u32,
     /// When the timestamp expires, in seconds since 1970.
     pub(crate) timestamp_expires: u64,
     /// Who signs targets; two of three are needed.
@@ -64,6 +66,7 @@ impl Repository {
         Self {
             now: NOW,
             version: 5,
+            timestamp_ahead: 0,
             timestamp_expires: NOW + DAY,
             targets_signers: vec!["targets-1", "targets-2"],
             hardware: "rev-a",
@@ -101,7 +104,8 @@ impl Repository {
         signed["meta"] = json!({ "targets.json": meta(&targets, version) });
         let online = self.online_keys.last().unwrap();
         let snapshot = sign(&signed, &[online]);
-        let mut signed = header("timestamp", version, self.now, self.timestamp_expires);
+        let mut signed =
+            header("timestamp", version + self.timestamp_ahead, self.now, self.timestamp_expires);
         signed["meta"] = json!({ "snapshot.json": meta(&snapshot, version) });
         files.insert("timestamp.json".to_owned(), sign(&signed, &[online]));
         files.insert(format!("{version}.snapshot.json"), snapshot);
@@ -154,7 +158,7 @@ pub(crate) fn largest_root() -> Vec<u8> {
     let mut ids: Vec<&String> = keys.keys().collect();
     ids.sort();
     let role = json!({ "keyids": ids, "threshold": 1 });
-    let mut signed = header("root", u32::MAX, NOW, 253_402_300_799);
+    let mut signed = header("root", u32::MAX - 1, NOW, 253_402_300_799);
     signed["consistent_snapshot"] = true.into();
     signed["roles"] = json!({ "root": role, "snapshot": role, "targets": role, "timestamp": role });
     signed["keys"] = keys.into();
@@ -162,7 +166,7 @@ pub(crate) fn largest_root() -> Vec<u8> {
 }
 
 fn header(role: &str, version: u32, now: u64, expires: u64) -> Value {
-    let (expires, issued) = (Date(expires).to_string(), Date(now - DAY).to_string());
+    let (expires, issued) = (Date(expires).to_string(), Date((now - DAY).min(expires - DAY)).to_string());
     json!({ "_type": role, "expires": expires, "issued": issued, "spec_version": "1.0.34", "version": version })
 }
 
