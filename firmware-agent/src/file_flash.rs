@@ -107,6 +107,14 @@ impl<const ERASE: usize, const WRITE: usize> FileFlash<ERASE, WRITE> {
     }
 }
 
+impl<const ERASE: usize, const WRITE: usize> Drop for FileFlash<ERASE, WRITE> {
+    /// Closing the file would not be enough: a process that another thread is just starting has a copy of it.
+    fn drop(&mut self) {
+        // Nothing can be done about a failure; the lock then lasts until this process ends.
+        let _ = self.file.unlock();
+    }
+}
+
 fn lock(file: &File) -> io::Result<()> {
     file.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => {

@@ -1,8 +1,11 @@
 //! The flash in a file refuses what a chip would spoil.
 #![cfg(feature = "std")]
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::fs;
 use std::io::ErrorKind;
+use std::process::Command;
+use std::thread;
 
 use embedded_storage::nor_flash::{NorFlash, ReadNorFlash};
 use tuffet_agent::file_flash::{FileFlash, FileFlashError};
@@ -70,4 +73,25 @@ fn open_of_a_flash_in_use_or_of_another_size_is_refused() {
     assert_eq!(error.kind(), ErrorKind::InvalidData);
     assert_eq!(error.to_string(), "is no flash of this map: it has 100 bytes, not 589824");
     assert_eq!(FileFlash::open(&folder.path().join("none")).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn flash_that_is_dropped_is_free_though_processes_are_being_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("device.nor");
+    drop(FileFlash::create(&path).unwrap());
+    // A child that was forked and has not executed its program yet holds copies of all files.
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let _ = Command::new("/nonexistent").spawn();
+                }
+            });
+        }
+        let opened: Result<Vec<()>, _> = (0..3000).map(|_| FileFlash::open(&path).map(drop)).collect();
+        stop.store(true, Ordering::Relaxed);
+        opened.unwrap();
+    });
 }
