@@ -63,16 +63,17 @@ impl PublicKey {
 }
 
 impl KeyId {
-    /// Reads 64 hexadecimal digits.
+    /// Reads 64 hexadecimal digits, lower case.
     pub(crate) fn from_hex(text: &[u8]) -> Option<KeyId> {
         hex_array(text).map(KeyId)
     }
 }
 
-/// Reads exactly `N` bytes from `2 N` hexadecimal digits.
+/// Reads exactly `N` bytes from `2 N` hexadecimal digits, lower case only: two spellings of one keyid would be
+/// two keys to a reader that compares texts.
 pub(crate) fn hex_array<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let mut bytes = [0; N];
-    if text.len() != N.checked_mul(2)? {
+    if text.len() != N.checked_mul(2)? || text.iter().any(u8::is_ascii_uppercase) {
         return None;
     }
     for (byte, pair) in bytes.iter_mut().zip(hex_bytes(text)) {

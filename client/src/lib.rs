@@ -78,5 +78,5 @@ pub use role::Role;
 pub use role::meta::Meta;
 pub use role::root::Root;
 pub use time::Clock;
-pub use trusted::{Floors, Trusted};
-pub use workflow::{Change, FileName, Refresh, Want};
+pub use trusted::{Change, Floors, Trusted};
+pub use workflow::{FileName, Refresh, Want};

@@ -7,7 +7,7 @@ use crate::crypto::Crypto;
 use crate::error::{Error, Field, Rejected};
 use crate::limits::ROOT_FILE;
 use crate::role::meta::Meta;
-use crate::role::root::{OnlineKeys, Root, RootBody};
+use crate::role::root::{Root, RootBody};
 use crate::role::{File, Header, Role};
 use crate::scan::Scanner;
 use crate::threshold::{Envelope, Verified, verify_root};
@@ -18,6 +18,25 @@ use crate::time::{Clock, Date};
 pub struct Trusted {
     root: Root,
     floors: Floors,
+    /// Verified, and not stored yet.
+    unsaved: Unsaved,
+}
+
+/// What of the trusted state differs from what the caller stored. It lives beside the facts, so that a write
+/// that failed is asked for again by the next cycle.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Unsaved {
+    root: bool,
+    floors: bool,
+}
+
+/// Which part of [`Trusted`] changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// [`Trusted::root`].
+    Root,
+    /// [`Trusted::floors`].
+    Floors,
 }
 
 /// What was verified last. It bounds what may come next, and outlives its own expiry: expired metadata is
@@ -25,9 +44,10 @@ pub struct Trusted {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Floors {
-    /// The keys that signed timestamp and snapshot below. Under a root with other ones both are void, so a
-    /// power cut between storing that root and storing floors does no harm (5.3.11).
-    online_keys: OnlineKeys,
+    /// [`Root`]'s version at which the online keys became those that signed timestamp and snapshot below. Under
+    /// a root that changed them since, both are void, so a power cut between storing that root and storing
+    /// floors does no harm (5.3.11).
+    online_since: u32,
     timestamp: Option<Link>,
     snapshot: Option<Link>,
     /// The latest `issued` of targets metadata, in seconds since 1970: it is later than this. Never reset.
@@ -75,7 +95,7 @@ impl Trusted {
     /// the store they lay in is as trusted as they are.
     #[must_use]
     pub fn restore(root: Root, floors: Floors) -> Self {
-        let mut trusted = Trusted { root, floors };
+        let mut trusted = Trusted { root, floors, unsaved: Unsaved::default() };
         trusted.drop_floors_of_other_keys();
         trusted
     }
@@ -112,9 +132,17 @@ impl Trusted {
             return Err(Rejected::RootVersion { expected, offered: new.version });
         }
         // 5.3.6: its expiry does not matter while there may be a newer one.
-        // 5.3.7: trusted from here on; 5.3.8 is the caller's, who is asked to store it.
+        // 5.3.7: trusted from here on; 5.3.8 is the caller's, who is asked to store it. What the new root does
+        // not say is carried over with it, in one record: that time never goes back, and since when the online
+        // keys are what they are.
+        let issued = self.root.issued.max(new.issued);
+        let same_keys = new.has_online_keys_of(&self.root);
+        let online_since = if same_keys { self.root.online_since } else { new.version };
         self.root.clone_from(*new);
-        // 5.3.11, at each step, so that a cut within the walk cannot skip it.
+        self.root.issued = issued;
+        self.root.online_since = online_since;
+        self.unsaved.root = true;
+        // 5.3.11
         self.drop_floors_of_other_keys();
         Ok(())
     }
@@ -124,12 +152,12 @@ impl Trusted {
         fresh(Role::Root, self.root.expires, start)
     }
 
-    /// 5.4.3 to 5.4.5: the timestamp. Tells whether anything changed.
+    /// 5.4.3 to 5.4.5: the timestamp.
     pub(crate) fn update_timestamp(
         &mut self,
         new: &Verified<(Header, Meta)>,
         start: u64,
-    ) -> Result<bool, Rejected> {
+    ) -> Result<(), Rejected> {
         let (header, next) = **new;
         let role = Role::Timestamp;
         if let Some(trusted) = self.floors.timestamp {
@@ -140,8 +168,7 @@ impl Trusted {
                 return Err(Rejected::Rollback { role, trusted, offered });
             }
             if header.version == trusted.version {
-                fresh(role, trusted.expires, start)?;
-                return Ok(false);
+                return fresh(role, trusted.expires, start);
             }
             // 5.4.3.2: rollback of the snapshot that it names.
             if next.version < trusted.next.version {
@@ -152,7 +179,8 @@ impl Trusted {
         // 5.4.4: freeze.
         fresh(role, header.expires, start)?;
         self.floors.timestamp = Some(Link::new(header, next));
-        Ok(true)
+        self.unsaved.floors = true;
+        Ok(())
     }
 
     /// 5.5.1: the snapshot that the trusted timestamp names; `None` before there is a timestamp.
@@ -160,15 +188,10 @@ impl Trusted {
         self.floors.timestamp.map(|timestamp| timestamp.next)
     }
 
-    /// Whether the trusted snapshot is the one that the timestamp names, so that it need not be fetched
-    /// again. Its expiry is checked all the same (5.5.6).
-    pub(crate) fn has_snapshot(&self, meta: Meta, start: u64) -> Result<bool, Rejected> {
-        match self.floors.snapshot {
-            Some(snapshot) if snapshot.version == meta.version => {
-                fresh(Role::Snapshot, snapshot.expires, start).map(|()| true)
-            }
-            _ => Ok(false),
-        }
+    /// Whether the trusted snapshot is the one that the timestamp names, so that it need not be fetched again.
+    /// One that has expired is: should the repository still have no other, it is refused as itself (5.5.6).
+    pub(crate) fn has_snapshot(&self, meta: Meta, start: u64) -> bool {
+        self.floors.snapshot.is_some_and(|kept| kept.version == meta.version && kept.expires > start)
     }
 
     /// 5.5.4 to 5.5.7: the snapshot. The caller compared length and digest with `meta` (5.5.2). `targets` is
@@ -194,6 +217,7 @@ impl Trusted {
         // 5.5.6: freeze.
         fresh(role, header.expires, start)?;
         self.floors.snapshot = Some(Link::new(header, targets));
+        self.unsaved.floors = true;
         Ok(())
     }
 
@@ -203,13 +227,12 @@ impl Trusted {
     }
 
     /// 5.6.4 to 5.6.6: the targets metadata. The caller compared length and digest with `meta` (5.6.2).
-    /// Tells whether anything changed that must be stored.
     pub(crate) fn update_targets(
         &mut self,
         new: &Verified<Header>,
         meta: Meta,
         start: u64,
-    ) -> Result<bool, Rejected> {
+    ) -> Result<(), Rejected> {
         let role = Role::Targets;
         // 5.6.4: the version that the snapshot names, and so no rollback either.
         if new.version != meta.version {
@@ -218,18 +241,38 @@ impl Trusted {
         // 5.6.5: freeze.
         fresh(role, new.expires, start)?;
         // The version is a floor already, in the snapshot that names it; the date is new.
-        let later = new.issued > self.floors.issued;
-        self.floors.issued = self.floors.issued.max(new.issued);
-        Ok(later)
+        if new.issued > self.floors.issued {
+            self.floors.issued = new.issued;
+            self.unsaved.floors = true;
+        }
+        Ok(())
+    }
+
+    /// What the caller must store next: the root first, for floors are void or not by what it says.
+    pub(crate) fn unsaved(&self) -> Option<Change> {
+        match self.unsaved {
+            Unsaved { root: true, .. } => Some(Change::Root),
+            Unsaved { floors: true, .. } => Some(Change::Floors),
+            _ => None,
+        }
+    }
+
+    /// The caller stored what [`Trusted::unsaved`] named.
+    pub(crate) fn saved(&mut self) {
+        match self.unsaved() {
+            Some(Change::Root) => self.unsaved.root = false,
+            Some(Change::Floors) => self.unsaved.floors = false,
+            None => {}
+        }
     }
 
     /// 5.3.11: floors that other keys signed are dropped, so that rotating a stolen online key undoes what
     /// it did. `issued` is of offline roles, and stays.
     fn drop_floors_of_other_keys(&mut self) {
-        let online_keys = self.root.online_keys();
-        if self.floors.online_keys != online_keys {
+        let online_since = self.root.online_since;
+        if self.floors.online_since != online_since {
             let issued = self.floors.issued;
-            self.floors = Floors { online_keys, issued, timestamp: None, snapshot: None };
+            self.floors = Floors { online_since, issued, timestamp: None, snapshot: None };
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::role::{File, Role};
 use crate::scan::{Fault, Scanner};
 use crate::threshold::{Envelope, verify, verify_root};
 use crate::time::Clock;
-use crate::trusted::Trusted;
+use crate::trusted::{Change, Trusted};
 
 /// What the machine wants its caller to do next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,15 +54,6 @@ pub enum Want<'a> {
     Over,
 }
 
-/// Which part of [`Trusted`] changed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Change {
-    /// [`Trusted::root`].
-    Root,
-    /// [`Trusted::floors`].
-    Floors,
-}
-
 /// The name of a metadata file: `3.root.json`, `timestamp.json`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileName {
@@ -84,7 +75,8 @@ impl fmt::Display for FileName {
 /// One update cycle of one device.
 ///
 /// Any error ends the cycle. The trusted state then is what it was before the file that was refused, and a
-/// new cycle may begin at any time.
+/// new cycle may begin at any time. Where a release is refused whose targets metadata were verified, these are
+/// trusted, and [`Want::Persist`] may follow the error.
 pub struct Refresh<'a> {
     crypto: &'a Crypto,
     trusted: &'a mut Trusted,
@@ -98,7 +90,6 @@ pub struct Refresh<'a> {
     whole: Sha256,
     received: u32,
     roots: u32,
-    unsaved: Option<Change>,
 }
 
 /// Named by what is awaited. What a state holds besides the file being read was proven before it.
@@ -148,14 +139,13 @@ impl<'a> Refresh<'a> {
             whole: Sha256::new(),
             received: 0,
             roots: 0,
-            unsaved: None,
         })
     }
 
     /// What the machine waits for.
     #[must_use]
     pub fn want(&self) -> Want<'_> {
-        if let Some(change) = self.unsaved {
+        if let Some(change) = self.trusted.unsaved() {
             return Want::Persist(change);
         }
         match &self.state {
@@ -181,6 +171,9 @@ impl<'a> Refresh<'a> {
     /// [`Rejected`] as soon as the bytes cannot belong to an acceptable file; [`Misuse`] if none is wanted.
     pub fn feed(&mut self, chunk: &[u8]) -> Result<(), Error> {
         let role = self.fetching()?;
+        if matches!(self.state, State::ExpectRoot(_)) && self.roots >= ROOTS {
+            return self.refuse(Rejected::TooManyRoots);
+        }
         let limit = self.limit();
         let received = u32::try_from(chunk.len()).ok().and_then(|length| self.received.checked_add(length));
         // 5.3.3, 5.4.1, 5.5.1, 5.6.1: never more than the limit; endless data ends here.
@@ -229,7 +222,6 @@ impl<'a> Refresh<'a> {
                 // The clock stays as it was read. What changed is what is known beside it: a stolen online
                 // key may have set a date that this root just dropped, and must not be judged by.
                 self.start = self.trusted.start_time(self.clock);
-                self.unsaved = Some(Change::Root);
                 self.roots = self.roots.saturating_add(1);
                 // 5.3.9: ask for the next.
                 self.state = State::expect_root();
@@ -240,9 +232,7 @@ impl<'a> Refresh<'a> {
                 let envelope = Envelope { signatures: &file.signatures, digest };
                 // 5.4.2
                 let new = verify(self.crypto, self.trusted.root(), role, envelope, (header, meta))?;
-                if self.trusted.update_timestamp(&new, self.start)? {
-                    self.unsaved = Some(Change::Floors);
-                }
+                self.trusted.update_timestamp(&new, self.start)?;
                 self.expect_snapshot()?;
             }
             State::ExpectSnapshot(mut file, meta) => {
@@ -254,7 +244,6 @@ impl<'a> Refresh<'a> {
                 let facts = (header, file.body.meta());
                 let new = verify(self.crypto, self.trusted.root(), role, envelope, facts)?;
                 self.trusted.update_snapshot(&new, meta, self.start)?;
-                self.unsaved = Some(Change::Floors);
                 self.expect_targets()?;
             }
             State::ExpectTargets(mut file, meta) => {
@@ -264,12 +253,9 @@ impl<'a> Refresh<'a> {
                 let envelope = Envelope { signatures: &file.signatures, digest };
                 // 5.6.3
                 let new = verify(self.crypto, self.trusted.root(), role, envelope, header)?;
-                // Before the update: a file whose release entry is refused is a refused file.
-                let find = file.body.find()?;
-                if self.trusted.update_targets(&new, meta, self.start)? {
-                    self.unsaved = Some(Change::Floors);
-                }
-                self.state = match find {
+                self.trusted.update_targets(&new, meta, self.start)?;
+                // The file is trusted from here on, whatever becomes of the release that it names.
+                self.state = match file.body.find()? {
                     Find::Nothing => State::UpToDate,
                     Find::Authorised => State::Install(file),
                     Find::Again => {
@@ -319,13 +305,13 @@ impl<'a> Refresh<'a> {
 
     /// The caller stored what [`Want::Persist`] asked for.
     pub fn persisted(&mut self) {
-        self.unsaved = None;
+        self.trusted.saved();
     }
 
     fn expect_snapshot(&mut self) -> Result<(), Error> {
         let role = Role::Timestamp;
         let meta = self.trusted.expected_snapshot().ok_or(Rejected::Field { role, field: Field::Meta })?;
-        if self.trusted.has_snapshot(meta, self.start)? {
+        if self.trusted.has_snapshot(meta, self.start) {
             return self.expect_targets();
         }
         let file = File::new(Role::Snapshot, MetaBody::new(b"targets.json"));
@@ -371,13 +357,7 @@ impl<'a> Refresh<'a> {
             return Err(Misuse::CycleOver.into());
         }
         match self.file() {
-            Some(FileName { role, .. }) if self.unsaved.is_none() => {
-                if matches!(self.state, State::ExpectRoot(_)) && self.roots >= ROOTS {
-                    self.state = State::Over;
-                    return Err(Rejected::TooManyRoots.into());
-                }
-                Ok(role)
-            }
+            Some(FileName { role, .. }) if self.trusted.unsaved().is_none() => Ok(role),
             _ => Err(Misuse::NotFetching.into()),
         }
     }

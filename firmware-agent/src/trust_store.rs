@@ -8,7 +8,7 @@
 //!
 //! | field | type |
 //! |---|---|
-//! | version, expires, issued | u32, u64, u64 |
+//! | version, expires, issued, online since | u32, u64, u64, u32 |
 //! | keys | sequence of: keyid 32 bytes, then 0 and x, y of 32 bytes each, or 1 for a key that counts for nothing |
 //! | root, timestamp, snapshot, targets | each: members u16 (bits over the keys), threshold u8 |
 //!
@@ -16,7 +16,7 @@
 //!
 //! | field | type |
 //! |---|---|
-//! | online keys | 16 bytes, see [`tuffet_client::Floors`] |
+//! | online since | u32, the root since which the online keys are what they are |
 //! | timestamp, snapshot | each an option of: version u32, expires u64, issued u64, next file (version u32, options of length u32 and digest 32 bytes) |
 //! | issued | u64 |
 //! | counter | u32 |
@@ -40,7 +40,7 @@ use crate::ledger::Ledger;
 const ROOT_FORMAT: u8 = 1;
 const FLOORS_FORMAT: u8 = 1;
 
-/// A root of twelve keys, all fields at their longest: 1206 bytes.
+/// A root of twelve keys, all fields at their longest: 1211 bytes.
 const ROOT_MAX: usize = 1216;
 /// Floors of 166 bytes, counter and number of 10, four failures of 38 and their count: 329 bytes.
 const FLOORS_MAX: usize = 336;

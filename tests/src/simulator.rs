@@ -8,7 +8,9 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use tuffet_client::release::{Candidate, Entry, Hex, Image, Rollout};
 use tuffet_client::time::Date;
-use tuffet_client::{Clock, Device, Error, Misuse, Refresh, Role, SOFTWARE, Trusted, Want};
+use tuffet_client::{
+    Change, Clock, Device, Error, Floors, Misuse, Refresh, Role, Root, SOFTWARE, Trusted, Want,
+};
 
 /// 2026-11-22T12:00:00Z, the present of the simulated world.
 pub const NOW: u64 = 1_795_348_800;
@@ -308,10 +310,12 @@ pub struct Cycle {
     pub requests: Vec<String>,
 }
 
-/// A device of hardware `rev-a` of product `lamp`, and what it trusts.
+/// A device of hardware `rev-a` of product `lamp`. Between cycles it has only what it stored when it was asked to.
 pub struct Subject {
-    /// What it trusts.
-    pub trusted: Trusted,
+    /// The stored root.
+    pub root: Root,
+    /// The stored floors.
+    pub floors: Floors,
     /// Its clock.
     pub clock: Clock,
     /// The release that it runs.
@@ -324,6 +328,8 @@ pub struct Subject {
     pub id: &'static [u8],
     /// Bytes a chunk.
     pub chunk: usize,
+    /// Writes that work before the power fails; none if it never does.
+    pub writes: Option<usize>,
 }
 
 impl Subject {
@@ -331,15 +337,24 @@ impl Subject {
     #[must_use]
     pub fn new(repository: &Repository) -> Self {
         let trusted = Trusted::from_root_file(&SOFTWARE, &repository.files()["1.root.json"]);
+        let trusted = trusted.expect("the simulator's first root");
         Subject {
-            trusted: trusted.expect("the simulator's first root"),
+            root: trusted.root().clone(),
+            floors: *trusted.floors(),
             clock: Clock::At(NOW),
             sequence: 0,
             counter: 0,
             banned: Vec::new(),
             id: b"device-1",
             chunk: 512,
+            writes: None,
         }
+    }
+
+    /// What it trusts when it starts.
+    #[must_use]
+    pub fn trusted(&self) -> Trusted {
+        Trusted::restore(self.root.clone(), self.floors)
     }
 
     /// Runs one cycle.
@@ -349,16 +364,16 @@ impl Subject {
 
     /// Runs one cycle over these files.
     pub fn refresh_from(&mut self, files: &BTreeMap<String, Vec<u8>>) -> Cycle {
-        let mut requests = Vec::new();
-        let result = self.run(files, &mut requests);
-        Cycle { result, requests }
+        let mut trusted = self.trusted();
+        self.refresh_with(&mut trusted, files)
     }
 
-    fn run(
-        &mut self,
-        files: &BTreeMap<String, Vec<u8>>,
-        log: &mut Vec<String>,
-    ) -> Result<Option<u32>, Error> {
+    /// Runs one cycle over these files, from what is trusted in memory.
+    ///
+    /// # Panics
+    /// If the client refuses the device's names.
+    pub fn refresh_with(&mut self, trusted: &mut Trusted, files: &BTreeMap<String, Vec<u8>>) -> Cycle {
+        let banned = self.banned.clone();
         let device = Device {
             product: "lamp",
             hardware: "rev-a",
@@ -366,34 +381,61 @@ impl Subject {
             id: self.id,
             sequence: self.sequence,
             counter: self.counter,
-            banned: &self.banned,
+            banned: &banned,
         };
-        let mut refresh = Refresh::new(&SOFTWARE, &mut self.trusted, device, self.clock)?;
-        loop {
+        let mut refresh = Refresh::new(&SOFTWARE, trusted, device, self.clock).expect("good names");
+        let mut requests = Vec::new();
+        let result = loop {
             let file = match refresh.want() {
                 Want::Fetch { file, .. } => {
-                    log.push(file.to_string());
+                    requests.push(file.to_string());
                     file
                 }
                 Want::Again { file, .. } => {
-                    log.push(format!("again {file}"));
+                    requests.push(format!("again {file}"));
                     file
                 }
-                Want::Persist(_) => {
-                    refresh.persisted();
-                    continue;
-                }
-                Want::Install(release) => return Ok(Some(release.sequence)),
-                Want::UpToDate => return Ok(None),
-                Want::Over => return Err(Misuse::CycleOver.into()),
+                Want::Persist(change) => match self.store(&refresh, change) {
+                    true => {
+                        refresh.persisted();
+                        continue;
+                    }
+                    false => break Ok(None),
+                },
+                Want::Install(release) => break Ok(Some(release.sequence)),
+                Want::UpToDate => break Ok(None),
+                Want::Over => break Err(Misuse::CycleOver.into()),
             };
-            match files.get(&file.to_string()) {
+            let fed = match files.get(&file.to_string()) {
                 Some(bytes) => {
-                    bytes.chunks(self.chunk).try_for_each(|chunk| refresh.feed(chunk))?;
-                    refresh.end()?;
+                    let fed = bytes.chunks(self.chunk).try_for_each(|chunk| refresh.feed(chunk));
+                    fed.and_then(|()| refresh.end())
                 }
-                None => refresh.missing()?,
+                None => refresh.missing(),
+            };
+            if let Err(error) = fed {
+                break Err(error);
             }
+        };
+        // A refused release may stand behind targets that were verified.
+        while let Want::Persist(change) = refresh.want() {
+            if !self.store(&refresh, change) {
+                break;
+            }
+            refresh.persisted();
         }
+        Cycle { result, requests }
+    }
+
+    fn store(&mut self, refresh: &Refresh<'_>, change: Change) -> bool {
+        if self.writes == Some(0) {
+            return false;
+        }
+        self.writes = self.writes.map(|writes| writes - 1);
+        match change {
+            Change::Root => self.root = refresh.trusted().root().clone(),
+            Change::Floors => self.floors = *refresh.trusted().floors(),
+        }
+        true
     }
 }

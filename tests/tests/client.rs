@@ -18,24 +18,35 @@ fn refused(repository: &Repository, requests: &[&str], expected: impl Into<Error
 fn refused_by(subject: &mut Subject, repository: &Repository, requests: &[&str], expected: impl Into<Error>) {
     let (last, accepted) = requests.split_last().expect("a refusal is of a file");
     let files = repository.files();
-    let before = subject.trusted.clone();
+    let before = (subject.root.clone(), subject.floors);
 
     let fewer =
         files.clone().into_iter().filter(|(name, _)| accepted.contains(&name.as_str()) && name != last);
     let _ = subject.refresh_from(&fewer.collect());
-    let without = core::mem::replace(&mut subject.trusted, before.clone());
+    let without = (subject.root.clone(), subject.floors);
 
     let expected = Err(expected.into());
     for chunk in [1, 7, usize::MAX] {
+        (subject.root, subject.floors) = before.clone();
         subject.chunk = chunk;
         let cycle = subject.refresh_from(&files);
         assert_eq!((&cycle.result, cycle.requests.as_slice()), (&expected, as_strings(requests).as_slice()));
-        assert_eq!(
-            core::mem::replace(&mut subject.trusted, before.clone()),
-            without,
-            "what is trusted changed"
-        );
+        assert_eq!((&subject.root, subject.floors), (&without.0, without.1), "what is stored changed");
     }
+    (subject.root, subject.floors) = before;
+}
+
+/// The metadata are verified and stored, and the release in them is refused.
+#[track_caller]
+fn release_refused(repository: &Repository, requests: &[&str], expected: Rejected) {
+    let mut subject = Subject::new(&Repository::default());
+    let cycle = subject.refresh(repository);
+    assert_eq!((cycle.result, cycle.requests), (Err(expected.into()), as_strings(requests)));
+    // The next cycle has the same floors to start from, and comes to the same end.
+    let floors = subject.floors;
+    assert_eq!(floors.targets_version(), Some(1));
+    assert_eq!(subject.refresh(repository).result, Err(expected.into()));
+    assert_eq!(subject.floors, floors);
 }
 
 #[track_caller]
@@ -68,7 +79,7 @@ fn refresh_of_factory_device_finds_the_highest_release() {
     let repository = Repository::default();
     let mut subject = Subject::new(&repository);
     accepted(&mut subject, &repository, &FULL, Some(2));
-    let floors = subject.trusted.floors();
+    let floors = subject.floors;
     assert_eq!(
         (floors.timestamp_version(), floors.snapshot_version(), floors.targets_version()),
         (Some(1), Some(1), Some(1))
@@ -92,16 +103,21 @@ fn refresh_in_chunks_of_any_size_is_the_same() {
 
 #[test]
 fn refresh_over_pretty_printed_files_is_the_same() {
-    let mut pretty = Repository::default();
-    for role in ["timestamp", "snapshot"] {
-        let files = pretty.files();
-        let name = if role == "snapshot" { "1.snapshot.json" } else { "timestamp.json" };
-        let value: Value = serde_json::from_slice(&files[name]).unwrap();
-        if role == "timestamp" {
-            pretty = pretty.file(name, Some(serde_json::to_vec_pretty(&value).unwrap()));
-        }
+    let mut repository = Repository::default();
+    repository.rotate(root(2, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp", "snapshot"]), &ROOT_KEYS);
+    let linked = |repository: Repository| {
+        repository.signed(Role::Timestamp, strip_links).signed(Role::Snapshot, strip_links)
+    };
+    let mut files = linked(repository).files();
+    for (name, file) in &mut files {
+        let value: Value = serde_json::from_slice(file).unwrap();
+        let pretty = serde_json::to_vec_pretty(&value).unwrap();
+        assert!(pretty.len() > file.len() + 50, "{name}");
+        *file = pretty;
     }
-    accepted(&mut Subject::new(&pretty), &pretty, &FULL, Some(2));
+    let mut subject = Subject::new(&Repository::default());
+    assert_eq!(subject.refresh_from(&files).result, Ok(Some(2)));
+    assert_eq!(subject.root.version(), 2);
 }
 
 #[test]
@@ -130,7 +146,7 @@ fn root_chain_is_walked_link_by_link() {
         ["2.root.json", "3.root.json", "4.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"];
     let mut subject = Subject::new(&Repository::default());
     accepted(&mut subject, &repository, &requests, Some(2));
-    assert_eq!(subject.trusted.root().version(), 3);
+    assert_eq!(subject.root.version(), 3);
 }
 
 #[test]
@@ -205,6 +221,136 @@ fn rotated_online_keys_drop_the_date_that_a_thief_set_within_the_same_cycle() {
     repository.signers.insert("timestamp", vec![Signer::new("timestamp-2")]);
     let requests = ["2.root.json", "3.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"];
     accepted(&mut subject, &repository, &requests, None);
+}
+
+#[test]
+fn power_cut_within_a_root_walk_keeps_no_floor_of_keys_that_were_away() {
+    // The thief's timestamp key goes in root 2 and comes back in root 3: whoever is cut off between the two
+    // writes must not take the floors that it set for floors of today.
+    let online = |name| root(2, &ROOT_KEYS, &TARGETS_KEYS, [name, "snapshot"]);
+    let mut counted = 0;
+    for writes in 0..4 {
+        let (mut repository, mut subject) = settled();
+        repository.versions.insert("timestamp", 4_000_000);
+        assert_eq!(subject.refresh(&repository).result, Ok(None));
+        repository.versions.insert("timestamp", 2);
+        repository.rotate(online("timestamp-2"), &ROOT_KEYS);
+        let mut third = online("timestamp");
+        third["version"] = json!(3);
+        repository.rotate(third, &ROOT_KEYS);
+        subject.writes = Some(writes);
+        let _ = subject.refresh(&repository);
+        subject.writes = None;
+        assert_eq!(subject.refresh(&repository).result, Ok(None), "cut after {writes} writes");
+        assert_eq!(subject.floors.timestamp_version(), Some(2));
+        counted += 1;
+    }
+    assert_eq!(counted, 4);
+}
+
+#[test]
+fn raised_threshold_of_an_online_role_drops_what_fewer_keys_signed() {
+    let with_threshold = |version, threshold: u32| {
+        let mut root = root(version, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp", "snapshot"]);
+        let second = Signer::new("snapshot-2");
+        root["keys"][second.keyid()] = second.key();
+        root["roles"]["snapshot"]["keyids"].as_array_mut().unwrap().push(json!(second.keyid()));
+        root["roles"]["snapshot"]["threshold"] = json!(threshold);
+        root
+    };
+    let mut repository = Repository::default();
+    repository.roots[0].0 = with_threshold(1, 1);
+    let mut subject = Subject::new(&repository);
+    assert_eq!(subject.refresh(&repository).result, Ok(Some(2)));
+    repository.rotate(with_threshold(2, 2), &ROOT_KEYS);
+    repository.bump(&["timestamp"]);
+    let unmet = Rejected::ThresholdNotMet { role: Role::Snapshot, valid: 1, threshold: 2 };
+    let requests = ["2.root.json", "3.root.json", "timestamp.json", "1.snapshot.json"];
+    refused_by(&mut subject, &repository, &requests, unmet);
+}
+
+#[test]
+fn root_that_relabels_and_reorders_its_online_keys_drops_no_floor() {
+    let (mut repository, mut subject) = settled();
+    let mut next = root(2, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp", "snapshot"]);
+    let label = "00".repeat(32);
+    next["keys"][&label] = Signer::new("timestamp").key();
+    next["roles"]["timestamp"]["keyids"] = json!([label]);
+    repository.rotate(next, &ROOT_KEYS);
+    let relabelled = move |envelope: &mut Value| envelope["signatures"][0]["keyid"] = json!(label);
+    let repository = repository.envelope(Role::Timestamp, relabelled);
+    let requests = ["2.root.json", "3.root.json", "timestamp.json", "1.targets.json"];
+    accepted(&mut subject, &repository, &requests, None);
+    assert_eq!(subject.floors.timestamp_version(), Some(1));
+}
+
+#[test]
+fn timestamp_is_stored_even_if_nothing_below_it_is_fresh() {
+    let (mut repository, mut subject) = settled();
+    repository.bump(&["timestamp"]);
+    let later = NOW + 8 * DAY;
+    subject.clock = Clock::At(later);
+    repository.expires.insert("timestamp", later + DAY);
+    let freeze = Rejected::Freeze { role: Role::Snapshot, expires: Date(NOW + 7 * DAY), start: Date(later) };
+    let requests = ["2.root.json", "timestamp.json", "1.snapshot.json"];
+    refused_by(&mut subject, &repository, &requests, freeze);
+    assert!(subject.refresh(&repository).result.is_err());
+    assert_eq!(subject.floors.timestamp_version(), Some(2));
+}
+
+#[test]
+fn write_that_fails_is_asked_for_again() {
+    let (mut repository, mut subject) = settled();
+    repository.rotate(root(2, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp", "snapshot"]), &ROOT_KEYS);
+    repository.bump(&["timestamp", "snapshot", "targets"]);
+    let files = repository.files();
+    for writes in 0..=2 {
+        let mut device = Subject { root: subject.root.clone(), banned: Vec::new(), ..subject };
+        let mut trusted = device.trusted();
+        device.writes = Some(writes);
+        let _ = device.refresh_with(&mut trusted, &files);
+        device.writes = None;
+        // The same memory goes on; what the flash refused must reach it all the same.
+        assert_eq!(device.refresh_with(&mut trusted, &files).result, Ok(None));
+        assert_eq!(device.root.version(), 2);
+        assert_eq!(device.floors.timestamp_version(), Some(2), "{writes}");
+        assert_eq!(device.floors.targets_version(), Some(2), "{writes}");
+    }
+    subject.writes = None;
+}
+
+#[test]
+fn time_that_an_offline_role_proved_never_goes_back() {
+    let (mut repository, mut subject) = settled();
+    subject.clock = Clock::Unknown;
+    // Root 2 proves that it is a hundred days later; root 3 says nothing, and replaces the online keys.
+    let mut second = root(2, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp", "snapshot"]);
+    second["issued"] = json!(date(NOW + 100 * DAY));
+    repository.rotate(second, &ROOT_KEYS);
+    let freeze =
+        Rejected::Freeze { role: Role::Timestamp, expires: Date(NOW + DAY), start: Date(NOW + 100 * DAY) };
+    refused_by(&mut subject, &repository, &["2.root.json", "3.root.json", "timestamp.json"], freeze);
+    let mut third = root(3, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp-2", "snapshot"]);
+    third.as_object_mut().unwrap().remove("issued");
+    repository.rotate(third, &ROOT_KEYS);
+    repository.signers.insert("timestamp", vec![Signer::new("timestamp-2")]);
+    let requests = ["2.root.json", "3.root.json", "4.root.json", "timestamp.json"];
+    refused_by(&mut subject, &repository, &requests, freeze);
+
+    // The same for targets, over a rotation of online keys.
+    let (mut repository, mut subject) = settled();
+    subject.clock = Clock::Unknown;
+    repository.issued = NOW + 100 * DAY;
+    repository.expires =
+        [("timestamp", NOW + 101 * DAY), ("snapshot", NOW + 107 * DAY), ("targets", NOW + 190 * DAY)].into();
+    repository.bump(&["timestamp", "snapshot", "targets"]);
+    assert_eq!(subject.refresh(&repository).result, Ok(None));
+    repository.rotate(root(2, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp-2", "snapshot"]), &ROOT_KEYS);
+    repository.signers.insert("timestamp", vec![Signer::new("timestamp-2")]);
+    repository.issued = NOW - DAY;
+    repository.expires.insert("timestamp", NOW + DAY);
+    repository.bump(&["timestamp"]);
+    refused_by(&mut subject, &repository, &["2.root.json", "3.root.json", "timestamp.json"], freeze);
 }
 
 #[test]
@@ -349,7 +495,7 @@ fn root_not_signed_by_both_thresholds_is_refused() {
 
 #[test]
 fn root_that_skips_or_repeats_a_version_is_refused() {
-    for offered in [1, 3, 4_294_967_295] {
+    for offered in [1, 3, 4_294_967_294] {
         let mut repository = Repository::default();
         repository.rotate(root(offered, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp", "snapshot"]), &ROOT_KEYS);
         refused(&repository, &["2.root.json"], Rejected::RootVersion { expected: 2, offered });
@@ -363,6 +509,52 @@ fn root_with_an_impossible_role_is_refused() {
         (none, Field::Threshold),
         (|signed| signed["roles"]["timestamp"]["threshold"] = json!(2), Field::Threshold),
         (|signed| signed["roles"]["targets"]["threshold"] = json!(256), Field::Threshold),
+        (|signed| signed["roles"]["targets"]["threshold"] = json!("2"), Field::Threshold),
+        (
+            // Two labels of one key do not make a threshold of two possible.
+            |signed| {
+                signed["keys"]["ab".repeat(32)] = Signer::new("timestamp").key();
+                signed["roles"]["timestamp"]["keyids"].as_array_mut().unwrap().push(json!("ab".repeat(32)));
+                signed["roles"]["timestamp"]["threshold"] = json!(2);
+            },
+            Field::Threshold,
+        ),
+        (
+            // A key that this device cannot verify does not, either.
+            |signed| {
+                let keyid = signed["roles"]["timestamp"]["keyids"][0].as_str().unwrap().to_owned();
+                signed["keys"][keyid] =
+                    json!({ "keytype": "ed25519", "keyval": { "public": "00" }, "scheme": "ed25519" });
+            },
+            Field::Threshold,
+        ),
+        (
+            |signed| {
+                let keyid = signed["roles"]["timestamp"]["keyids"][0].as_str().unwrap().to_owned();
+                signed["keys"][keyid]["keytype"] = json!("rsa");
+            },
+            Field::Threshold,
+        ),
+        (
+            |signed| {
+                let keyid = signed["roles"]["timestamp"]["keyids"][0].as_str().unwrap().to_owned();
+                signed["keys"][keyid]["scheme"] = json!("ecdsa-sha2-nistp384");
+            },
+            Field::Threshold,
+        ),
+        (|signed| signed["keys"] = json!([]), Field::Keys),
+        (|signed| signed["keys"]["AB".repeat(32)] = Signer::new("timestamp").key(), Field::Keys),
+        (|signed| signed["keys"]["ff".repeat(32)] = json!("no key"), Field::Keys),
+        (|signed| signed["keys"]["ff".repeat(32)] = json!({ "keytype": 1 }), Field::Keys),
+        (
+            |signed| {
+                signed["roles"]["snapshot"]["keyids"] =
+                    json!({ "": signed["roles"]["snapshot"]["keyids"][0] })
+            },
+            Field::Roles,
+        ),
+        (|signed| signed["version"] = json!(4_294_967_295_u32), Field::Version),
+        (|signed| signed["issued"] = signed["expires"].clone(), Field::Issued),
         (|signed| signed["roles"]["snapshot"]["keyids"] = json!([]), Field::Roles),
         (|signed| signed["roles"]["snapshot"] = json!({}), Field::Roles),
         (|signed| signed["roles"]["snapshot"]["keyids"] = json!(["00".repeat(32)]), Field::Roles),
@@ -410,11 +602,15 @@ fn root_chain_longer_than_a_cycle_walks_goes_on_in_the_next() {
     for version in 2..=70 {
         repository.rotate(root(version, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp", "snapshot"]), &ROOT_KEYS);
     }
+    let mut exact = Repository::default();
+    exact.roots = repository.roots[..65].to_vec();
+    assert_eq!(Subject::new(&Repository::default()).refresh(&exact).result, Ok(Some(2)));
+
     let mut subject = Subject::new(&Repository::default());
     assert_eq!(subject.refresh(&repository).result, Err(Rejected::TooManyRoots.into()));
-    assert_eq!(subject.trusted.root().version(), 65);
+    assert_eq!(subject.root.version(), 65);
     assert_eq!(subject.refresh(&repository).result, Ok(Some(2)));
-    assert_eq!(subject.trusted.root().version(), 70);
+    assert_eq!(subject.root.version(), 70);
 }
 
 // ---- rollback, freeze, mix and match
@@ -462,6 +658,7 @@ fn device_without_a_clock_judges_by_the_latest_issue_date() {
     assert_eq!(subject.refresh(&repository).result, Ok(None));
     repository.bump(&["timestamp"]);
     repository.expires.insert("timestamp", NOW + 2 * DAY);
+    let repository = repository.signed(Role::Timestamp, |signed| signed["issued"] = json!(date(NOW)));
     let (expires, start) = (Date(NOW + 2 * DAY), Date(NOW + 2 * DAY));
     let freeze = Rejected::Freeze { role: Role::Timestamp, expires, start };
     refused_by(&mut subject, &repository, &["2.root.json", "timestamp.json"], freeze);
@@ -517,6 +714,96 @@ fn meta_without_length_and_hashes_is_accepted() {
         .signed(Role::Timestamp, |signed| signed["meta"]["snapshot.json"] = json!({ "version": 1 }))
         .signed(Role::Snapshot, |signed| signed["meta"]["targets.json"] = json!({ "version": 1 }));
     accepted(&mut Subject::new(&repository), &repository, &FULL, Some(2));
+}
+
+#[test]
+fn meta_of_another_form_is_refused() {
+    let forms: [fn(&mut Value); 12] = [
+        |meta| meta["hashes"] = json!({}),
+        |meta| meta["hashes"] = json!(null),
+        |meta| meta["hashes"] = json!("junk"),
+        |meta| meta["hashes"] = json!([]),
+        // A digest that cannot be compared must not pass for one that was.
+        |meta| meta["hashes"] = json!({ "sha512": "00".repeat(64) }),
+        |meta| meta["hashes"]["sha256"] = json!("00"),
+        |meta| meta["hashes"]["sha256"] = json!(meta["hashes"]["sha256"].as_str().unwrap().to_uppercase()),
+        |meta| meta["hashes"]["sha256"] = json!(1),
+        |meta| meta["length"] = json!("1"),
+        |meta| meta["length"] = json!(4_294_967_296_u64),
+        |meta| drop(meta.as_object_mut().unwrap().remove("version")),
+        |meta| *meta = json!(1),
+    ];
+    for form in forms {
+        let timestamp = Repository::default()
+            .signed(Role::Timestamp, move |signed| form(&mut signed["meta"]["snapshot.json"]));
+        refused(&timestamp, &FULL[..2], field(Role::Timestamp, Field::Meta));
+        let snapshot = Repository::default()
+            .signed(Role::Snapshot, move |signed| form(&mut signed["meta"]["targets.json"]));
+        refused(&snapshot, &FULL[..3], field(Role::Snapshot, Field::Meta));
+    }
+    let nothing = Repository::default().signed(Role::Timestamp, |signed| signed["meta"] = json!({}));
+    refused(&nothing, &FULL[..2], field(Role::Timestamp, Field::Meta));
+}
+
+#[test]
+fn file_of_another_length_than_stated_is_refused() {
+    for (name, role, above, requests) in [
+        ("1.snapshot.json", Role::Snapshot, Role::Timestamp, 3),
+        ("1.targets.json", Role::Targets, Role::Snapshot, 4),
+    ] {
+        // Only the length is stated, and it is one too many.
+        let length = Repository::default().files()[name].len() + 1;
+        let repository = Repository::default().signed(above, move |signed| {
+            for (_, meta) in signed["meta"].as_object_mut().unwrap() {
+                *meta = json!({ "length": length, "version": 1 });
+            }
+        });
+        refused(&repository, &FULL[..requests], Rejected::MixAndMatch { role });
+    }
+}
+
+#[test]
+fn date_of_issue_that_is_none_or_lies_behind_expiry_is_refused() {
+    let dates: [fn(&mut Value); 4] = [
+        |signed| signed["issued"] = json!("yesterday"),
+        |signed| signed["issued"] = json!(7),
+        |signed| signed["issued"] = signed["expires"].clone(),
+        |signed| signed["issued"] = json!(date(NOW + 7_000 * DAY)),
+    ];
+    for (role, requests) in [(Role::Timestamp, 2), (Role::Snapshot, 3), (Role::Targets, 4)] {
+        for edit in dates {
+            let repository = Repository::default().signed(role, edit);
+            refused(&repository, &FULL[..requests], field(role, Field::Issued));
+        }
+        let without = Repository::default()
+            .signed(role, |signed| drop(signed.as_object_mut().unwrap().remove("issued")));
+        accepted(&mut Subject::new(&without), &without, &FULL, Some(2));
+    }
+}
+
+#[test]
+fn signatures_of_another_form_are_refused() {
+    let forms: [fn(&mut Value); 9] = [
+        |envelope| drop(envelope.as_object_mut().unwrap().remove("signatures")),
+        |envelope| envelope["signatures"] = json!({}),
+        |envelope| envelope["signatures"] = json!("none"),
+        |envelope| envelope["signatures"][0] = json!("none"),
+        |envelope| envelope["signatures"][0] = json!({}),
+        |envelope| drop(envelope["signatures"][0].as_object_mut().unwrap().remove("sig")),
+        |envelope| drop(envelope["signatures"][0].as_object_mut().unwrap().remove("keyid")),
+        |envelope| envelope["signatures"][0]["keyid"] = json!("short"),
+        |envelope| envelope["signatures"][0]["sig"] = json!(1),
+    ];
+    for form in forms {
+        let repository = Repository::default().envelope(Role::Timestamp, form);
+        refused(&repository, &FULL[..2], field(Role::Timestamp, Field::Signatures));
+    }
+    // The keyid of one signature does not serve the next.
+    let repository = Repository::default().envelope(Role::Timestamp, |envelope| {
+        let second = json!({ "sig": "00" });
+        envelope["signatures"].as_array_mut().unwrap().push(second);
+    });
+    refused(&repository, &FULL[..2], field(Role::Timestamp, Field::Signatures));
 }
 
 #[test]
@@ -696,7 +983,7 @@ fn rollout_reaches_each_device_at_its_own_moment() {
 fn release_entry_that_is_missing_is_refused() {
     let mut repository = Repository::default();
     repository.candidates.clear();
-    refused(&repository, &FULL, Rejected::NoRelease);
+    release_refused(&repository, &FULL, Rejected::NoRelease);
 }
 
 #[test]
@@ -721,21 +1008,26 @@ fn release_whose_image_is_no_target_with_that_digest_is_refused() {
         repository
     };
     assert!(with(|_| ()).targets.contains_key(path));
-    refused(&with(|repository| repository.candidates[0].image.sha256[0] ^= 1), &FULL, unauthorised);
-    refused(&with(|repository| repository.candidates[0].image.length += 1), &FULL, unauthorised);
+    release_refused(&with(|repository| repository.candidates[0].image.sha256[0] ^= 1), &FULL, unauthorised);
+    release_refused(&with(|repository| repository.candidates[0].image.length += 1), &FULL, unauthorised);
     let missing = with(|repository| {
         repository.targets.remove("lamp/rev-a/versions/1.2.0/lamp.bin");
     });
     let mut subject = Subject::new(&missing);
     let cycle = subject.refresh(&missing);
     assert_eq!((cycle.result, cycle.requests), (Err(unauthorised.into()), as_strings(&again)));
+    let half = with(|repository| {
+        let target = repository.targets["lamp/rev-a/versions/1.2.0/lamp.bin"].as_object_mut().unwrap();
+        target.remove("hashes");
+    });
+    release_refused(&half, &FULL, unauthorised);
 }
 
 #[test]
 fn calls_out_of_place_are_misuse_and_change_nothing() {
     use tuffet_client::{Device, Misuse, Refresh, SOFTWARE, Want};
     let files = Repository::default().files();
-    let mut trusted = Subject::new(&Repository::default()).trusted;
+    let mut trusted = Subject::new(&Repository::default()).trusted();
     let device = Device {
         product: "lamp",
         hardware: "rev-a",
@@ -786,7 +1078,7 @@ fn second_reading_of_other_bytes_is_refused() {
         (&files["1.targets.json"], Ok(true)),
         (&forged, Err(Rejected::MixAndMatch { role: Role::Targets }.into())),
     ] {
-        let mut trusted = Subject::new(&repository).trusted;
+        let mut trusted = Subject::new(&repository).trusted();
         let device = Device {
             product: "lamp",
             hardware: "rev-a",

@@ -45,6 +45,9 @@ impl Body for MetaBody {
             [b"meta", name, path @ ..] if *name == self.name => match path {
                 [b"version"] => self.version = Some(version(value).ok_or(wrong)?),
                 [b"length"] => self.length = Some(number(value).ok_or(wrong)?),
+                // Hashes that are there must match (5.5.2, 5.6.2), so they must be of a kind that can be compared.
+                [b"hashes"] if value == Value::Object => {}
+                [b"hashes"] if value != Value::End || self.sha256.is_none() => return Err(wrong),
                 [b"hashes", b"sha256"] => {
                     self.sha256 = Some(hex_array(text(value, Field::Meta)?).ok_or(wrong)?);
                 }

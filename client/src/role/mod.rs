@@ -112,6 +112,14 @@ impl<B: Body> File<B> {
         }
         let version = self.version.ok_or(missing(Field::Version))?;
         let expires = self.expires.ok_or(missing(Field::Expires))?;
+        // A date of issue is believed for ever. One that lies behind the file's own expiry is a slip or a trap.
+        if self.issued >= expires {
+            return Err(missing(Field::Issued));
+        }
+        // No root could follow such a one.
+        if self.role == Role::Root && version == u32::MAX {
+            return Err(missing(Field::Version));
+        }
         self.body.finish()?;
         Ok(Header { version, expires, issued: self.issued })
     }

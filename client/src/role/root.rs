@@ -1,12 +1,11 @@
 //! Root: which keys sign for which role.
 
 use heapless::Vec;
-use sha2::{Digest, Sha256};
 
 use crate::Role;
 use crate::error::{Bound, Field};
 use crate::key::{KeyId, Point, PublicKey};
-use crate::limits::KEYS;
+use crate::limits::{KEYS, SIGNATURES};
 use crate::role::{Body, Header, number, text};
 use crate::scan::{Fault, Value};
 
@@ -18,6 +17,8 @@ pub struct Root {
     pub(crate) version: u32,
     pub(crate) expires: u64,
     pub(crate) issued: u64,
+    /// The version at which keys or threshold of timestamp or snapshot last changed.
+    pub(crate) online_since: u32,
     keys: Vec<Key, KEYS>,
     root: RoleKeys,
     timestamp: RoleKeys,
@@ -41,11 +42,6 @@ struct RoleKeys {
     threshold: u8,
 }
 
-/// Stands for the keys of timestamp and snapshot. A floor under other keys than these is no floor (5.3.11).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct OnlineKeys([u8; 16]);
-
 impl Root {
     /// The root's version.
     #[must_use]
@@ -66,23 +62,18 @@ impl Root {
         (keys.filter(move |(index, _)| members & bit(*index) != 0).map(|(_, key)| key), threshold)
     }
 
-    /// A digest over the distinct public keys of timestamp and snapshot, whatever their order and labels.
-    pub(crate) fn online_keys(&self) -> OnlineKeys {
-        let mut digest = Sha256::new();
-        for role in [Role::Timestamp, Role::Snapshot] {
-            digest.update(role.name());
-            let mut last = None;
-            // Twelve keys at most: to look for the next larger one is smaller than to sort.
-            while let Some(next) =
-                self.authority(role).0.filter_map(point).filter(|point| Some(*point) > last).min()
-            {
-                digest.update(next.x);
-                digest.update(next.y);
-                last = Some(next);
-            }
-        }
-        let digest: [u8; 32] = digest.finalize().into();
-        OnlineKeys(*digest.first_chunk().unwrap_or(&[0; 16]))
+    /// Whether timestamp and snapshot have the same distinct keys and thresholds in both roots, whatever the
+    /// order and the labels.
+    pub(crate) fn has_online_keys_of(&self, other: &Root) -> bool {
+        let within = |role, one: &Root, other: &Root| {
+            let mut points = one.authority(role).0.filter_map(point);
+            points.all(|point| other.authority(role).0.any(|key| key.public == PublicKey::P256(*point)))
+        };
+        [Role::Timestamp, Role::Snapshot].into_iter().all(|role| {
+            self.role(role).threshold == other.role(role).threshold
+                && within(role, self, other)
+                && within(role, other, self)
+        })
     }
 
     fn role(&self, role: Role) -> &RoleKeys {
@@ -129,6 +120,7 @@ impl RootBody {
         self.root.version = header.version;
         self.root.expires = header.expires;
         self.root.issued = header.issued;
+        self.root.online_since = header.version;
         &self.root
     }
 
@@ -170,6 +162,8 @@ impl RootBody {
             _ => return Ok(()),
         };
         match (path, value) {
+            ([b"keyids"], Value::Array | Value::End) => {}
+            ([b"keyids"], _) => return Err(wrong),
             ([b"keyids", _], value) => {
                 let id = KeyId::from_hex(text(value, Field::Roles)?).ok_or(wrong)?;
                 let index = self.root.keys.iter().position(|key| key.id == id).ok_or(wrong)?;
@@ -210,8 +204,9 @@ impl Body for RootBody {
             if members == 0 {
                 return Err(Fault::Field(Field::Roles));
             }
-            // A threshold of 0 would trust anybody; one above the number of distinct keys, nobody, for ever.
-            if threshold == 0 || usize::from(threshold) > self.root.distinct(role) {
+            // A threshold of 0 would trust anybody; one above the number of distinct keys, or of signatures in
+            // a file, nobody, for ever.
+            if threshold == 0 || usize::from(threshold) > self.root.distinct(role).min(SIGNATURES) {
                 return Err(Fault::Field(Field::Threshold));
             }
         }
