@@ -80,6 +80,11 @@ impl Header {
             member(signed, "issued", "a date YYYY-MM-DDTHH:MM:SSZ", |value| date::parse(value.as_str()?))?;
         let expires =
             member(signed, "expires", "a date YYYY-MM-DDTHH:MM:SSZ", |value| date::parse(value.as_str()?))?;
+        // Devices believe a date of issue for ever, and refuse one that lies behind the file's own expiry.
+        if issued >= expires {
+            let expected = "a date before `expires`";
+            return Err(Rejected::WrongField { field: "issued".to_owned(), expected }.into());
+        }
         Ok(Header { role, version, issued, expires })
     }
 }

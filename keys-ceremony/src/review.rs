@@ -274,7 +274,7 @@ mod tests {
     fn targets() -> Value {
         json!({
             "_type": "targets", "version": 7, "spec_version": "1.0.34",
-            "issued": "2026-11-22T13:14:15Z", "expires": "2026-11-20T00:00:00Z",
+            "issued": "2026-11-01T13:14:15Z", "expires": "2026-11-20T00:00:00Z",
             "targets": {
                 "acme/board/stable/release": {
                     "length": 412, "hashes": { "sha256": "ab".repeat(32) },
@@ -295,7 +295,7 @@ mod tests {
         let text = describe(&request, NOW).to_string();
         for fact in [
             "targets version 7\n",
-            "issued     2026-11-22T13:14:15Z (within a day)\n",
+            "issued     2026-11-01T13:14:15Z (21 days ago)\n",
             "expires    2026-11-20T00:00:00Z (2 days ago), EXPIRED\n",
             "    acme/board/stable/release\n",
             "length     412 bytes\n",

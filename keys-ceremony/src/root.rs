@@ -85,8 +85,10 @@ impl RoleKeys {
         }
         let threshold =
             member(value, "threshold", "an integer", |value| u32::try_from(value.as_u64()?).ok())?;
-        if threshold == 0 || threshold as usize > distinct(&keys, keys.keys()).len() {
-            let why = format!("{role} has threshold {threshold} over {} keys", keys.len());
+        // Devices read no more signatures than this in one file.
+        let most = distinct(&keys, keys.keys()).len().min(limits::SIGNATURES);
+        if threshold == 0 || threshold as usize > most {
+            let why = format!("{role} has threshold {threshold}, and can reach {most}");
             return Err(Rejected::InvalidRoot { why }.into());
         }
         Ok(RoleKeys { keys, threshold })
@@ -385,13 +387,14 @@ mod tests {
         let other = holders.keys[1].public().keyid().to_owned();
         assert!(Root::from_signed(&signed).is_ok());
         type Change<'a> = &'a dyn Fn(&mut Value);
-        let changes: [(&str, Change<'_>); 15] = [
+        let changes: [(&str, Change<'_>); 16] = [
             ("another role", &|root| root["_type"] = json!("targets")),
             ("version 0", &|root| root["version"] = json!(0)),
             ("a version beyond 32 bits", &|root| root["version"] = json!(1u64 << 32)),
             ("a version as text", &|root| root["version"] = json!("1")),
             ("specification 2", &|root| root["spec_version"] = json!("2.0.0")),
             ("a date with a fraction", &|root| root["expires"] = json!("2027-01-01T00:00:00.5Z")),
+            ("issued behind expiry", &|root| root["issued"] = root["expires"].clone()),
             ("no issued", &|root| drop(root.as_object_mut().unwrap().remove("issued"))),
             ("inconsistent snapshots", &|root| root["consistent_snapshot"] = json!(false)),
             ("a key under another's keyid", &|root| root["keys"][&keyid] = root["keys"][&other].clone()),
