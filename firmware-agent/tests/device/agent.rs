@@ -624,6 +624,23 @@ fn records_at_their_largest_fit_their_journals() {
 }
 
 #[test]
+fn provision_of_a_used_device_leaves_nothing_of_its_past() {
+    let repository = repository();
+    let root = repository.first_root();
+    let mut used = agent(&root, device(&root), Mirror::of(&repository));
+    used.check(&mut now, &mut |_| ()).unwrap();
+    used.boot(&mut now, &mut |_| true, &mut |_| ()).unwrap();
+    let image = FactoryImage { bytes: &[0x42; 1700], sequence: 1, version: "0.9.0" };
+    provision(used.flash_mut(), &SOFTWARE, &factory(&root), &image).unwrap();
+    assert_slot_b_unbootable(&mut used);
+    let mut reborn = restart(&root, used);
+    assert_eq!(reborn.trust(), agent(&root, device(&root), Mirror::default()).trust());
+    let record = BootRecord::load(reborn.flash_mut()).unwrap();
+    assert_eq!((record.active.version.as_str(), record.trial, record.ended), ("0.9.0", None, None));
+    assert_eq!(boot::is_bootable(reborn.flash_mut(), SlotId::A), Ok(true));
+}
+
+#[test]
 fn update_cut_at_any_operation_starts_something_and_is_installed_in_the_end() {
     let repository = repository();
     let root = repository.first_root();
