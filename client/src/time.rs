@@ -91,7 +91,7 @@ fn days_before_year(year: u64) -> u64 {
     year.saturating_sub(1970).saturating_mul(365).saturating_add(leap_days(passed)).saturating_sub(477)
 }
 
-/// What the device knows of the time when a cycle starts (5.2: the update start time is fixed).
+/// What the device knows of the time when a cycle starts (5.1: the update start time is fixed).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Clock {
     /// No clock: the cycle judges by the floors alone, the latest `issued` that was ever verified.

@@ -112,7 +112,7 @@ impl Trusted {
         &self.floors
     }
 
-    /// The update start time (5.2), in seconds since 1970: the clock, but never before a date at which
+    /// The update start time (5.1), in seconds since 1970: the clock, but never before a date at which
     /// somebody trusted is known to have signed.
     #[must_use]
     pub fn start_time(&self, clock: Clock) -> u64 {

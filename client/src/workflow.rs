@@ -1,4 +1,4 @@
-//! The order: which file comes when (5.2 to 5.6). It knows no rule and does no I/O.
+//! The order: which file comes when (5.1 to 5.6). It knows no rule and does no I/O.
 //!
 //! The machine says what it wants, is fed chunks, and is told when a file ended:
 //!
@@ -83,7 +83,7 @@ pub struct Refresh<'a> {
     device: Device<'a>,
     release_path: String<PATH>,
     clock: Clock,
-    /// 5.2: fixed for the cycle.
+    /// 5.1: fixed for the cycle.
     start: u64,
     state: State<'a>,
     scanner: Scanner,
@@ -117,7 +117,7 @@ struct Verbatim {
 }
 
 impl<'a> Refresh<'a> {
-    /// Begins a cycle. The update start time is fixed here (5.2).
+    /// Begins a cycle. The update start time is fixed here (5.1).
     ///
     /// # Errors
     /// [`Misuse::Name`] for a device whose product, hardware or channel no repository can have.

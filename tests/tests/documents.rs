@@ -72,13 +72,15 @@ fn is_test_name(text: &str) -> bool {
 }
 
 #[test]
-fn threat_model_names_only_tests_that_run() {
-    let page = fs::read_to_string(top().join("docs/threat-model.md")).unwrap();
+fn pages_name_only_tests_that_run() {
     let tests = tests();
-    let named: BTreeSet<&str> = quoted(&page).into_iter().filter(|text| is_test_name(text)).collect();
-    assert!(named.len() > 30, "{} tests named", named.len());
-    let missing: Vec<&&str> = named.iter().filter(|name| !tests.contains(**name)).collect();
-    assert!(missing.is_empty(), "no such test runs: {missing:?}");
+    for (page, least) in [("docs/threat-model.md", 60), ("docs/spec-trace.md", 40)] {
+        let text = fs::read_to_string(top().join(page)).unwrap();
+        let named: BTreeSet<&str> = quoted(&text).into_iter().filter(|text| is_test_name(text)).collect();
+        assert!(named.len() >= least, "{page} names {} tests", named.len());
+        let missing: Vec<&&str> = named.iter().filter(|name| !tests.contains(**name)).collect();
+        assert!(missing.is_empty(), "{page}: no such test runs: {missing:?}");
+    }
 }
 
 #[test]
