@@ -74,7 +74,7 @@ impl Trusted {
     /// [`Rejected`], as for any root.
     pub fn from_root_file(crypto: &Crypto, bytes: &[u8]) -> Result<Self, Error> {
         let (mut file, header, digest) = read_root(bytes)?;
-        let envelope = Envelope { signatures: &file.signatures, digest };
+        let envelope = Envelope { signatures: &file.head.signatures, digest };
         let root = verify_root(crypto, None, envelope, file.body.complete(header))?;
         Ok(Trusted::restore((*root).clone(), Floors::default()))
     }
@@ -86,7 +86,7 @@ impl Trusted {
     /// [`Rejected`], as for any root; the trusted state is what it was.
     pub fn next_root_file(&mut self, crypto: &Crypto, bytes: &[u8]) -> Result<(), Error> {
         let (mut file, header, digest) = read_root(bytes)?;
-        let envelope = Envelope { signatures: &file.signatures, digest };
+        let envelope = Envelope { signatures: &file.head.signatures, digest };
         let root = verify_root(crypto, Some(&self.root), envelope, file.body.complete(header))?;
         Ok(self.update_root(root)?)
     }

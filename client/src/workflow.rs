@@ -214,7 +214,7 @@ impl<'a> Refresh<'a> {
         match state {
             State::ExpectRoot(mut file) => {
                 let header = file.finish().map_err(of)?;
-                let envelope = Envelope { signatures: &file.signatures, digest };
+                let envelope = Envelope { signatures: &file.head.signatures, digest };
                 let new = file.body.complete(header);
                 // 5.3.4
                 let new = verify_root(self.crypto, Some(self.trusted.root()), envelope, new)?;
@@ -229,7 +229,7 @@ impl<'a> Refresh<'a> {
             State::ExpectTimestamp(mut file) => {
                 let header = file.finish().map_err(of)?;
                 let meta = file.body.meta().ok_or(Rejected::Field { role, field: Field::Meta })?;
-                let envelope = Envelope { signatures: &file.signatures, digest };
+                let envelope = Envelope { signatures: &file.head.signatures, digest };
                 // 5.4.2
                 let new = verify(self.crypto, self.trusted.root(), role, envelope, (header, meta))?;
                 self.trusted.update_timestamp(&new, self.start)?;
@@ -239,7 +239,7 @@ impl<'a> Refresh<'a> {
                 // 5.5.2
                 matches(role, meta, length, &sha256)?;
                 let header = file.finish().map_err(of)?;
-                let envelope = Envelope { signatures: &file.signatures, digest };
+                let envelope = Envelope { signatures: &file.head.signatures, digest };
                 // 5.5.3
                 let facts = (header, file.body.meta());
                 let new = verify(self.crypto, self.trusted.root(), role, envelope, facts)?;
@@ -250,7 +250,7 @@ impl<'a> Refresh<'a> {
                 // 5.6.2
                 matches(role, meta, length, &sha256)?;
                 let header = file.finish().map_err(of)?;
-                let envelope = Envelope { signatures: &file.signatures, digest };
+                let envelope = Envelope { signatures: &file.head.signatures, digest };
                 // 5.6.3
                 let new = verify(self.crypto, self.trusted.root(), role, envelope, header)?;
                 self.trusted.update_targets(&new, meta, self.start)?;

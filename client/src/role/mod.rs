@@ -65,11 +65,40 @@ pub(crate) trait Body {
     fn finish(&mut self) -> Result<(), Fault>;
 }
 
-/// Reads one file: the envelope's signatures, the header, and the role's own body.
+/// Reads one file: what all roles share, and the role's own body.
 #[derive(Debug)]
 pub(crate) struct File<B> {
-    role: Role,
+    pub(crate) head: Head,
     pub(crate) body: B,
+}
+
+impl<B: Body> File<B> {
+    pub(crate) fn new(role: Role, body: B) -> Self {
+        File { head: Head::new(role), body }
+    }
+
+    /// The file is over: its header, if nothing is missing.
+    pub(crate) fn finish(&mut self) -> Result<Header, Fault> {
+        let header = self.head.finish()?;
+        self.body.finish()?;
+        Ok(header)
+    }
+}
+
+impl<B: Body> Reader for File<B> {
+    fn value(&mut self, path: &[&[u8]], value: Value<'_>) -> Result<(), Fault> {
+        if self.head.takes(path, value)? {
+            return Ok(());
+        }
+        self.body.value(path.get(1..).unwrap_or_default(), value)
+    }
+}
+
+/// Reads what files of all roles share: the envelope's signatures and the header. It knows no role's body, so
+/// that its code is there once.
+#[derive(Debug)]
+pub(crate) struct Head {
+    role: Role,
     pub(crate) signatures: Vec<Signature, SIGNATURES>,
     saw_signatures: bool,
     keyid: Option<KeyId>,
@@ -81,11 +110,10 @@ pub(crate) struct File<B> {
     issued: u64,
 }
 
-impl<B: Body> File<B> {
-    pub(crate) fn new(role: Role, body: B) -> Self {
-        File {
+impl Head {
+    fn new(role: Role) -> Self {
+        Head {
             role,
-            body,
             signatures: Vec::new(),
             saw_signatures: false,
             keyid: None,
@@ -98,8 +126,7 @@ impl<B: Body> File<B> {
         }
     }
 
-    /// The file is over: its header, if nothing is missing.
-    pub(crate) fn finish(&mut self) -> Result<Header, Fault> {
+    fn finish(&self) -> Result<Header, Fault> {
         let missing = |field| Fault::Field(field);
         if !self.saw_signatures {
             return Err(missing(Field::Signatures));
@@ -120,8 +147,16 @@ impl<B: Body> File<B> {
         if self.role == Role::Root && version == u32::MAX {
             return Err(missing(Field::Version));
         }
-        self.body.finish()?;
         Ok(Header { version, expires, issued: self.issued })
+    }
+
+    /// Takes a value, if it is one that all roles share.
+    fn takes(&mut self, path: &[&[u8]], value: Value<'_>) -> Result<bool, Fault> {
+        match path {
+            [b"signatures", path @ ..] => self.signature(path, value).map(|()| true),
+            [b"signed", path @ ..] => self.member(path, value),
+            _ => Ok(true),
+        }
     }
 
     fn signature(&mut self, path: &[&[u8]], value: Value<'_>) -> Result<(), Fault> {
@@ -155,7 +190,7 @@ impl<B: Body> File<B> {
         Ok(())
     }
 
-    fn signed(&mut self, path: &[&[u8]], value: Value<'_>) -> Result<(), Fault> {
+    fn member(&mut self, path: &[&[u8]], value: Value<'_>) -> Result<bool, Fault> {
         match (path, value) {
             ([b"_type"], Value::Text(name)) => self.right_type = name == self.role.name().as_bytes(),
             ([b"spec_version"], Value::Text(version)) => self.right_spec = version.starts_with(b"1."),
@@ -165,19 +200,9 @@ impl<B: Body> File<B> {
                 self.issued = time::parse(date).ok_or(Fault::Field(Field::Issued))?;
             }
             ([b"issued"], _) => return Err(Fault::Field(Field::Issued)),
-            _ => return self.body.value(path, value),
+            _ => return Ok(false),
         }
-        Ok(())
-    }
-}
-
-impl<B: Body> Reader for File<B> {
-    fn value(&mut self, path: &[&[u8]], value: Value<'_>) -> Result<(), Fault> {
-        match path {
-            [b"signatures", path @ ..] => self.signature(path, value),
-            [b"signed", path @ ..] => self.signed(path, value),
-            _ => Ok(()),
-        }
+        Ok(true)
     }
 }
 
