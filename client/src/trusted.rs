@@ -5,12 +5,12 @@
 
 use crate::crypto::Crypto;
 use crate::error::{Error, Field, Rejected};
-use crate::limits::ROOT_FILE;
+use crate::limits::{ROOT_FILE, SNAPSHOT_FILE, TARGETS_FILE, TIMESTAMP_FILE};
 use crate::role::meta::Meta;
 use crate::role::root::{Root, RootBody};
-use crate::role::{File, Header, Role};
-use crate::scan::Scanner;
-use crate::threshold::{Envelope, Verified, verify_root};
+use crate::role::{Body, File, Header, Role};
+use crate::scan::{Fault, Scanner, Value};
+use crate::threshold::{Envelope, Verified, verify, verify_root};
 use crate::time::{Clock, Date};
 
 /// What the device trusts: a root, and the floors under everything that it verified before.
@@ -89,6 +89,25 @@ impl Trusted {
         let envelope = Envelope { signatures: &file.head.signatures, digest };
         let root = verify_root(crypto, Some(&self.root), envelope, file.body.complete(header))?;
         Ok(self.update_root(root)?)
+    }
+
+    /// Whether a file of this role is whole, and signed by a threshold of the keys that the trusted root gives
+    /// it; for a root, whether it may follow. For a host that finishes a file before anybody has published it:
+    /// versions, dates and links are judged in a cycle.
+    ///
+    /// # Errors
+    /// [`Rejected`], as in a cycle.
+    pub fn accepts_file(&self, crypto: &Crypto, role: Role, bytes: &[u8]) -> Result<(), Error> {
+        let limit = match role {
+            Role::Root => return self.clone().next_root_file(crypto, bytes),
+            Role::Timestamp => TIMESTAMP_FILE,
+            Role::Snapshot => SNAPSHOT_FILE,
+            Role::Targets => TARGETS_FILE,
+        };
+        let (file, header, digest) = read(role, Bare, limit, bytes)?;
+        let envelope = Envelope { signatures: &file.head.signatures, digest };
+        verify(crypto, &self.root, role, envelope, header)?;
+        Ok(())
     }
 
     /// Trust as it was stored. Both come from [`Trusted::root`] and [`Trusted::floors`] of an earlier run;
@@ -304,17 +323,39 @@ impl Link {
 }
 
 fn read_root(bytes: &[u8]) -> Result<(File<RootBody>, Header, [u8; 32]), Rejected> {
-    let role = Role::Root;
-    if u32::try_from(bytes.len()).map_or(true, |length| length > ROOT_FILE) {
-        return Err(Rejected::Oversize { role, limit: ROOT_FILE });
+    read(Role::Root, RootBody::default(), ROOT_FILE, bytes)
+}
+
+/// Reads a whole file at once.
+fn read<B: Body>(
+    role: Role,
+    body: B,
+    limit: u32,
+    bytes: &[u8],
+) -> Result<(File<B>, Header, [u8; 32]), Rejected> {
+    if u32::try_from(bytes.len()).map_or(true, |length| length > limit) {
+        return Err(Rejected::Oversize { role, limit });
     }
     let mut scanner = Scanner::new();
-    let mut file = File::new(role, RootBody::default());
+    let mut file = File::new(role, body);
     let read = scanner.feed(bytes, &mut file).and_then(|()| scanner.finish());
     let digest = read.map_err(|fault| fault.of(role, scanner.at()))?;
     let digest = digest.ok_or(Rejected::Field { role, field: Field::Signed })?;
     let header = file.finish().map_err(|fault| fault.of(role, scanner.at()))?;
     Ok((file, header, digest))
+}
+
+/// A body of which nothing is wanted.
+struct Bare;
+
+impl Body for Bare {
+    fn value(&mut self, _: &[&[u8]], _: Value<'_>) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
 }
 
 /// A file that expires at the start time has expired: the specification asks for "higher than".

@@ -473,6 +473,32 @@ fn signature_with_any_bit_of_the_signed_bytes_flipped_is_refused() {
     }
 }
 
+#[test]
+fn single_file_is_accepted_under_a_root_as_in_a_cycle() {
+    use tuffet_client::SOFTWARE;
+    let trusted = Subject::new(&Repository::default()).trusted();
+    let mut repository = Repository::default();
+    repository.rotate(root(2, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp", "snapshot"]), &ROOT_KEYS);
+    let files = repository.files();
+    for (role, name, threshold) in [
+        (Role::Root, "2.root.json", 2),
+        (Role::Timestamp, "timestamp.json", 1),
+        (Role::Snapshot, "1.snapshot.json", 1),
+        (Role::Targets, "1.targets.json", 2),
+    ] {
+        let file = &files[name];
+        assert_eq!(trusted.accepts_file(&SOFTWARE, role, file), Ok(()));
+        let mut envelope: Value = serde_json::from_slice(file).unwrap();
+        envelope["signatures"].as_array_mut().unwrap().truncate(threshold - 1);
+        let fewer = tuffet_keys::canonical::published_bytes(&envelope).unwrap();
+        let valid = u8::try_from(threshold).unwrap() - 1;
+        let unmet = Rejected::ThresholdNotMet { role, valid, threshold: valid + 1 };
+        assert_eq!(trusted.accepts_file(&SOFTWARE, role, &fewer), Err(unmet.into()));
+        let other = if role == Role::Root { Role::Targets } else { Role::Root };
+        assert_eq!(trusted.accepts_file(&SOFTWARE, other, file), Err(field(other, Field::Type).into()));
+    }
+}
+
 // ---- root
 
 #[test]
