@@ -228,6 +228,13 @@ pub enum Rejected {
     },
     /// Two requests for the same bytes, whose root chains differ.
     OtherChain,
+    /// A date of issue that is yet to come. Devices believe it for ever: signed, it would stop them all.
+    IssuedInFuture {
+        /// The date of issue, in seconds since 1970-01-01 UTC.
+        issued: u64,
+        /// The present, in seconds since 1970-01-01 UTC.
+        now: u64,
+    },
 }
 
 /// The caller asked for something that makes no sense.
@@ -442,6 +449,15 @@ impl Rejected {
                 "these requests are for the same bytes but carry different root chains",
                 "draft one request and have everybody sign copies of that",
             ),
+            Rejected::IssuedInFuture { issued, now } => explained(
+                123,
+                format!(
+                    "issued {}, which is yet to come: it is {} here",
+                    crate::date::format(*issued),
+                    crate::date::format(*now)
+                ),
+                "check the clock of the machine that drafted it, or give --now if the clock of this one is wrong",
+            ),
             Rejected::NotConfirmed { version } => explained(
                 119,
                 format!("not confirmed, nothing was signed: {version} was not typed"),
@@ -597,6 +613,7 @@ mod tests {
             Rejected::NotARequest { message: text() }.into(),
             Rejected::DuplicateSignature { keyid: text() }.into(),
             Rejected::OtherChain.into(),
+            Rejected::IssuedInFuture { issued: 0, now: 0 }.into(),
             Misuse::FileExists.into(),
             Misuse::EmptyPassphrase.into(),
             Misuse::PassphrasesDiffer.into(),
@@ -619,7 +636,7 @@ mod tests {
             107 UnsupportedKey, 108 WrongPassphrase, 109 KeyNotEncrypted, 110 WrongKeyid, 111 ForeignKey, \
             112 BadSignature, 113 AlreadySigned, 114 OtherPayload, 115 Contradiction, 116 BrokenChain, \
             117 ThresholdNotMet, 118 InvalidRoot, 119 NotConfirmed, 120 NotARequest, 121 DuplicateSignature, \
-            122 OtherChain, 201 FileExists, 202 EmptyPassphrase, 203 PassphrasesDiffer, 204 NotADate, \
+            122 OtherChain, 123 IssuedInFuture, 201 FileExists, 202 EmptyPassphrase, 203 PassphrasesDiffer, 204 NotADate, \
             205 ThresholdOutOfRange, 206 KeyPresent, 207 KeyAbsent, 208 WrongChain, 209 Options, \
             210 ExpiresTooSoon, 211 TooManyKeys, 301 Io, 302 NoVariable, 303 NoTerminal, 304 Random, \
             305 SelfCheck, 306 Encoding";
@@ -654,6 +671,7 @@ mod tests {
                 Rejected::NotARequest { .. } => "NotARequest",
                 Rejected::DuplicateSignature { .. } => "DuplicateSignature",
                 Rejected::OtherChain => "OtherChain",
+                Rejected::IssuedInFuture { .. } => "IssuedInFuture",
             },
             Error::Misuse { why, .. } => match why {
                 Misuse::FileExists => "FileExists",

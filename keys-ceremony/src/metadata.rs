@@ -10,6 +10,10 @@ use crate::{Error, Rejected, canonical, date};
 /// The `spec_version` that is written. Any 1.x is read.
 pub const SPEC_VERSION: &str = "1.0.34";
 
+/// How far a date of issue may lie ahead of the present, in seconds. Clocks of two machines differ; a device
+/// that believes it is an hour later than it is does no harm, and is right again an hour on.
+pub const ISSUED_LEEWAY: u64 = 3600;
+
 /// A role whose metadata can be signed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -87,6 +91,20 @@ impl Header {
         }
         Ok(Header { role, version, issued, expires })
     }
+
+    /// Refuses a date of issue that lies more than [`ISSUED_LEEWAY`] after `now`, in seconds since
+    /// 1970-01-01 UTC. To be asked before anything is signed or published: devices believe the date of issue
+    /// of offline roles for ever, so one in the year 2099 makes all that comes before it look expired.
+    ///
+    /// # Errors
+    /// [`Rejected::IssuedInFuture`].
+    pub fn check_issued(&self, now: u64) -> Result<(), Error> {
+        let issued = self.issued;
+        if issued > now.saturating_add(ISSUED_LEEWAY) {
+            return Err(Rejected::IssuedInFuture { issued, now }.into());
+        }
+        Ok(())
+    }
 }
 
 /// A metadata file: the signed value and the signatures over it, not verified.
@@ -133,5 +151,27 @@ impl Envelope {
             .map(|(keyid, sig)| serde_json::json!({ "keyid": keyid, "sig": crate::encoding::hex(sig) }))
             .collect();
         canonical::published_bytes(&serde_json::json!({ "signatures": signatures, "signed": self.signed }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn check_issued_allows_an_hour_and_no_second_more() {
+        /// 2026-11-22T13:14:15Z.
+        const NOW: u64 = 1_795_353_255;
+        let header = |issued| Header { role: Role::Targets, version: 1, issued, expires: u64::MAX };
+        for issued in [0, NOW, NOW + 3600] {
+            header(issued).check_issued(NOW).unwrap();
+        }
+        for issued in [NOW + 3601, u64::MAX] {
+            let refused = Rejected::IssuedInFuture { issued, now: NOW }.into();
+            assert_eq!(header(issued).check_issued(NOW).unwrap_err(), refused);
+        }
+        header(u64::MAX).check_issued(u64::MAX).unwrap();
+        let error = header(NOW + 3601).check_issued(NOW).unwrap_err().to_string();
+        assert!(error.contains("2026-11-22T14:14:16Z") && error.contains("2026-11-22T13:14:15Z"), "{error}");
     }
 }

@@ -37,9 +37,13 @@ pub fn describe(request: &Request, now: u64) -> Review {
         signed.remove(titled);
     }
     for name in ["issued", "expires"] {
-        let late = name == "expires" && request.header().expires <= now;
         let date = review.date(signed.remove(name).as_ref());
-        review.field(1, name, &format!("{date}{}", if late { ", EXPIRED" } else { "" }));
+        let warning = match name {
+            "issued" if request.header().check_issued(now).is_err() => ", ISSUED IN THE FUTURE",
+            "expires" if request.header().expires <= now => ", EXPIRED",
+            _ => "",
+        };
+        review.field(1, name, &format!("{date}{warning}"));
     }
     review.field(1, "format", &format!("TUF {}", shown(signed.remove("spec_version").as_ref())));
     match request.header().role {
@@ -310,7 +314,14 @@ mod tests {
         ] {
             assert!(text.contains(fact), "{fact:?} is not in\n{text}");
         }
-        assert!(!text.contains("also"), "{text}");
+        assert!(!text.contains("also") && !text.contains("FUTURE"), "{text}");
+
+        // An hour before the date of issue clocks may differ; a second earlier one of them is wrong.
+        let issued = request.header().issued;
+        assert!(!describe(&request, issued - 3600).to_string().contains("FUTURE"));
+        let text = describe(&request, issued - 3601).to_string();
+        let warned = "issued     2026-11-01T13:14:15Z (within a day), ISSUED IN THE FUTURE\n";
+        assert!(text.contains(warned), "{text}");
     }
 
     /// Puts a mark at every place of a value in turn: as a new member of each object, and instead of each value.

@@ -427,6 +427,48 @@ fn sign_by_a_foreign_key_or_a_second_time_is_refused() {
 }
 
 #[test]
+fn request_issued_in_the_future_is_shown_and_neither_signed_nor_finished() {
+    let room = Room::with_keys(&["a", "b", "c", "x", "y"]);
+    room.draft("request");
+    room.sign("request", "a", "by-a");
+    room.sign("by-a", "b", "by-ab");
+    let at = |now: &str, arguments: &[&str]| {
+        room.command(BINARY).args(["--now", now]).args(arguments).output().unwrap()
+    };
+    // Drafted at 13:14:15 by one clock: an hour before is a difference of clocks, a second more is an error.
+    let (hour_before, too_early) = ("2026-11-22T12:14:15Z", "2026-11-22T12:14:14Z");
+    let sign = ["sign", "by-a", "--danger-unencrypted", "--yes", "--key", "c.pem", "--out", "by-ac"];
+    let finish = ["finish", "by-ab", "--out", "1.root.json"];
+    let next = ["root", "next", "--from", "1.root.json", "--out", "2.request"];
+
+    let before = room.files();
+    for arguments in [&sign[..], &finish[..]] {
+        let output = at(too_early, arguments);
+        refused(
+            &output,
+            123,
+            "issued 2026-11-22T13:14:15Z, which is yet to come: it is 2026-11-22T12:14:14Z",
+        );
+        refused(&output, 123, "give --now");
+    }
+    assert_eq!(room.files(), before);
+    let review = |now| String::from_utf8(at(now, &["review", "by-a"]).stdout).unwrap();
+    assert!(review(too_early).contains("ISSUED IN THE FUTURE\n"));
+    assert!(!review(hour_before).contains("FUTURE"));
+
+    for arguments in [&sign[..], &finish[..]] {
+        succeeded(&at(hour_before, arguments), arguments);
+    }
+    refused(&at(too_early, &next), 123, "1.root.json");
+    succeeded(&at(hour_before, &next), &next);
+    // The holders' clocks judge the drafter's.
+    let drafted = ["root", "next", "--from", "1.root.json", "--out", "2099.request"];
+    succeeded(&at("2099-01-01", &drafted), &drafted);
+    let sign = ["sign", "2099.request", "--danger-unencrypted", "--yes", "--key", "a.pem"];
+    refused(&at(NOW, &sign), 123, "issued 2099-01-01T00:00:00Z");
+}
+
+#[test]
 fn request_that_is_damaged_is_refused_by_every_command() {
     let room = Room::with_keys(&["a", "b", "c", "x", "y"]);
     room.first_root();

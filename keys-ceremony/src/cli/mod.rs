@@ -30,7 +30,7 @@ pub(crate) fn run(Cli { now, command }: Cli, clock: u64) -> Result<(), Error> {
         }
         Command::Sign(command) => sign(&command, now, &mut out),
         Command::Merge(command) => merge(&command, &mut out),
-        Command::Finish(command) => finish(&command, &mut out),
+        Command::Finish(command) => finish(&command, now, &mut out),
     }
 }
 
@@ -96,6 +96,7 @@ fn root_draft(command: &RootDraft, now: u64, out: &mut Output) -> Result<(), Err
     add_keys(&mut draft, &Role::Snapshot, &command.snapshot_key)?;
     add_keys(&mut draft, &Role::Timestamp, &command.timestamp_key)?;
     let request = Request::draft(Role::Root, &draft.signed()?, &[])?;
+    request.header().check_issued(now)?;
     request.create(&command.out)?;
     drafted(&request, &command.out, now, out)
 }
@@ -103,6 +104,10 @@ fn root_draft(command: &RootDraft, now: u64, out: &mut Output) -> Result<(), Err
 fn root_next(command: &RootNext, now: u64, out: &mut Output) -> Result<(), Error> {
     let files = root_chain(command)?;
     let chain = Chain::verify(&files)?;
+    // A root from the future means that this clock is behind, and would date the new root before the old.
+    if let Some(last) = chain.last() {
+        last.header.check_issued(now).map_err(|error| error.in_file(&command.from))?;
+    }
     let mut draft = Draft::next(&chain, now, expiry(&command.expires, now)?)?;
     for (role, removed, added) in [
         (Role::Root, &command.remove_root_key, &command.add_root_key),
@@ -123,6 +128,7 @@ fn root_next(command: &RootNext, now: u64, out: &mut Output) -> Result<(), Error
         }
     }
     let request = Request::draft(Role::Root, &draft.signed()?, &files)?;
+    request.header().check_issued(now)?;
     request.create(&command.out)?;
     drafted(&request, &command.out, now, out)
 }
@@ -190,6 +196,7 @@ fn sign(command: &Sign, now: u64, out: &mut Output) -> Result<(), Error> {
         return Err(Misuse::Options { why }.into());
     }
     out.put(&review::describe(&request, now).to_string())?;
+    request.header().check_issued(now).map_err(|error| error.in_file(&command.request))?;
     if !command.yes {
         confirm(request.header().version)?;
     }
@@ -236,8 +243,9 @@ fn merge(Merge { requests, out: path }: &Merge, out: &mut Output) -> Result<(), 
     out.put(&format!("wrote {}\n", path.display()))
 }
 
-fn finish(Finish { request: path, out: target }: &Finish, out: &mut Output) -> Result<(), Error> {
+fn finish(Finish { request: path, out: target }: &Finish, now: u64, out: &mut Output) -> Result<(), Error> {
     let request = Request::read(path)?;
+    request.header().check_issued(now).map_err(|error| error.in_file(path))?;
     let finished = request.finish().map_err(|error| error.in_file(path))?;
     file::create(target, &finished, Access::Shared)?;
     out.put(&format!("wrote {}: {}, {} bytes\n", target.display(), request.title(), finished.len()))
