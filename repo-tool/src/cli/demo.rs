@@ -7,7 +7,7 @@ use std::path::Path;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tuffet::demo::{self, Audience, Images, Refusal, Report};
-use tuffet::{Environment, Error, Misuse};
+use tuffet::{Error, Misuse, Rejected};
 
 use super::Facts;
 use super::args::{Demo, Output};
@@ -16,7 +16,10 @@ use super::args::{Demo, Output};
 /// where a program listens, only the facts at its end.
 pub(super) fn run(command: &Demo, output: Output, now: u64) -> Result<Facts, Error> {
     let images = match &command.image {
-        Some(path) => Images::same(&tuffet_keys::file::read(path)?),
+        Some(path) => match tuffet_keys::file::read(path)? {
+            image if image.is_empty() => return Err(Rejected::ImageEmpty { image: path.clone() }.into()),
+            image => Images::same(&image),
+        },
         None => build()?,
     };
     let temporary;
@@ -44,7 +47,7 @@ pub(super) fn run(command: &Demo, output: Output, now: u64) -> Result<Facts, Err
     ];
     if let Some(directory) = &command.keep {
         lines.push(format!(
-            "keys (passphrase \"{}\"), ceremony, repository and flash are in {}",
+            "keys (passphrase \"{}\"), ceremony, repository and flash are in {}; look with tuffet-keys, tuffet and tuffet-agent",
             demo::team::PASSPHRASE,
             directory.display()
         ));
@@ -86,7 +89,7 @@ fn empty(directory: &Path) -> Result<(), Error> {
 }
 
 fn io(what: &'static str, path: &Path, error: &std::io::Error) -> Error {
-    Environment::Io { what, path: path.to_owned(), message: error.to_string() }.into()
+    tuffet_keys::Error::io(what, path, error).into()
 }
 
 /// A bar on standard error while an image comes down, on a terminal only.

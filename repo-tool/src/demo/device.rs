@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tuffet_agent::agent::{Agent, Checked, Event, Started};
 use tuffet_agent::boot::{self, BootRecord, Decision};
 use tuffet_agent::factory::{Factory, FactoryImage, provision};
+use tuffet_agent::factory_file::FactoryFile;
 use tuffet_agent::file_flash::FileFlash;
 use tuffet_agent::flash_map::{FlashMap, Region};
 use tuffet_agent::http::{HttpOptions, HttpTransport};
@@ -52,6 +53,10 @@ impl Lamp {
     ) -> Result<Lamp, crate::Error> {
         let nor = FileFlash::create(flash).map_err(|error| crate::Error::io("create", flash, &error))?;
         let lamp = Lamp { flash: flash.to_owned(), root, url, now };
+        let facts = lamp.flash.with_file_name("factory.json");
+        let file = FactoryFile::new(&lamp.factory())
+            .map_err(|error| crate::Error::io("write", &facts, &std::io::Error::other(error)))?;
+        fs::write(&facts, file.to_string()).map_err(|error| crate::Error::io("write", &facts, &error))?;
         let mut flash = Flash::new(nor, FlashMap::DEMO)?;
         provision(&mut flash, &SOFTWARE, &lamp.factory(), image)?;
         Ok(lamp)

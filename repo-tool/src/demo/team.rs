@@ -102,7 +102,7 @@ impl Team {
 
         let mut config = Config::new(PRODUCT)?;
         for hardware in [HARDWARE, OTHER_HARDWARE] {
-            config.add_hardware(hardware, Hardware { slot_size, flash_map: None })?;
+            config.add_hardware(hardware, Hardware { slot_size, flash_map: Some("demo".to_owned()) })?;
         }
         let workspace = Workspace::init(&directory.join("repository"), &ceremony.root, config, now)?;
         let directory = directory.to_owned();
