@@ -228,6 +228,8 @@ pub enum Rejected {
     },
     /// Two requests for the same bytes, whose root chains differ.
     OtherChain,
+    /// The file that was to be written holds another request than the one that was read from it.
+    RequestChanged,
     /// A date of issue that is yet to come. Devices believe it for ever: signed, it would stop them all.
     IssuedInFuture {
         /// The date of issue, in seconds since 1970-01-01 UTC.
@@ -458,6 +460,9 @@ impl Rejected {
                 ),
                 "check the clock of the machine that drafted it, or give --now if the clock of this one is wrong",
             ),
+            Rejected::RequestChanged => {
+                explained(124, "the request changed while you looked", "review it again; nothing was written")
+            }
             Rejected::NotConfirmed { version } => explained(
                 119,
                 format!("not confirmed, nothing was signed: {version} was not typed"),
@@ -614,6 +619,7 @@ mod tests {
             Rejected::DuplicateSignature { keyid: text() }.into(),
             Rejected::OtherChain.into(),
             Rejected::IssuedInFuture { issued: 0, now: 0 }.into(),
+            Rejected::RequestChanged.into(),
             Misuse::FileExists.into(),
             Misuse::EmptyPassphrase.into(),
             Misuse::PassphrasesDiffer.into(),
@@ -636,7 +642,7 @@ mod tests {
             107 UnsupportedKey, 108 WrongPassphrase, 109 KeyNotEncrypted, 110 WrongKeyid, 111 ForeignKey, \
             112 BadSignature, 113 AlreadySigned, 114 OtherPayload, 115 Contradiction, 116 BrokenChain, \
             117 ThresholdNotMet, 118 InvalidRoot, 119 NotConfirmed, 120 NotARequest, 121 DuplicateSignature, \
-            122 OtherChain, 123 IssuedInFuture, 201 FileExists, 202 EmptyPassphrase, 203 PassphrasesDiffer, 204 NotADate, \
+            122 OtherChain, 123 IssuedInFuture, 124 RequestChanged, 201 FileExists, 202 EmptyPassphrase, 203 PassphrasesDiffer, 204 NotADate, \
             205 ThresholdOutOfRange, 206 KeyPresent, 207 KeyAbsent, 208 WrongChain, 209 Options, \
             210 ExpiresTooSoon, 211 TooManyKeys, 301 Io, 302 NoVariable, 303 NoTerminal, 304 Random, \
             305 SelfCheck, 306 Encoding";
@@ -672,6 +678,7 @@ mod tests {
                 Rejected::DuplicateSignature { .. } => "DuplicateSignature",
                 Rejected::OtherChain => "OtherChain",
                 Rejected::IssuedInFuture { .. } => "IssuedInFuture",
+                Rejected::RequestChanged => "RequestChanged",
             },
             Error::Misuse { why, .. } => match why {
                 Misuse::FileExists => "FileExists",

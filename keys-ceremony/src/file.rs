@@ -1,4 +1,8 @@
 //! Files are read with a limit and written whole or not at all.
+//!
+//! Who writes in the place of a file holds a lock on its directory meanwhile. The file itself cannot carry
+//! the lock, for each write puts another file in its place. `flock` on a directory that is open for reading
+//! works on the file systems of Linux; some network file systems refuse it, and then nothing is written.
 
 use std::fs::{File, Permissions};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -57,6 +61,35 @@ pub fn create(path: &Path, bytes: &[u8], access: Access) -> Result<(), Error> {
 /// # Errors
 /// [`Environment::Io`](crate::Environment::Io).
 pub fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), Error> {
+    let _lock = lock_directory(path)?;
+    swap(path, bytes, access)
+}
+
+/// Replaces a file by what `change` makes of the bytes that it holds. Nobody else who writes through
+/// [`update`] or [`replace`] comes in between, on any thread or in any process; so `change` must do neither.
+///
+/// # Errors
+/// [`Rejected::TooLarge`], [`Environment::Io`](crate::Environment::Io), or what `change` says; the file is
+/// as it was then.
+pub fn update(
+    path: &Path,
+    access: Access,
+    change: impl FnOnce(&[u8]) -> Result<Vec<u8>, Error>,
+) -> Result<(), Error> {
+    let _lock = lock_directory(path)?;
+    swap(path, &change(&read(path)?)?, access)
+}
+
+/// Waits for the others who write into the directory of `path`. The lock ends with the value, or the process.
+fn lock_directory(path: &Path) -> Result<File, Error> {
+    let directory = directory(path);
+    let fail = |error| Error::io("lock", &directory, &error);
+    let opened = File::open(&directory).map_err(|error| Error::io("write", path, &error))?;
+    opened.lock().map_err(fail)?;
+    Ok(opened)
+}
+
+fn swap(path: &Path, bytes: &[u8], access: Access) -> Result<(), Error> {
     let written = write_beside(path, bytes, access)?;
     written.persist(path).map_err(|failed| Error::io("replace", path, &failed.error))?;
     sync_directory(path)
@@ -138,6 +171,41 @@ mod tests {
         fs::write(&path, b"a longer old text").unwrap();
         replace(&path, b"new", Access::Shared).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(names(directory.path()), ["request"]);
+    }
+
+    #[test]
+    fn update_by_many_at_once_loses_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("request");
+        fs::write(&path, b"").unwrap();
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                let path = &path;
+                scope.spawn(move || {
+                    for _ in 0..50 {
+                        update(path, Access::Shared, |bytes| Ok([bytes, &[writer]].concat())).unwrap();
+                    }
+                });
+            }
+        });
+        let mut writers = fs::read(&path).unwrap();
+        writers.sort_unstable();
+        assert_eq!(writers, [[0; 50], [1; 50], [2; 50], [3; 50]].concat());
+        assert_eq!(names(directory.path()), ["request"]);
+    }
+
+    #[test]
+    fn update_that_is_refused_leaves_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("request");
+        fs::write(&path, b"old").unwrap();
+        let refused = update(&path, Access::Shared, |_| Err(Rejected::RequestChanged.into()));
+        assert_eq!(refused.unwrap_err(), Rejected::RequestChanged.into());
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(directory.path()), ["request"]);
+        let missing = update(&directory.path().join("none"), Access::Shared, |_| Ok(Vec::new()));
+        assert!(matches!(missing, Err(Error::Environment { .. })));
         assert_eq!(names(directory.path()), ["request"]);
     }
 

@@ -214,12 +214,29 @@ impl Request {
         file::create(path, &self.to_bytes(), file::Access::Shared)
     }
 
-    /// Writes the file, in the place of an older one.
+    /// Writes the file, in the place of an older one whatever that holds: for who drafts. Who signs or merges
+    /// calls [`Request::write_over`].
     ///
     /// # Errors
     /// [`Environment::Io`](crate::Environment::Io).
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         file::replace(path, &self.to_bytes(), file::Access::Shared)
+    }
+
+    /// Writes the file in the place of a copy of the same request. The copy's signatures are taken over at the
+    /// last moment, so that two holders who sign one file at once both have signed it.
+    ///
+    /// # Errors
+    /// [`Rejected::RequestChanged`] if another request has come to lie there, and
+    /// [`Environment::Io`](crate::Environment::Io). Nothing is written then.
+    pub fn write_over(&mut self, path: &Path) -> Result<(), Error> {
+        file::update(path, file::Access::Shared, |bytes| {
+            let there = Request::from_bytes(bytes);
+            let merged = there.and_then(|there| self.merge(&there));
+            // That other request may be good or bad: nobody has looked at it yet.
+            merged.map_err(|_| Error::from(Rejected::RequestChanged).in_file(path))?;
+            Ok(self.to_bytes())
+        })
     }
 
     /// The role, version and dates of what is signed.

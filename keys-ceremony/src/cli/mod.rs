@@ -210,7 +210,11 @@ fn sign(command: &Sign, now: u64, out: &mut Output) -> Result<(), Error> {
         let keyid = request.sign(&key).map_err(|error| error.in_file(path))?;
         lines += &format!("signed {} with key {keyid}\n", request.title());
     }
-    request.write(target)?;
+    if target == &command.request {
+        request.write_over(target)?;
+    } else {
+        request.create(target)?;
+    }
     out.put(&lines)?;
     progress(&request, out)?;
     out.put(&format!("wrote {}\n", target.display()))
@@ -238,7 +242,11 @@ fn merge(Merge { requests, out: path }: &Merge, out: &mut Output) -> Result<(), 
     for other in others {
         merged.merge(&Request::read(other)?).map_err(|error| error.in_file(other))?;
     }
-    merged.write(path)?;
+    if requests.contains(path) {
+        merged.write_over(path)?;
+    } else {
+        merged.create(path)?;
+    }
     progress(&merged, out)?;
     out.put(&format!("wrote {}\n", path.display()))
 }
