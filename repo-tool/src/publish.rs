@@ -14,12 +14,14 @@ use tuffet_client::release::{Hex, is_path};
 use tuffet_client::time::Date;
 use tuffet_keys::Role;
 use tuffet_keys::key::SigningKey;
-use tuffet_keys::metadata::Envelope;
+use tuffet_keys::metadata::{Envelope, Header};
 use tuffet_keys::request::Request;
 
 use crate::author::{self, Dates, Signers, Target, Targets};
 use crate::config::Lifetime;
-use crate::repository::{Document, Lock, Published, Roots, Workspace, metadata_name, successor, target_name};
+use crate::repository::{
+    Document, Lock, Published, Roots, Workspace, check_issued, metadata_name, successor, target_name,
+};
 use crate::storage::{Content, Witness, Writer, hash_file, read_optional};
 use crate::{Environment, Error, Rejected, verify};
 
@@ -84,6 +86,7 @@ pub fn plan(workspace: &Workspace, keys: &Keys, now: u64) -> Result<Plan, Error>
     let targets = match (pending, old) {
         (Some(request), _) => {
             files.extend(target_files(workspace, &request, old)?);
+            check_issued(request.header(), now)?;
             Some(finish(workspace, &roots, &request)?)
         }
         (None, None) => return Err(Rejected::NothingStaged.into()),
@@ -94,8 +97,10 @@ pub fn plan(workspace: &Workspace, keys: &Keys, now: u64) -> Result<Plan, Error>
     };
     let new_roots: Vec<u32> = (roots.published + 1..=roots.version()).collect();
     for version in &new_roots {
+        let name = metadata_name(Role::Root, *version);
         let bytes = roots.chain.files()[*version as usize - 1].clone();
-        files.push((metadata_name(Role::Root, *version), Content::Bytes(bytes)));
+        check_issued(&Header::from_signed(&Envelope::parse(&bytes)?.signed)?, now)?;
+        files.push((name, Content::Bytes(bytes)));
     }
 
     let lifetimes = &workspace.config().lifetimes;

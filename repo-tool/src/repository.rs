@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tuffet_client::release::Hex;
+use tuffet_client::time::Date;
 use tuffet_keys::Role;
 use tuffet_keys::metadata::{Envelope, Header};
 use tuffet_keys::request::Request;
@@ -73,14 +74,15 @@ impl Workspace {
     /// Whether [`Workspace::init`] would have its way; nothing is written.
     ///
     /// # Errors
-    /// [`Misuse::WorkspaceExists`], or what a key holder or a device would say about the root.
+    /// [`Misuse::WorkspaceExists`], [`Rejected::FromTheFuture`], or what a key holder or a device would say about the root.
     pub fn check_init(directory: &Path, root: &[u8], now: u64) -> Result<(), Error> {
         let path = directory.join(config::FILE);
         if read_optional(&path)?.is_some() {
             return Err(Misuse::WorkspaceExists { path }.into());
         }
         let files = [root.to_owned()];
-        Roots::verify(&files, 0)?;
+        let roots = Roots::verify(&files, 0)?;
+        check_issued(&roots.newest().header, now)?;
         verify::replay_roots(&files, now)
     }
 
@@ -349,6 +351,24 @@ pub fn target_name(path: &str, sha256: &str) -> String {
 /// The next version or sequence.
 pub(crate) fn successor(number: u32) -> Result<u32, Error> {
     number.checked_add(1).ok_or_else(|| Rejected::Exhausted { what: "version" }.into())
+}
+
+/// Seconds by which the clocks of those who draft and those who publish may differ: an hour, which is more than
+/// two machines that ask for the time ever differ by, and less than a wrong date or time zone.
+const CLOCKS_DIFFER: u64 = 60 * 60;
+
+/// Whether offline metadata may be believed at `now`. What they say of their date of issue is a floor of every
+/// device's time, with a clock or without, and nothing ever lowers it.
+///
+/// # Errors
+/// [`Rejected::FromTheFuture`].
+pub(crate) fn check_issued(header: &Header, now: u64) -> Result<(), Error> {
+    if header.issued <= now.saturating_add(CLOCKS_DIFFER) {
+        return Ok(());
+    }
+    let what = format!("{} {}", header.role, header.version);
+    let (issued, now) = (Date(header.issued).to_string(), Date(now).to_string());
+    Err(Rejected::FromTheFuture { what, issued, now }.into())
 }
 
 fn damaged(path: &Path, why: &str) -> Error {

@@ -14,7 +14,7 @@ use tuffet_keys::root::RoleKeys;
 
 use crate::author::{Dates, Target, Targets};
 use crate::config::{Config, check_name};
-use crate::repository::{Published, Roots, Workspace, successor};
+use crate::repository::{Published, Roots, Workspace, check_issued, successor};
 use crate::storage::{Content, Summary, Unwatched, Writer, hash_file};
 use crate::{Environment, Error, Misuse, Rejected, verify};
 
@@ -199,6 +199,7 @@ pub fn add_root(workspace: &Workspace, file: &Path, now: u64, mode: Mode) -> Res
     let before = state.roots.keys(Role::Targets).clone();
     files.push(root.clone());
     state.roots = Roots::verify(&files, state.roots.published).map_err(|error| error.in_file(file))?;
+    check_issued(&state.roots.newest().header, now)?;
     verify::replay_roots(&files, now)?;
 
     let version = state.roots.version();

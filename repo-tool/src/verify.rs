@@ -1,7 +1,8 @@
 //! A repository as its devices see it: replayed through `tuffet-client`, from the first root on.
 //!
 //! Nothing is verified here. The client does that, and this module feeds it, once for the metadata and once
-//! for every release, as a device that is due for exactly that release.
+//! for every release, as a device that is due for exactly that release. Each device comes twice: what it learns
+//! about the time counts from its second turn on.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -25,6 +26,10 @@ use crate::{Environment, Error, Misuse, Rejected};
 
 /// Bytes that are read at a time.
 const CHUNK: usize = 64 * 1024;
+
+/// Update cycles of each device: the first, and the one before an image is marked pending. The start of a cycle
+/// is the latest date that the device has seen, so that the second judges by the dates of the first.
+const TURNS: u32 = 2;
 
 /// A device that no release is for.
 const NOBODY: Device<'_> =
@@ -186,10 +191,13 @@ pub struct Release {
 pub fn replay(source: &mut dyn Source, root: &[u8], now: u64) -> Result<Report, Error> {
     let mut files = Files { source, known: BTreeMap::new() };
     let mut trusted = Trusted::from_root_file(&SOFTWARE, root)?;
-    // It walks the whole way, and finds that there is nothing for it.
-    match cycle(&mut files, &mut trusted, NOBODY, now) {
-        Err(Error::Device(tuffet_client::Error::Rejected(tuffet_client::Rejected::NoRelease))) | Ok(_) => {}
-        Err(error) => return Err(error),
+    for _ in 0..TURNS {
+        // It walks the whole way, and finds that there is nothing for it.
+        match cycle(&mut files, &mut trusted, NOBODY, now) {
+            Err(Error::Device(tuffet_client::Error::Rejected(tuffet_client::Rejected::NoRelease)))
+            | Ok(_) => {}
+            Err(error) => return Err(error),
+        }
     }
 
     let root_version = trusted.root().version();
@@ -319,7 +327,10 @@ fn replay_release(
         ..device
     };
     let mut trusted = Trusted::from_root_file(&SOFTWARE, root)?;
-    let installed = cycle(files, &mut trusted, device, now)?;
+    let mut installed = None;
+    for _ in 0..TURNS {
+        installed = cycle(files, &mut trusted, device, now)?;
+    }
     let turn = candidate.rollout.map_or(0, |rollout| rollout.turn(device.id));
     Ok(Release {
         channel: format!("{product}/{hardware}/{channel}"),

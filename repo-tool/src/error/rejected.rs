@@ -186,6 +186,15 @@ pub enum Rejected {
         /// The counter of the release.
         released: u32,
     },
+    /// Metadata of an offline role with a date of issue that has not come yet.
+    FromTheFuture {
+        /// Role and version.
+        what: String,
+        /// When it was issued, as it says.
+        issued: String,
+        /// What the clock says.
+        now: String,
+    },
     /// There is nothing to publish and nothing to refresh.
     NothingStaged,
     /// Version, sequence or date has no successor.
@@ -226,6 +235,7 @@ impl Rejected {
             Rejected::OtherFacts { .. } => 125,
             Rejected::CounterDiffers { .. } => 126,
             Rejected::FactoryFile { .. } => 127,
+            Rejected::FromTheFuture { .. } => 128,
         }
     }
 }
@@ -354,6 +364,11 @@ impl fmt::Display for Rejected {
                 f,
                 "the image is released with security counter {released}, and the facts say {given}; give --counter \
                  {released}, and build the firmware with those facts"
+            ),
+            Rejected::FromTheFuture { what, issued, now } => write!(
+                f,
+                "{what} was issued {issued}, the clock says {now}, and devices would believe that date for ever; \
+                 set the clock if it is wrong, else have it drafted anew and signed again (targets: `tuffet renew`)"
             ),
             Rejected::NothingStaged => f.write_str(
                 "nothing is staged and nothing is published yet; stage an image with `tuffet release`",

@@ -1,6 +1,7 @@
 //! A release team's work on a workspace: through the binary, and with the power cut in between.
 
 mod crash;
+mod dates;
 mod provision;
 mod refusals;
 mod release;

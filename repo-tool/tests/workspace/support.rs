@@ -58,8 +58,13 @@ impl Holders {
 
     /// Appends the next root, changed by `change`.
     pub(crate) fn next_root(&mut self, change: impl FnOnce(&mut Draft)) -> Vec<u8> {
+        self.next_root_at(NOW, change)
+    }
+
+    /// The same, issued at `issued`.
+    pub(crate) fn next_root_at(&mut self, issued: u64, change: impl FnOnce(&mut Draft)) -> Vec<u8> {
         let chain = Chain::verify(&self.chain).unwrap();
-        let mut draft = Draft::next(&chain, NOW, NOW + 400 * DAY).unwrap();
+        let mut draft = Draft::next(&chain, issued, NOW + 400 * DAY).unwrap();
         change(&mut draft);
         self.sign_root(&draft);
         self.chain.last().unwrap().clone()
