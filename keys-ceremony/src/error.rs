@@ -230,6 +230,15 @@ pub enum Rejected {
     OtherChain,
     /// The file that was to be written holds another request than the one that was read from it.
     RequestChanged,
+    /// Metadata that the devices' verifier does not take, for another reason than missing signatures.
+    DeviceRefuses {
+        /// Role and version, as "root version 2".
+        what: String,
+        /// The code of the verifier's error.
+        code: u16,
+        /// Its message.
+        message: String,
+    },
     /// A date of issue that is yet to come. Devices believe it for ever: signed, it would stop them all.
     IssuedInFuture {
         /// The date of issue, in seconds since 1970-01-01 UTC.
@@ -463,6 +472,11 @@ impl Rejected {
             Rejected::RequestChanged => {
                 explained(124, "the request changed while you looked", "review it again; nothing was written")
             }
+            Rejected::DeviceRefuses { what, code, message } => explained(
+                125,
+                format!("no device would take {what} (C{code}: {message})"),
+                "nothing was written; draft it again, and have the holders sign that",
+            ),
             Rejected::NotConfirmed { version } => explained(
                 119,
                 format!("not confirmed, nothing was signed: {version} was not typed"),
@@ -620,6 +634,7 @@ mod tests {
             Rejected::OtherChain.into(),
             Rejected::IssuedInFuture { issued: 0, now: 0 }.into(),
             Rejected::RequestChanged.into(),
+            Rejected::DeviceRefuses { what: text(), code: 0, message: text() }.into(),
             Misuse::FileExists.into(),
             Misuse::EmptyPassphrase.into(),
             Misuse::PassphrasesDiffer.into(),
@@ -642,7 +657,7 @@ mod tests {
             107 UnsupportedKey, 108 WrongPassphrase, 109 KeyNotEncrypted, 110 WrongKeyid, 111 ForeignKey, \
             112 BadSignature, 113 AlreadySigned, 114 OtherPayload, 115 Contradiction, 116 BrokenChain, \
             117 ThresholdNotMet, 118 InvalidRoot, 119 NotConfirmed, 120 NotARequest, 121 DuplicateSignature, \
-            122 OtherChain, 123 IssuedInFuture, 124 RequestChanged, 201 FileExists, 202 EmptyPassphrase, 203 PassphrasesDiffer, 204 NotADate, \
+            122 OtherChain, 123 IssuedInFuture, 124 RequestChanged, 125 DeviceRefuses, 201 FileExists, 202 EmptyPassphrase, 203 PassphrasesDiffer, 204 NotADate, \
             205 ThresholdOutOfRange, 206 KeyPresent, 207 KeyAbsent, 208 WrongChain, 209 Options, \
             210 ExpiresTooSoon, 211 TooManyKeys, 301 Io, 302 NoVariable, 303 NoTerminal, 304 Random, \
             305 SelfCheck, 306 Encoding";
@@ -679,6 +694,7 @@ mod tests {
                 Rejected::OtherChain => "OtherChain",
                 Rejected::IssuedInFuture { .. } => "IssuedInFuture",
                 Rejected::RequestChanged => "RequestChanged",
+                Rejected::DeviceRefuses { .. } => "DeviceRefuses",
             },
             Error::Misuse { why, .. } => match why {
                 Misuse::FileExists => "FileExists",

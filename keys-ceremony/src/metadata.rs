@@ -42,6 +42,16 @@ impl Role {
         }
     }
 
+    /// The same role in the words of the devices' verifier.
+    pub(crate) fn of_device(&self) -> tuffet_client::Role {
+        match self {
+            Role::Root => tuffet_client::Role::Root,
+            Role::Targets => tuffet_client::Role::Targets,
+            Role::Snapshot => tuffet_client::Role::Snapshot,
+            Role::Timestamp => tuffet_client::Role::Timestamp,
+        }
+    }
+
     /// The role of that name.
     pub fn from_name(name: &str) -> Option<Role> {
         Role::TOP_LEVEL.into_iter().find(|role| role.name() == name)

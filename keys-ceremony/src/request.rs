@@ -315,7 +315,8 @@ impl Request {
         self.requirements.iter().find_map(|requirement| requirement.keys.get(keyid))
     }
 
-    /// How far each requirement is met, in the order of the roots.
+    /// How far each requirement is met, in the order of the roots. A display of progress: whether it is enough
+    /// is for the devices' verifier to say, in [`Request::finish`].
     pub fn state(&self) -> Vec<Progress> {
         let progress = |Requirement { root_version, threshold, keys }: &Requirement| {
             let (signed, missing): (Vec<String>, Vec<String>) =
@@ -326,26 +327,39 @@ impl Request {
         self.requirements.iter().map(progress).collect()
     }
 
-    /// The published metadata file. A root is given to the devices' verifier first.
+    /// The published metadata file, if the devices' verifier takes it.
     ///
     /// # Errors
-    /// [`Rejected::ThresholdNotMet`], or [`Rejected::BrokenChain`] for a root that no device would take.
+    /// [`Rejected::ThresholdNotMet`] with the names of those who have not signed, or
+    /// [`Rejected::DeviceRefuses`] with the verifier's words.
     pub fn finish(&self) -> Result<Vec<u8>, Error> {
-        if let Some(unmet) = self.state().into_iter().find(|progress| !progress.met()) {
-            return Err(Rejected::ThresholdNotMet {
+        let finished = Envelope { signed: self.signed.clone(), signatures: self.sufficient() }.to_bytes()?;
+        match self.chain.accepts(&self.header.role, &finished) {
+            Ok(()) => Ok(finished),
+            Err(refusal) => Err(self.explained(&refusal).into()),
+        }
+    }
+
+    /// The verifier's refusal in this crate's words. It counts the signatures; whose are missing is known here.
+    fn explained(&self, refusal: &tuffet_client::Error) -> Rejected {
+        let too_few = matches!(
+            refusal,
+            tuffet_client::Error::Rejected(tuffet_client::Rejected::ThresholdNotMet { .. })
+        );
+        match self.state().into_iter().find(|progress| !progress.met()) {
+            Some(unmet) if too_few => Rejected::ThresholdNotMet {
                 what: self.title(),
                 root: unmet.root_version,
                 threshold: unmet.need,
                 signed: unmet.signed,
                 missing: unmet.missing,
-            }
-            .into());
+            },
+            _ => Rejected::DeviceRefuses {
+                what: self.title(),
+                code: refusal.code(),
+                message: refusal.to_string(),
+            },
         }
-        let finished = Envelope { signed: self.signed.clone(), signatures: self.sufficient() }.to_bytes()?;
-        if self.header.role == Role::Root {
-            self.chain.accepts(&finished)?;
-        }
-        Ok(finished)
     }
 
     /// All signatures, or if they are more than a device reads, only as many as leave every threshold met.
@@ -708,6 +722,97 @@ mod tests {
                 assert!(Request::from_bytes(&changed).is_err(), "bit {bit} of byte {index}");
             }
         }
+    }
+
+    #[test]
+    fn finish_of_what_no_device_takes_is_refused_in_its_words() {
+        let holders = keys(3);
+        let first = signed_by(&first_root(&holders), &[&holders[0], &holders[1]]).finish().unwrap();
+        let chain = core::slice::from_ref(&first);
+        let finish = |role: Role, value: &Value| {
+            let request = Request::draft(role, value, chain).unwrap();
+            signed_by(&request, &[&holders[0], &holders[1]][..request.requirements[0].threshold as usize])
+                .finish()
+        };
+        let value = |role: &str| {
+            json!({
+                "_type": role, "version": 1, "spec_version": "1.0.34",
+                "issued": "2026-11-22T13:14:15Z", "expires": "2027-11-22T13:14:15Z",
+            })
+        };
+        let nested = |depth: usize| (0..depth).fold(json!(1), |inner, _| json!([inner]));
+        let with = |role: &str, added: Value| {
+            let mut value = value(role);
+            value["unknown"] = added;
+            value
+        };
+        let kib = limits::TIMESTAMP_FILE as usize / 1024;
+        let long = |kib: usize| json!(vec!["x".repeat(509); 2 * kib]);
+        // Each pair differs in one bound of the devices alone.
+        for (role, good, bad, code, says) in [
+            (Role::Targets, nested(9), nested(limits::DEPTH), 103, "targets: passes the device's bound on"),
+            (Role::Snapshot, nested(9), nested(limits::DEPTH), 103, "snapshot: passes the device's bound on"),
+            (Role::Timestamp, long(kib - 2), long(kib), 105, "timestamp: longer than 16384 bytes"),
+        ] {
+            let file = finish(role.clone(), &with(role.name(), good)).unwrap();
+            Trusted::from_root_file(&SOFTWARE, &first)
+                .unwrap()
+                .accepts_file(&SOFTWARE, role.of_device(), &file)
+                .unwrap();
+            let refused = finish(role.clone(), &with(role.name(), bad)).unwrap_err();
+            let text = refused.to_string();
+            let Error::Rejected { why: Rejected::DeviceRefuses { what, code: found, message }, .. } = refused
+            else {
+                panic!("{text}")
+            };
+            assert_eq!((what, found), (format!("{role} version 1"), code));
+            assert!(message.starts_with(says) && text.contains(&format!("(C{code}: {says}")), "{text}");
+        }
+    }
+
+    #[test]
+    fn finish_of_targets_with_a_signature_too_few_names_who_is_missing() {
+        let holders = keys(3);
+        let first = signed_by(&first_root(&holders), &[&holders[0], &holders[1]]).finish().unwrap();
+        let request = Request::draft(Role::Targets, &targets(1), &[first]).unwrap();
+        let refused = signed_by(&request, &[&holders[2]]).finish().unwrap_err();
+        let expected = Rejected::ThresholdNotMet {
+            what: "targets version 1".to_owned(),
+            root: 1,
+            threshold: 2,
+            signed: ids(&[&holders[2]]),
+            missing: ids(&[&holders[0], &holders[1]]),
+        };
+        assert_eq!(refused, expected.into());
+        signed_by(&request, &[&holders[2], &holders[1]]).finish().unwrap();
+    }
+
+    /// Five old and five new holders are ten signatures, and a device reads eight.
+    #[test]
+    fn finish_of_a_root_that_no_device_takes_is_refused_in_its_words() {
+        let (old, new, online) = (keys(5), keys(5), SigningKey::generate().unwrap());
+        let mut draft = Draft::new(NOW, NOW + 365 * 86_400);
+        old.iter().for_each(|key| draft.add_key(&Role::Root, key.public()).unwrap());
+        draft.set_threshold(&Role::Root, 5);
+        for role in [Role::Targets, Role::Snapshot, Role::Timestamp] {
+            draft.add_key(&role, online.public()).unwrap();
+        }
+        let first = Request::draft(Role::Root, &draft.signed().unwrap(), &[]).unwrap();
+        let first = signed_by(&first, &old.iter().collect::<Vec<_>>()).finish().unwrap();
+        let chain = Chain::verify(core::slice::from_ref(&first)).unwrap();
+        let mut draft = Draft::next(&chain, NOW, NOW + 365 * 86_400).unwrap();
+        for (gone, come) in old.iter().zip(&new) {
+            draft.remove_key(&Role::Root, gone.public().keyid()).unwrap();
+            draft.add_key(&Role::Root, come.public()).unwrap();
+        }
+        let request = Request::draft(Role::Root, &draft.signed().unwrap(), &[first]).unwrap();
+        let request = signed_by(&request, &old.iter().chain(&new).collect::<Vec<_>>());
+        assert!(request.state().iter().all(Progress::met));
+        let refused = request.finish().unwrap_err();
+        assert!(
+            matches!(&refused, Error::Rejected { why: Rejected::DeviceRefuses { code: 103, .. }, .. }),
+            "{refused}"
+        );
     }
 
     #[test]

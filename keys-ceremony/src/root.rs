@@ -146,13 +146,17 @@ impl Chain {
         Ok(())
     }
 
-    /// Whether a device that trusts this chain takes `file` for its next root. The dates are not judged.
+    /// Whether a device that trusts this chain takes `file` for metadata of `role`; for a root, as its next
+    /// one. The devices' verifier judges, and it alone counts signatures. Dates are not judged.
     ///
     /// # Errors
-    /// As [`Chain::verify`].
-    pub fn accepts(&self, file: &[u8]) -> Result<(), Error> {
-        let version = self.last.as_ref().map_or(0, |root| root.header.version).saturating_add(1);
-        self.clone().push(file, version)
+    /// What the verifier says.
+    pub fn accepts(&self, role: &Role, file: &[u8]) -> Result<(), tuffet_client::Error> {
+        match &self.trusted {
+            // A file of another role is no first root.
+            None => Trusted::from_root_file(&SOFTWARE, file).map(drop),
+            Some(trusted) => trusted.accepts_file(&SOFTWARE, role.of_device(), file),
+        }
     }
 
     /// The files as they came.
@@ -419,7 +423,7 @@ mod tests {
         let first = holders.file(&holders.draft().signed().unwrap(), &[0, 1]);
         let chain = Chain::verify(core::slice::from_ref(&first)).unwrap();
         let second = holders.file(&holders.next(&chain), &[0, 1, 3]);
-        chain.accepts(&second).unwrap();
+        chain.accepts(&Role::Root, &second).unwrap();
         let chain = Chain::verify(&[first.clone(), second]).unwrap();
         assert_eq!(chain.last().unwrap().header.version, 2);
         assert_eq!(chain.last().unwrap().roles[&Role::Root].threshold, 2);
