@@ -309,9 +309,11 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Option<Candidate>, Error> {
         let Self { flash, transport, crypto, factory, id, trust } = self;
-        let Factory { product, hardware, channel, built, .. } = *factory;
+        let Factory { product, hardware, channel, built, counter, .. } = *factory;
         let Trust { trusted, memory, .. } = trust;
-        let device = Device { product, hardware, channel, id, sequence, counter: memory.counter, banned };
+        // The running image's own counter binds what it installs. It is not stored, for this may be a trial.
+        let counter = memory.counter.max(counter);
+        let device = Device { product, hardware, channel, id, sequence, counter, banned };
         // It is later than the image was built, whatever the clock says.
         let clock = Clock::At(match clock {
             Clock::At(now) => now.max(built),

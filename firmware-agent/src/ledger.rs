@@ -14,8 +14,9 @@ use crate::boot::{EndedTrial, TrialEnd};
 /// than anybody loses power in a row.
 pub const LIMIT: u8 = 3;
 
-/// Images in the ledger. A device that failed more in a row forgets the oldest, and may try it again.
-pub const ENTRIES: usize = 4;
+/// Images in the ledger: as many as a release entry may offer, so that none of them is forgotten, and tried again,
+/// while the others fail. A device that failed more in a row forgets the oldest.
+pub const ENTRIES: usize = tuffet_client::limits::CANDIDATES;
 
 /// The failed trials of this device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,15 +147,15 @@ mod tests {
     #[test]
     fn full_ledger_forgets_the_oldest() {
         let mut ledger = Ledger::default();
-        for image in 1..=5 {
+        for image in 1..=9 {
             ledger.enter(&ended(image.into(), image, 5, TrialEnd::Reverted));
         }
         let digests =
             |ledger: &Ledger| ledger.failures().map(|failure| failure.digest[0]).collect::<Vec<_>>();
-        assert_eq!(digests(&ledger), [2, 3, 4, 5]);
+        assert_eq!(digests(&ledger), [2, 3, 4, 5, 6, 7, 8, 9]);
         // An old acquaintance moves to the end and pushes nobody out.
-        ledger.enter(&ended(6, 3, 5, TrialEnd::TriesSpent));
-        assert_eq!(digests(&ledger), [2, 4, 5, 3]);
+        ledger.enter(&ended(10, 3, 5, TrialEnd::TriesSpent));
+        assert_eq!(digests(&ledger), [2, 4, 5, 6, 7, 8, 9, 3]);
     }
 
     extern crate std;

@@ -35,20 +35,22 @@ use crate::error::{Error, Misuse};
 use crate::factory::Factory;
 use crate::flash::Flash;
 use crate::journal::{Journal, Kind};
-use crate::ledger::Ledger;
+use crate::ledger::{ENTRIES, Ledger};
 
 const ROOT_FORMAT: u8 = 1;
 const FLOORS_FORMAT: u8 = 1;
 
 /// A root of twelve keys, all fields at their longest: 1211 bytes.
 const ROOT_MAX: usize = 1216;
-/// Floors of 166 bytes, counter and number of 10, four failures of 38 and their count: 329 bytes.
-const FLOORS_MAX: usize = 336;
+/// Floors, counter and number, failures and their count, all at their longest: 481 bytes.
+const FLOORS_MAX: usize = 496;
+const _: () = assert!(166 + 10 + (1 + 38 * ENTRIES) <= FLOORS_MAX, "a full ledger fits its record");
 
 /// What the device remembers besides metadata. None of it is ever reset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
-    /// The security counter: no image with a lower one is installed.
+    /// The security counter: the highest of an image that was confirmed here. No image with a lower one is
+    /// installed, nor one with a lower one than [`Factory::counter`].
     pub counter: u32,
     /// Failed trials.
     pub ledger: Ledger,
@@ -107,8 +109,8 @@ impl Trust {
             Some(root) => root,
             None => Trusted::from_root_file(crypto, factory.root)?.root().clone(),
         };
-        let (floors, mut memory) = floors.unwrap_or_else(|| (Floors::default(), Memory::new(0)));
-        memory.counter = memory.counter.max(factory.counter);
+        // Not the factory's counter, which may be that of an image on trial: it counts beside this one.
+        let (floors, memory) = floors.unwrap_or_else(|| (Floors::default(), Memory::new(0)));
         Ok(Self { trusted: Trusted::restore(root, floors), memory, lost })
     }
 }

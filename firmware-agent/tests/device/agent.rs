@@ -7,6 +7,7 @@ use tuffet_agent::{
     Agent, Checked, Environment, Error, Event, Factory, FactoryImage, Flash, Rejected, SlotId, Started,
     TransportFault, Trust, TrustLost, provision,
 };
+use tuffet_client::limits::CANDIDATES;
 use tuffet_client::{Change, Clock, Rejected as Refused, Role, SOFTWARE};
 
 use crate::nor::{Cut, Nor, Tear};
@@ -367,6 +368,28 @@ fn image_that_never_lives_to_be_confirmed_is_given_up_at_last() {
 }
 
 #[test]
+fn release_of_failing_candidates_alone_is_given_up_after_one_trial_each() {
+    let candidates = u32::try_from(CANDIDATES).unwrap();
+    let releases = (0..candidates).rev().map(|number| release(7 + number, "1.0.0", 3000 + number as usize));
+    // Each version has one image.
+    let versions = ["1.7.0", "1.6.0", "1.5.0", "1.4.0", "1.3.0", "1.2.0", "1.1.0", "1.0.0"];
+    let releases = releases.zip(versions).map(|(release, version)| Release { version, ..release }).collect();
+    let repository = Repository { releases, ..repository() };
+    let root = repository.first_root();
+    let mut agent = agent(&root, device(&root), Mirror::of(&repository));
+    let mut tried = Vec::new();
+    while let Checked::Pending(image) = agent.check(&mut now, &mut |_| ()).unwrap() {
+        tried.push(image.sequence);
+        assert!(tried.len() <= CANDIDATES, "tried again: {tried:?}");
+        assert_eq!(agent.boot(&mut now, &mut |_| false, &mut |_| ()), Ok(Started::Reverted(image)));
+        agent = restart(&root, agent);
+        let started = agent.boot(&mut now, &mut |_| true, &mut |_| ());
+        assert!(matches!(started, Ok(Started::Active(_))), "{started:?}");
+    }
+    assert_eq!(tried, (7..7 + candidates).rev().collect::<Vec<_>>());
+}
+
+#[test]
 fn trial_without_contact_goes_on_and_is_confirmed_with_it() {
     let repository = repository();
     let root = repository.first_root();
@@ -511,9 +534,40 @@ fn factory_s_counter_is_a_floor() {
     let factory = Factory { counter: 4, ..factory(&root) };
     let mut agent =
         Agent::new(device(&root), Mirror::of(&repository()), &SOFTWARE, factory, b"lamp-17").unwrap();
-    assert_eq!(agent.trust().memory.counter, 4);
     // The release has counter 3.
     assert_eq!(agent.check(&mut now, &mut |_| ()), Ok(Checked::UpToDate));
+    assert_eq!(restart(&root, agent).trust().memory.counter, 1, "what is stored was confirmed");
+}
+
+#[test]
+fn trial_that_fails_leaves_the_security_counter_as_it_was() {
+    let repository = repository();
+    let root = repository.first_root();
+    for lost in [false, true] {
+        let mut old = agent(&root, device(&root), Mirror::of(&repository));
+        let Ok(Checked::Pending(image)) = old.check(&mut now, &mut |_| ()) else { panic!() };
+        let mut flash = Flash::new(old.flash_mut().nor_mut().clone(), map()).unwrap();
+        if lost {
+            let Region { offset, length } = map().layout().floors;
+            flash.nor_mut().decay(offset as usize..(offset + length) as usize);
+        }
+        // The image on trial has its own facts. It enters its own failure, and writes the floors record for that.
+        let facts = Factory { counter: 3, ..factory(&root) };
+        let mut new = Agent::new(flash, Mirror::of(&repository), &SOFTWARE, facts, b"lamp-17").unwrap();
+        assert_eq!(new.boot(&mut now, &mut |_| false, &mut |_| ()), Ok(Started::Reverted(image)));
+        assert_eq!(new.trust().memory.ledger.failures().count(), 1);
+
+        let flash = Flash::new(new.flash_mut().nor_mut().clone(), map()).unwrap();
+        let mut old = super::agent::agent(&root, flash, Mirror::default());
+        assert!(matches!(old.boot(&mut now, &mut |_| true, &mut |_| ()), Ok(Started::Active(_))));
+        assert_eq!(old.trust().memory.counter, 1);
+        // What repairs it need not have the counter of what failed.
+        let repair = Release { counter: 1, ..release(8, "1.0.1", 2000) };
+        *old.transport_mut() =
+            Mirror::of(&Repository { version: 6, releases: vec![repair], ..repository.clone() });
+        let checked = old.check(&mut now, &mut |_| ());
+        assert!(matches!(&checked, Ok(Checked::Pending(image)) if image.sequence == 8), "{checked:?}");
+    }
 }
 
 #[test]
