@@ -2,7 +2,10 @@
 //!
 //! A file is written under a temporary name in its own directory, flushed, renamed, and the directory
 //! flushed. The temporary name depends on the final one alone, so that a crash leaves at most one
-//! leftover a file and the next attempt overwrites it; whoever writes holds the workspace's lock.
+//! leftover a file and the next attempt removes it; whoever writes holds the workspace's lock.
+//!
+//! Others may write in a directory that is served, and the names can be guessed. No name is followed that
+//! somebody may have made a symbolic link to elsewhere: what is in the way is removed or renamed over.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -42,7 +45,7 @@ impl Witness for Unwatched {
 pub enum Step<'a> {
     /// A directory is made.
     CreateDirectory(&'a Path),
-    /// A temporary file is made, or emptied.
+    /// A temporary file is made.
     Create(&'a Path),
     /// Bytes are appended to it.
     Write(&'a Path, usize),
@@ -96,7 +99,8 @@ impl<'w> Writer<'w> {
     }
 
     /// Writes a file that never changes. One that is there with the same bytes is kept, and flushed, for
-    /// whoever wrote it may have died before that. Gives whether the file was written.
+    /// whoever wrote it may have died before that; a symbolic link to the same bytes is replaced by a file, for
+    /// they could still change. Gives whether the file was written.
     ///
     /// # Errors
     /// [`Rejected::ImmutableDiffers`], [`Rejected::Damaged`] if the bytes to copy have another digest, or
@@ -106,9 +110,11 @@ impl<'w> Writer<'w> {
             if hash_file(path)?.sha256 != content.digest() {
                 return Err(Rejected::ImmutableDiffers { path: path.to_owned() }.into());
             }
-            self.step("flush", path, Step::Sync(path), |path| File::open(path)?.sync_all())?;
-            self.sync_directory(parent(path))?;
-            return Ok(false);
+            if !is_link(path) {
+                self.step("flush", path, Step::Sync(path), |path| File::open(path)?.sync_all())?;
+                self.sync_directory(parent(path))?;
+                return Ok(false);
+            }
         }
         self.replace(path, content)?;
         Ok(true)
@@ -122,8 +128,8 @@ impl<'w> Writer<'w> {
         let directory = parent(path);
         self.create_directories(directory)?;
         let partial = partial_name(path);
-        self.write_all(&partial, content)?;
-        self.step("flush", &partial, Step::Sync(&partial), |partial| File::open(partial)?.sync_all())?;
+        let file = self.write_all(&partial, content)?;
+        self.step("flush", &partial, Step::Sync(&partial), |_| file.sync_all())?;
         self.step("rename", path, Step::Rename(path), |path| fs::rename(&partial, path))?;
         self.sync_directory(directory)
     }
@@ -154,11 +160,15 @@ impl<'w> Writer<'w> {
         self.sync_directory(above)
     }
 
-    fn write_all(&mut self, partial: &Path, content: &Content) -> Result<(), Error> {
+    /// Gives the file, so that no name is resolved again.
+    fn write_all(&mut self, partial: &Path, content: &Content) -> Result<File, Error> {
+        if partial.symlink_metadata().is_ok() {
+            self.step("remove", partial, Step::Remove(partial), |partial| fs::remove_file(partial))?;
+        }
         self.witnessed("create", partial, Step::Create(partial))?;
-        let mut file = File::create(partial).map_err(|error| Error::io("create", partial, &error))?;
+        let mut file = File::create_new(partial).map_err(|error| Error::io("create", partial, &error))?;
         match content {
-            Content::Bytes(bytes) => self.append(partial, &mut file, bytes),
+            Content::Bytes(bytes) => self.append(partial, &mut file, bytes)?,
             Content::File { path, sha256 } => {
                 let read_failed = |error| Error::io("read", path, &error);
                 let mut source = File::open(path).map_err(read_failed)?;
@@ -176,9 +186,9 @@ impl<'w> Writer<'w> {
                     let why = "the file does not have the SHA-256 that it was stored under".to_owned();
                     return Err(Rejected::Damaged { path: path.clone(), why }.into());
                 }
-                Ok(())
             }
         }
+        Ok(file)
     }
 
     fn append(&mut self, partial: &Path, file: &mut File, bytes: &[u8]) -> Result<(), Error> {
@@ -247,6 +257,10 @@ fn exists(path: &Path) -> Result<bool, Error> {
     path.try_exists().map_err(|error| Error::io("find", path, &error))
 }
 
+fn is_link(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink())
+}
+
 fn partial_name(path: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
@@ -285,6 +299,42 @@ mod tests {
         let names: Vec<_> =
             fs::read_dir(parent(&path)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["file"], "no temporary file is left");
+    }
+
+    #[test]
+    fn write_where_a_link_is_planted_replaces_the_link_and_leaves_its_target() {
+        let directory = tempfile::tempdir().unwrap();
+        let (target, path) = (directory.path().join("target"), directory.path().join("timestamp.json"));
+        let plant = |name: &Path| std::os::unix::fs::symlink(&target, name).unwrap();
+        fs::write(&target, "precious").unwrap();
+        let witness = &mut Unwatched;
+        let mut writer = Writer::new(witness);
+
+        plant(&partial_name(&path));
+        writer.replace(&path, &bytes("one")).unwrap();
+        plant(&partial_name(&path));
+        fs::remove_file(&path).unwrap();
+        plant(&path);
+        writer.replace(&path, &bytes("two")).unwrap();
+        assert!(!is_link(&path) && !partial_name(&path).exists());
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+
+        let fixed = directory.path().join("1.root.json");
+        plant(&fixed);
+        let refused = writer.create(&fixed, &bytes("root"));
+        assert_eq!(refused, Err(Rejected::ImmutableDiffers { path: fixed.clone() }.into()));
+        assert!(writer.create(&fixed, &bytes("precious")).unwrap(), "a link is not kept");
+        assert!(!is_link(&fixed));
+        assert_eq!(fs::read(&target).unwrap(), b"precious");
+
+        // Links to nothing must not make something.
+        fs::remove_file(&target).unwrap();
+        let dangling = directory.path().join("2.root.json");
+        plant(&dangling);
+        plant(&partial_name(&dangling));
+        assert!(writer.create(&dangling, &bytes("root")).unwrap());
+        assert!(!is_link(&dangling) && !target.exists());
+        assert_eq!(fs::read(&dangling).unwrap(), b"root");
     }
 
     #[test]
