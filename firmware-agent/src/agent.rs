@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! check():   settle -> refresh -> select -> download -> read back -> refresh again -> pending
+//!            settle -> refresh -> select -> still pending | withdrawn
 //! restart:   decide_boot
 //! started(): health -> contact -> confirmed | reverted | still on trial
 //! ```
@@ -13,11 +14,12 @@ use embedded_storage::nor_flash::NorFlash;
 use heapless::Vec;
 use tuffet_client::{Candidate, Change, Clock, Crypto, Device, limits};
 
-use crate::boot::{self, BootRecord, Decision, SlotImage, TRIES, Unfit};
+use crate::boot::{self, BootRecord, Decision, SlotImage, TRIES, Trial, Unfit};
 use crate::engine::{Check, Request};
 use crate::error::{Environment, Error, Rejected};
 use crate::factory::Factory;
 use crate::flash::Flash;
+use crate::flash_map::SlotId;
 use crate::slot::SlotWriter;
 use crate::transport::{Transport, TransportFault};
 use crate::trust_store::{Trust, TrustLost, store_floors, store_root};
@@ -67,7 +69,7 @@ pub enum Event<'e> {
     Start(&'e Decision),
     /// The image on trial is the active one now.
     Confirmed(&'e SlotImage),
-    /// The image on trial is given up.
+    /// The image on trial, or pending, is given up.
     Reverted(&'e SlotImage),
     /// The image on trial is healthy, but has not reached its repository. The trial goes on.
     NoContact(Error),
@@ -79,11 +81,12 @@ pub enum Event<'e> {
 pub enum Checked {
     /// The repository has nothing for this device.
     UpToDate,
-    /// This image will be tried at the next start.
+    /// This image will be tried at the next start. If it was pending already, the repository still wants it.
     Pending(SlotImage),
-    /// Nothing was asked of the repository, for this image is pending or on trial.
+    /// Nothing was asked of the repository, for this image is on trial.
     TrialUndecided(SlotImage),
-    /// While the image came down the repository changed its mind. The next check sees what it wants now.
+    /// The repository changed its mind, while the image came down or was pending. The image will not be tried;
+    /// the next check sees what the repository wants now.
     Superseded,
 }
 
@@ -143,6 +146,9 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
     }
 
     /// Asks the repository, and brings what it has for this device as far as to be tried at the next start.
+    ///
+    /// An image that is pending, and was not started yet, is authorised once more. The repository may take it back;
+    /// as long as the repository cannot be asked, it stays pending.
     ///
     /// `now` is read at the start of each refresh, of which there are two when there is something to install:
     /// a download may take days, and what expired meanwhile is not installed.
@@ -206,8 +212,13 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
             observe(Event::TrustLost(lost));
         }
         let record = self.settle()?;
-        if let Some(trial) = record.trial {
-            return Ok(Checked::TrialUndecided(trial.image));
+        if let Some(Trial { image, tries_left, .. }) = &record.trial {
+            // Whoever started it took a try away first.
+            return if *tries_left < TRIES {
+                Ok(Checked::TrialUndecided(image.clone()))
+            } else {
+                self.review(&record, image, now(), observe)
+            };
         }
         let Some(candidate) = self.select(&record, now(), observe)? else {
             return Ok(Checked::UpToDate);
@@ -225,6 +236,30 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
         }
         self.flash.make_unbootable(image.slot)?;
         again.map(|_| Checked::Superseded)
+    }
+
+    /// Whether the repository still wants what is pending. Only what it verifiably says takes the image back:
+    /// a mirror that fails or serves rubbish does not.
+    fn review(
+        &mut self,
+        record: &BootRecord,
+        pending: &SlotImage,
+        clock: Clock,
+        observe: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Checked, Error> {
+        let wanted = match self.select(record, clock, observe) {
+            Err(Error::Rejected(Rejected::Metadata(tuffet_client::Rejected::NoRelease))) => None,
+            other => other?,
+        };
+        let same = |candidate: Candidate| slot_image(pending.slot, &candidate) == *pending;
+        if wanted.is_some_and(same) {
+            return Ok(Checked::Pending(pending.clone()));
+        }
+        boot::revert(&mut self.flash, Unfit::Withdrawn)?;
+        self.flash.make_unbootable(pending.slot)?;
+        self.settle()?;
+        observe(Event::Reverted(pending));
+        Ok(Checked::Superseded)
     }
 
     fn try_started(
@@ -356,8 +391,7 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
         candidate: &Candidate,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<SlotImage, Error> {
-        let Candidate { sequence, counter, version, image, .. } = candidate;
-        let (length, digest) = (image.length, image.sha256);
+        let (length, digest) = (candidate.image.length, candidate.image.sha256);
         let Request { path, limit } = Request::image(candidate);
         let mut writer = SlotWriter::open(&mut self.flash, length, digest)?;
         observe(Event::Fetch { path: &path, limit });
@@ -376,8 +410,7 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
             });
         }
         let slot = writer.finish()?;
-        let (sequence, counter, version) = (*sequence, *counter, version.clone());
-        Ok(SlotImage { slot, length, digest, sequence, counter, version })
+        Ok(slot_image(slot, candidate))
     }
 
     /// After an error, memory is what flash is.
@@ -387,4 +420,11 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
         }
         outcome
     }
+}
+
+/// What the boot record says of a candidate whose image lies in this slot.
+fn slot_image(slot: SlotId, candidate: &Candidate) -> SlotImage {
+    let Candidate { sequence, counter, version, image, .. } = candidate;
+    let (length, digest) = (image.length, image.sha256);
+    SlotImage { slot, length, digest, sequence: *sequence, counter: *counter, version: version.clone() }
 }

@@ -150,9 +150,9 @@ fn checked(checked: Checked) -> String {
         Checked::UpToDate => "up to date\n".to_owned(),
         Checked::Pending(image) => format!("pending: {}; restart to try it\n", describe(&image)),
         Checked::TrialUndecided(image) => {
-            format!("pending or on trial: {}; nothing was asked of the repository\n", describe(&image))
+            format!("on trial: {}; nothing was asked of the repository\n", describe(&image))
         }
-        Checked::Superseded => "the repository changed during the download; check again\n".to_owned(),
+        Checked::Superseded => "the repository took the image back; check again\n".to_owned(),
         other => format!("{other:?}\n"),
     }
 }

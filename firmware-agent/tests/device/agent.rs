@@ -47,10 +47,6 @@ fn release_is_installed_tried_and_confirmed() {
         ]
     );
     assert_eq!(events.iter().filter(|event| *event == "download").count(), 3000 / 100);
-    // Nothing is asked of anybody while a trial is open.
-    agent.transport_mut().requests.clear();
-    assert_eq!(agent.check(&mut now, &mut |_| ()), Ok(Checked::TrialUndecided(image.clone())));
-    assert_eq!(agent.transport_mut().requests, Vec::<String>::new());
     assert_eq!(agent.trust().memory.counter, 1, "the counter waits for the confirmation");
 
     let mut agent = restart(&root, agent);
@@ -295,6 +291,79 @@ fn release_withdrawn_during_the_download_is_not_installed() {
     assert_eq!(boot::is_bootable(agent.flash_mut(), SlotId::B), Ok(false));
     assert_slot_b_unbootable(&mut agent);
     assert_eq!(BootRecord::load(agent.flash_mut()).unwrap().trial, None);
+}
+
+#[test]
+fn release_withdrawn_while_pending_is_not_started() {
+    let repository = repository();
+    let root = repository.first_root();
+    // Nothing for this device, nothing for its hardware, or something else.
+    let mut repair = release(8, "1.0.1", 2000);
+    repair.counter = 1;
+    let changed = [
+        Repository { releases: vec![release(1, "0.9.0", 900)], ..repository.clone() },
+        Repository { hardware: "rev-b", ..repository.clone() },
+        Repository { releases: vec![repair], ..repository.clone() },
+        // The same image under another counter is another release.
+        Repository {
+            releases: vec![Release { counter: 2, ..repository.releases[0].clone() }],
+            ..repository.clone()
+        },
+    ];
+    for (number, changed) in changed.into_iter().enumerate() {
+        let mut agent = agent(&root, device(&root), Mirror::of(&repository));
+        let Ok(Checked::Pending(image)) = agent.check(&mut now, &mut |_| ()) else { panic!() };
+        let mut agent = restart(&root, agent);
+        *agent.transport_mut() = Mirror::of(&Repository { version: 6, ..changed });
+        let mut events = Vec::new();
+        let checked = agent.check(&mut now, &mut |event| events.push(name(&event)));
+        assert_eq!(checked, Ok(Checked::Superseded), "{number}");
+        assert_eq!(events.last(), Some(&format!("{:?}", Event::Reverted(&image))), "{number}");
+        assert_slot_b_unbootable(&mut agent);
+        let record = BootRecord::load(agent.flash_mut()).unwrap();
+        assert_eq!((record.trial, record.ended.unwrap().end), (None, TrialEnd::Withdrawn), "{number}");
+        assert_eq!(agent.trust().memory.ledger.failures().count(), 0, "{number}");
+
+        // It goes on with what there is now.
+        let mut agent = restart(&root, agent);
+        let checked = agent.check(&mut now, &mut |_| ());
+        let sequence = match checked {
+            Ok(Checked::Pending(image)) => Some(image.sequence),
+            Ok(Checked::UpToDate) => None,
+            Err(Error::Rejected(Rejected::Metadata(Refused::NoRelease))) if number == 1 => None,
+            other => panic!("{number}: {other:?}"),
+        };
+        assert_eq!(sequence, [None, None, Some(8), Some(7)][number], "{number}");
+    }
+}
+
+#[test]
+fn pending_image_stays_pending_while_the_repository_wants_it_or_cannot_be_asked() {
+    let repository = repository();
+    let root = repository.first_root();
+    let mut agent = agent(&root, device(&root), Mirror::of(&repository));
+    let Ok(Checked::Pending(image)) = agent.check(&mut now, &mut |_| ()) else { panic!() };
+    let record = BootRecord::load(agent.flash_mut()).unwrap();
+    agent.transport_mut().requests.clear();
+    assert_eq!(agent.check(&mut now, &mut |_| ()), Ok(Checked::Pending(image.clone())));
+    assert_eq!(agent.transport_mut().requests, ["2.root.json", "timestamp.json", "5.targets.json"]);
+
+    let fault = TransportFault::Connection;
+    agent.transport_mut().faults.insert("timestamp.json".into(), (0, fault));
+    assert_eq!(agent.check(&mut now, &mut |_| ()), Err(fault.into()));
+    agent.transport_mut().faults.clear();
+    let honest = agent.transport_mut().files.insert("timestamp.json".into(), b"<html>".to_vec()).unwrap();
+    let syntax = Rejected::Metadata(Refused::Syntax { role: Role::Timestamp, at: 0 });
+    assert_eq!(agent.check(&mut now, &mut |_| ()), Err(syntax.into()));
+    assert_eq!(BootRecord::load(agent.flash_mut()), Ok(record));
+
+    // Once it was started, nothing is asked of anybody.
+    decide_boot(agent.flash_mut()).unwrap();
+    agent.transport_mut().requests.clear();
+    assert_eq!(agent.check(&mut now, &mut |_| ()), Ok(Checked::TrialUndecided(image.clone())));
+    assert_eq!(agent.transport_mut().requests, Vec::<String>::new());
+    agent.transport_mut().files.insert("timestamp.json".into(), honest);
+    assert_eq!(agent.boot(&mut now, &mut |_| true, &mut |_| ()), Ok(Started::Confirmed(image)));
 }
 
 #[test]
