@@ -56,6 +56,12 @@ impl Error {
         self.at(path.display())
     }
 
+    /// A failure of standard output, after these files were written.
+    pub fn output(error: &std::io::Error, written: &[String]) -> Error {
+        let closed = error.kind() == std::io::ErrorKind::BrokenPipe;
+        Environment::Output { closed, message: plain_io(error), written: written.to_vec() }.into()
+    }
+
     /// An I/O failure while doing `what` (an infinitive: "read", "create") to `path`.
     pub fn io(what: &'static str, path: &Path, error: &std::io::Error) -> Error {
         Error::from(Environment::Io { what, message: plain_io(error) }).in_file(path)
@@ -326,6 +332,15 @@ pub enum Environment {
         /// Its name.
         name: String,
     },
+    /// Standard output does not take what should be shown.
+    Output {
+        /// Whether its reader has gone, as the `head` of a pipeline does.
+        closed: bool,
+        /// The system's message.
+        message: String,
+        /// The files that were written before.
+        written: Vec<String>,
+    },
     /// There is no terminal to ask on.
     NoTerminal,
     /// The system's random number generator failed.
@@ -549,6 +564,15 @@ impl Environment {
                 format!("the environment variable {name} is not set, or is not text"),
                 "set it, or leave the option out to be asked",
             ),
+            Environment::Output { message, written, .. } => {
+                let (after, next) = if written.is_empty() {
+                    (String::new(), "nothing was written; give it somewhere to go, and run again")
+                } else {
+                    let after = format!(" after these files were written: {}", written.join(", "));
+                    (after, "they exist and are whole; there is no need to run again")
+                };
+                explained(307, format!("standard output failed ({message}){after}"), next)
+            }
             Environment::NoTerminal => explained(
                 303,
                 "there is no terminal to ask on",
@@ -652,6 +676,7 @@ mod tests {
             Environment::Random { message: text() }.into(),
             Environment::SelfCheck.into(),
             Environment::Encoding { message: text() }.into(),
+            Environment::Output { closed: false, message: text(), written: vec![] }.into(),
         ];
         let golden = "101 TooLarge, 102 NotJson, 103 NotCanonical, 104 WrongField, 105 UnknownFormat, 106 NotAKey, \
             107 UnsupportedKey, 108 WrongPassphrase, 109 KeyNotEncrypted, 110 WrongKeyid, 111 ForeignKey, \
@@ -660,7 +685,7 @@ mod tests {
             122 OtherChain, 123 IssuedInFuture, 124 RequestChanged, 125 DeviceRefuses, 201 FileExists, 202 EmptyPassphrase, 203 PassphrasesDiffer, 204 NotADate, \
             205 ThresholdOutOfRange, 206 KeyPresent, 207 KeyAbsent, 208 WrongChain, 209 Options, \
             210 ExpiresTooSoon, 211 TooManyKeys, 301 Io, 302 NoVariable, 303 NoTerminal, 304 Random, \
-            305 SelfCheck, 306 Encoding";
+            305 SelfCheck, 306 Encoding, 307 Output";
         let codes: Vec<String> =
             listed.iter().map(|error| format!("{} {}", error.code(), name(error))).collect();
         assert_eq!(codes.join(", "), golden);
@@ -716,6 +741,7 @@ mod tests {
                 Environment::Random { .. } => "Random",
                 Environment::SelfCheck => "SelfCheck",
                 Environment::Encoding { .. } => "Encoding",
+                Environment::Output { .. } => "Output",
             },
         }
     }

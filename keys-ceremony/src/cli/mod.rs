@@ -11,7 +11,7 @@ use tuffet_keys::key::{self, Kind, PublicKey, SigningKey};
 use tuffet_keys::metadata::Envelope;
 use tuffet_keys::request::Request;
 use tuffet_keys::root::{Chain, Draft};
-use tuffet_keys::{Error, Misuse, Rejected, Role, date, review};
+use tuffet_keys::{Environment, Error, Misuse, Rejected, Role, date, review};
 
 /// Runs a command at `now`, in seconds since 1970-01-01 UTC.
 pub(crate) fn run(Cli { now, command }: Cli, clock: u64) -> Result<(), Error> {
@@ -19,8 +19,9 @@ pub(crate) fn run(Cli { now, command }: Cli, clock: u64) -> Result<(), Error> {
         Some(text) => date::when(&text, clock).map_err(|error| error.at("--now"))?,
         None => clock,
     };
-    let mut out = Output(anstream::stdout());
-    match command {
+    let mut out = Output { stream: anstream::stdout(), written: Vec::new() };
+    let only_shows = matches!(command, Command::Show(_) | Command::Review(_));
+    let done = match command {
         Command::Generate(command) => generate(&command, &mut out),
         Command::Show(command) => show(&command, &mut out),
         Command::Root(Root::Draft(command)) => root_draft(&command, now, &mut out),
@@ -31,6 +32,11 @@ pub(crate) fn run(Cli { now, command }: Cli, clock: u64) -> Result<(), Error> {
         Command::Sign(command) => sign(&command, now, &mut out),
         Command::Merge(command) => merge(&command, &mut out),
         Command::Finish(command) => finish(&command, now, &mut out),
+    };
+    match done {
+        // Whoever reads has seen enough, as the `head` of `review | head` has.
+        Err(Error::Environment { why: Environment::Output { closed: true, .. }, .. }) if only_shows => Ok(()),
+        other => other,
     }
 }
 
@@ -50,6 +56,8 @@ fn generate(
         let passphrase = passphrase.source().fresh(&path.display().to_string())?;
         signing_key.write_new(path, &passphrase)?;
     }
+    out.written(path);
+    out.written(&public);
     let kind = if *danger_unencrypted { Kind::Private } else { Kind::EncryptedPrivate };
     out.put(&format!("wrote {} and {}\n", path.display(), public.display()))?;
     describe_key(path, kind, signing_key.public(), out)
@@ -170,6 +178,7 @@ fn expiry(text: &str, now: u64) -> Result<u64, Error> {
 }
 
 fn drafted(request: &Request, path: &Path, now: u64, out: &mut Output) -> Result<(), Error> {
+    out.written(path);
     out.put(&review::describe(request, now).to_string())?;
     out.put(&format!("wrote {}; let each holder run `tuffet-keys sign` on a copy\n", path.display()))
 }
@@ -215,6 +224,7 @@ fn sign(command: &Sign, now: u64, out: &mut Output) -> Result<(), Error> {
     } else {
         request.create(target)?;
     }
+    out.written(target);
     out.put(&lines)?;
     progress(&request, out)?;
     out.put(&format!("wrote {}\n", target.display()))
@@ -247,6 +257,7 @@ fn merge(Merge { requests, out: path }: &Merge, out: &mut Output) -> Result<(), 
     } else {
         merged.create(path)?;
     }
+    out.written(path);
     progress(&merged, out)?;
     out.put(&format!("wrote {}\n", path.display()))
 }
@@ -256,6 +267,7 @@ fn finish(Finish { request: path, out: target }: &Finish, now: u64, out: &mut Ou
     request.header().check_issued(now).map_err(|error| error.in_file(path))?;
     let finished = request.finish().map_err(|error| error.in_file(path))?;
     file::create(target, &finished, Access::Shared)?;
+    out.written(target);
     out.put(&format!("wrote {}: {}, {} bytes\n", target.display(), request.title(), finished.len()))
 }
 
@@ -271,13 +283,21 @@ fn refuse_existing(path: &Path) -> Result<(), Error> {
 }
 
 /// Standard output, whose failures are errors like any other: what cannot be shown is not signed.
-struct Output(anstream::Stdout);
+struct Output {
+    stream: anstream::Stdout,
+    /// Files that exist by now, so that a failure can name them.
+    written: Vec<String>,
+}
 
 impl Output {
+    fn written(&mut self, path: &Path) {
+        self.written.push(path.display().to_string());
+    }
+
     fn put(&mut self, text: &str) -> Result<(), Error> {
-        self.0
+        self.stream
             .write_all(text.as_bytes())
-            .and_then(|()| self.0.flush())
-            .map_err(|error| Error::io("write", Path::new("standard output"), &error))
+            .and_then(|()| self.stream.flush())
+            .map_err(|error| Error::output(&error, &self.written))
     }
 }
