@@ -5,12 +5,13 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use tuffet_client::limits::CANDIDATES;
-use tuffet_client::release::{Candidate, Entry, Hex, read_entry};
+use tuffet_client::release::{Candidate, Entry, Hex, is_path, read_entry};
 use tuffet_client::time::Date;
 use tuffet_keys::key::SigningKey;
 use tuffet_keys::metadata::{Envelope, Role, SPEC_VERSION};
 use tuffet_keys::{canonical, root::RoleKeys};
 
+use crate::repository::target_name;
 use crate::{Error, Rejected};
 
 /// When a file was drafted and until when it is good, in seconds since 1970.
@@ -37,6 +38,13 @@ pub struct Target {
     pub length: u32,
 }
 
+impl Target {
+    /// Whether it is about these bytes.
+    pub fn is(&self, bytes: &[u8]) -> bool {
+        bytes.len() as u64 == u64::from(self.length) && Hex(&Sha256::digest(bytes)).to_string() == self.sha256
+    }
+}
+
 impl Targets {
     /// Metadata without a target. It gets its version and dates from [`Targets::signed`].
     pub fn empty() -> Targets {
@@ -58,15 +66,22 @@ impl Targets {
         Value::Object(signed)
     }
 
-    /// The path and target of every file, in the order of paths; none if one is no target.
-    pub fn iter(&self) -> Option<Vec<(&str, Target)>> {
-        let targets = self.signed.get("targets")?.as_object()?;
-        targets.iter().map(|(path, value)| Some((path.as_str(), read_target(value)?))).collect()
+    /// The path and target of every file, in the order of paths. Anybody can write targets, and both become file
+    /// names; each is safe as one.
+    ///
+    /// # Errors
+    /// [`Rejected::TargetPath`] for a path that no target can have or a digest that is none, or which member of
+    /// a target is missing.
+    pub fn list(&self) -> Result<Vec<(&str, Target)>, Error> {
+        let targets = self.signed.get("targets").and_then(Value::as_object);
+        let targets = targets.into_iter().flatten();
+        targets.map(|(path, value)| Ok((path.as_str(), read_target(path, value)?))).collect()
     }
 
-    /// The target at a path.
-    pub fn target(&self, path: &str) -> Option<Target> {
-        read_target(self.signed.get("targets")?.get(path)?)
+    /// Whether both say the same about the file at a path: its digest, its length and all else.
+    pub fn agree_on(&self, other: &Targets, path: &str) -> bool {
+        let at = |targets: &Targets| targets.signed.get("targets").and_then(|all| all.get(path)).cloned();
+        at(self).is_some_and(|here| at(other) == Some(here))
     }
 
     /// Adds a target, or replaces it.
@@ -191,8 +206,25 @@ fn summary(bytes: &[u8]) -> Value {
     json!({ "hashes": { "sha256": Hex(&Sha256::digest(bytes)).to_string() }, "length": bytes.len() })
 }
 
-fn read_target(value: &Value) -> Option<Target> {
-    let sha256 = value.get("hashes")?.get("sha256")?.as_str()?.to_owned();
-    let length = value.get("length")?.as_u64()?.try_into().ok()?;
-    Some(Target { sha256, length })
+fn read_target(path: &str, value: &Value) -> Result<Target, Error> {
+    if !is_path(path) {
+        return Err(Rejected::TargetPath { path: path.to_owned() }.into());
+    }
+    let missing = |name, expected| {
+        let field = format!("targets.{path}.{name}");
+        Error::from(tuffet_keys::Error::from(tuffet_keys::Rejected::WrongField { field, expected }))
+    };
+    let sha256 = value.get("hashes").and_then(|hashes| hashes.get("sha256")).and_then(Value::as_str);
+    let sha256 = sha256.ok_or_else(|| missing("hashes.sha256", "a digest"))?;
+    if !is_digest(sha256) {
+        return Err(Rejected::TargetPath { path: target_name(path, sha256) }.into());
+    }
+    let length = value.get("length").and_then(Value::as_u64).and_then(|length| length.try_into().ok());
+    let length = length.ok_or_else(|| missing("length", "a number of bytes from 0 to 4294967295"))?;
+    Ok(Target { sha256: sha256.to_owned(), length })
+}
+
+/// Whether a text is a SHA-256 in lower-case hex.
+pub(crate) fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

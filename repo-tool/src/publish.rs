@@ -10,7 +10,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tuffet_client::release::{Hex, is_path};
+use tuffet_client::release::Hex;
 use tuffet_client::time::Date;
 use tuffet_keys::Role;
 use tuffet_keys::key::SigningKey;
@@ -22,7 +22,7 @@ use crate::config::Lifetime;
 use crate::repository::{
     Document, Lock, Published, Roots, Workspace, check_issued, metadata_name, successor, target_name,
 };
-use crate::storage::{Content, Witness, Writer, hash_file, read_optional};
+use crate::storage::{self, Content, Witness, Writer, hash_file, read_optional};
 use crate::{Environment, Error, Rejected, verify};
 
 /// The keys that are online. One key may serve both roles.
@@ -237,24 +237,17 @@ fn target_files(
     let new = Targets::from_signed(request.signed());
     let new = new.ok_or_else(|| damaged("the request has no targets"))?;
     let old = old.and_then(|old| Targets::from_signed(old.signed())).unwrap_or_else(Targets::empty);
-    let listed = new.iter().ok_or_else(|| damaged("the request has a target without length or digest"))?;
     let mut files = Vec::new();
-    for (path, target) in listed {
-        // Anybody can write a request, and its paths become file names here.
-        if !is_path(path) {
-            return Err(Rejected::TargetPath { path: path.to_owned() }.into());
-        }
-        if old.target(path).as_ref() == Some(&target) {
+    for (path, target) in new.list()? {
+        if new.agree_on(&old, path) {
             continue;
         }
         let name = target_name(path, &target.sha256);
         let content = match new.custom(path) {
-            Some(custom) => Content::Bytes(custom),
+            Some(custom) if target.is(&custom) => Content::Bytes(custom),
+            Some(_) => return Err(damaged("a release entry is not the file that it says it is").into()),
             None => image_content(workspace, &target, &name)?,
         };
-        if content.sha256() != target.sha256 {
-            return Err(damaged("a release entry is not the file that it says it is").into());
-        }
         files.push((name, content));
     }
     Ok(files)
@@ -266,10 +259,13 @@ fn image_content(workspace: &Workspace, target: &Target, name: &str) -> Result<C
     let public = workspace.public().join(name);
     for path in [staged.clone(), public] {
         if path.is_file() {
-            let sha256 = hash_file(&path)?.sha256;
+            let storage::Summary { sha256, length } = hash_file(&path)?;
             if Hex(&sha256).to_string() != target.sha256 {
                 let why = "the image does not have the digest that it is stored under".to_owned();
                 return Err(Rejected::Damaged { path, why }.into());
+            }
+            if length != u64::from(target.length) {
+                return Err(Rejected::TargetDiffers { path }.into());
             }
             return Ok(Content::File { path, sha256 });
         }

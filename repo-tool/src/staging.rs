@@ -339,7 +339,7 @@ pub(crate) fn examine(config: &Config, hardware: &str, image: &Path) -> Result<S
 
 /// The path under which these bytes are, or will be, a target.
 fn image_path(targets: &Targets, names: &Names, release: &Release, image: &Target) -> Result<String, Error> {
-    let listed = targets.iter().unwrap_or_default();
+    let listed = targets.list()?;
     match listed.iter().find(|(path, _)| path.starts_with(&names.version)) {
         None => Ok(format!("{}{}", names.version, names.file)),
         Some((path, target)) if target == image => Ok((*path).to_owned()),
@@ -354,7 +354,7 @@ fn image_path(targets: &Targets, names: &Names, release: &Release, image: &Targe
 /// not meet a number twice.
 fn newest_sequence(targets: &Targets, names: &Names) -> Result<u32, Error> {
     let mut newest = 0;
-    for (path, _) in targets.iter().unwrap_or_default() {
+    for (path, _) in targets.list()? {
         let channel = path.strip_prefix(&names.hardware).and_then(|rest| rest.strip_suffix("/release"));
         if channel.is_some_and(|channel| !channel.contains('/')) {
             let candidates = targets.candidates(path)?;

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use tuffet_agent::http::{HttpOptions, HttpTransport};
 use tuffet_agent::{self as agent, Transport as _, TransportFault};
 use tuffet_client::Rejected::Oversize;
-use tuffet_client::release::{Hex, is_path};
+use tuffet_client::release::Hex;
 use tuffet_client::{Candidate, Clock, Device, FileName, Refresh, SOFTWARE, Trusted, Want};
 use tuffet_keys::Role;
 use tuffet_keys::file::MAX_FILE;
@@ -226,9 +226,11 @@ pub fn replay(source: &mut dyn Source, root: &[u8], now: u64) -> Result<Report, 
 
     let mut releases = Vec::new();
     let mut targets = Vec::new();
-    for (path, target) in listed.iter().unwrap_or_default() {
-        if !is_path(path) {
-            return Err(Rejected::TargetPath { path: path.to_owned() }.into());
+    for (path, target) in listed.list()? {
+        // Devices read the entry in the metadata, and people fetch the file.
+        if listed.custom(path).is_some_and(|custom| !target.is(&custom)) {
+            let path = files.source.place(&target_name(path, &target.sha256));
+            return Err(Rejected::TargetDiffers { path }.into());
         }
         if let [product, hardware, channel, "release"] = path.split('/').collect::<Vec<_>>()[..] {
             let candidates = listed.candidates(path)?;

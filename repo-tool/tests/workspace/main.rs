@@ -7,3 +7,4 @@ mod refusals;
 mod release;
 mod server;
 mod support;
+mod targets;
