@@ -1,0 +1,196 @@
+//! A directory to work in, the binary, and what it must have said.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_tuffet-keys");
+
+/// The day on which all of this happens, whatever the clock says.
+pub(crate) const NOW: &str = "2026-11-22T13:14:15Z";
+
+/// A directory in which commands run.
+pub(crate) struct Room(TempDir);
+
+impl Room {
+    pub(crate) fn new() -> Room {
+        Room(tempfile::tempdir().unwrap())
+    }
+
+    /// With an unencrypted key pair of each name; the ceremony's own test makes encrypted ones.
+    pub(crate) fn with_keys(names: &[&str]) -> Room {
+        let room = Room::new();
+        for name in names {
+            room.ok(&["generate", "--danger-unencrypted", "--out", &format!("{name}.pem")]);
+        }
+        room
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap()
+    }
+
+    pub(crate) fn json(&self, name: &str) -> Value {
+        serde_json::from_slice(&self.read(name)).unwrap()
+    }
+
+    pub(crate) fn files(&self) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.0.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new(program.as_ref());
+        command.current_dir(self.0.path()).env_remove("TUFFET_PASSPHRASE").stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn keys(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(BINARY);
+        command.args(["--now", NOW]).args(arguments);
+        command
+    }
+
+    /// Runs a command that must succeed, and gives what it printed.
+    pub(crate) fn ok(&self, arguments: &[&str]) -> String {
+        succeeded(&self.keys(arguments).output().unwrap(), arguments)
+    }
+
+    /// Runs a command that must be refused with this code and exit status, in one line that holds `says`.
+    pub(crate) fn refused(&self, arguments: &[&str], code: u16, says: &str) {
+        refused(&self.keys(arguments).output().unwrap(), code, says);
+    }
+
+    /// As [`Room::ok`] with a passphrase in the environment.
+    pub(crate) fn ok_with(&self, passphrase: &str, arguments: &[&str]) -> String {
+        succeeded(&self.keys(arguments).env("TUFFET_PASSPHRASE", passphrase).output().unwrap(), arguments)
+    }
+
+    /// Runs a program that must succeed, and gives its output.
+    pub(crate) fn tool(&self, program: &str, arguments: &[&str]) -> Vec<u8> {
+        let output = self.command(program).args(arguments).env("PASS", "correct horse").output();
+        let output = output.unwrap_or_else(|error| panic!("{program}, which these tests need: {error}"));
+        assert!(
+            output.status.success(),
+            "{program} {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        output.stdout
+    }
+
+    /// A request for root 1: root a, b, c with threshold 2, targets x and y, online x.
+    pub(crate) fn draft(&self, out: &str) -> String {
+        self.ok(&[
+            "root",
+            "draft",
+            "--root-key",
+            "a.pub.pem",
+            "b.pub.pem",
+            "c.pub.pem",
+            "--targets-key",
+            "x.pub.pem",
+            "y.pub.pem",
+            "--snapshot-key",
+            "x.pub.pem",
+            "--timestamp-key",
+            "x.pub.pem",
+            "--out",
+            out,
+        ])
+    }
+
+    pub(crate) fn sign(&self, request: &str, key: &str, out: &str) -> String {
+        self.ok(&[
+            "sign",
+            request,
+            "--danger-unencrypted",
+            "--yes",
+            "--key",
+            &format!("{key}.pem"),
+            "--out",
+            out,
+        ])
+    }
+
+    /// A finished root 1.
+    pub(crate) fn first_root(&self) {
+        self.draft("1.request");
+        self.sign("1.request", "a", "1.a");
+        self.sign("1.a", "b", "1.ab");
+        self.ok(&["finish", "1.ab", "--out", "1.root.json"]);
+    }
+}
+
+pub(crate) fn succeeded(output: &Output, arguments: &[&str]) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    assert_eq!(errors, "", "{arguments:?}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+pub(crate) fn refused(output: &Output, code: u16, says: &str) {
+    let errors = String::from_utf8(output.stderr.clone()).unwrap();
+    // The prompt of a confirmation, and nothing else, may stand before the error.
+    let line = errors.split_once("to sign: ").map_or(&*errors, |(_, error)| error);
+    assert!(line.starts_with(&format!("error[K{code}]: ")), "not K{code}: {errors}");
+    assert!(line.contains(says), "{says:?} is not in {line}");
+    assert_eq!(line.matches('\n').count(), 1, "not one line: {line}");
+    assert!(line.contains("; "), "does not say what to do next: {line}");
+    let exit = match code {
+        100..200 => 1,
+        200..300 => 2,
+        _ => 3,
+    };
+    assert_eq!(output.status.code(), Some(exit), "{line}");
+}
+
+pub(crate) fn keyid(room: &Room, file: &str) -> String {
+    let shown = room.ok(&["show", file]);
+    shown.lines().find_map(|line| line.trim().strip_prefix("keyid")).unwrap().trim().to_owned()
+}
+
+pub(crate) fn signatures(room: &Room, request: &str) -> Vec<String> {
+    let signatures = room.json(request)["signatures"].as_array().unwrap().clone();
+    signatures.iter().map(|signature| signature["keyid"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Types `lines` on a terminal of its own, and gives exit status and screen.
+pub(crate) fn typed(room: &Room, lines: &str, arguments: &str) -> (bool, String) {
+    fs::write(room.path("typed"), lines).unwrap();
+    let script = format!("script -qec '\"{BINARY}\" --now {NOW} {arguments}' /dev/null < typed");
+    let output = room.command("sh").args(["-c", &script]).output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Starts to sign `request` with key a in its place, and waits for the prompt.
+pub(crate) fn signer_at_the_prompt(room: &Room) -> Child {
+    let mut signer = room
+        .keys(&["sign", "request", "--danger-unencrypted", "--key", "a.pem"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let prompt = b"Type the version number 1 to sign: ";
+    let mut read = vec![0; prompt.len()];
+    signer.stderr.as_mut().unwrap().read_exact(&mut read).unwrap();
+    assert_eq!(read, prompt);
+    signer
+}
+
+pub(crate) fn typed_at_the_prompt(mut signer: Child) -> Output {
+    signer.stdin.take().unwrap().write_all(b"1\n").unwrap();
+    signer.wait_with_output().unwrap()
+}
