@@ -10,6 +10,7 @@ use toml::Spanned;
 use tuffet_client::release::is_name;
 use tuffet_keys::date;
 
+use crate::author::is_digest;
 use crate::{Error, Misuse, Rejected};
 
 /// The file's name in a workspace.
@@ -25,6 +26,9 @@ pub(crate) const NAME_RULE: &str =
 /// The contents of `tuffet.toml`, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// What this repository is, whoever serves it: SHA-256, in lower-case hex, of what the keys of root 1 signed.
+    /// None before there is a workspace.
+    pub root_1_sha256: Option<String>,
     /// The product: the first part of every target path.
     pub product: String,
     /// Hardware ids of the product.
@@ -97,7 +101,8 @@ impl Config {
     /// [`Misuse::BadName`].
     pub fn new(product: &str) -> Result<Config, Error> {
         check_name("product", product)?;
-        Ok(Config { product: product.to_owned(), hardware: BTreeMap::new(), lifetimes: Lifetimes::default() })
+        let (hardware, lifetimes) = (BTreeMap::new(), Lifetimes::default());
+        Ok(Config { root_1_sha256: None, product: product.to_owned(), hardware, lifetimes })
     }
 
     /// Adds a hardware id.
@@ -146,12 +151,20 @@ impl Config {
                 "unknown format; this version of tuffet knows format 1",
             ));
         }
+        let Some(root_1_sha256) = file.root_1_sha256 else {
+            let missing = "root-1-sha256 is missing; `tuffet-keys` showed it when root 1 was signed";
+            return Err(wrong(Some(file.format.span()), missing));
+        };
+        if !is_digest(root_1_sha256.get_ref()) {
+            return Err(wrong(Some(root_1_sha256.span()), "not a SHA-256 in lower-case hex"));
+        }
         let mut products = file.products.into_inner().into_iter();
         let (Some((product, parts)), None) = (products.next(), products.next()) else {
             return Err(wrong(text.find("[products").map(|at| at..at), "there must be exactly one product"));
         };
         let refused = |span, error: Error| wrong(Some(span), one_line(&error.to_string()).as_str());
         let mut config = Config::new(product.get_ref()).map_err(|error| refused(product.span(), error))?;
+        config.root_1_sha256 = Some(root_1_sha256.into_inner());
         for (id, entry) in parts.hardware {
             let slot_size = *entry.slot_size.get_ref();
             if slot_size == 0 {
@@ -176,12 +189,21 @@ impl Config {
 
     /// The file's text, with comments for whoever edits it.
     pub fn to_text(&self) -> String {
-        let Config { product, hardware, lifetimes } = self;
+        let Config { root_1_sha256, product, hardware, lifetimes } = self;
         let mut text = format!(
             "# What tuffet knows about this repository. Keys and thresholds are not here: the root has them.\n\
-             format = {FORMAT}\n\n\
-             # The kinds of devices. An image larger than slot-size (bytes) is refused before anything is signed;\n\
-             # flash-map names the layout that `tuffet provision` writes.\n"
+             format = {FORMAT}\n\n"
+        );
+        if let Some(digest) = root_1_sha256 {
+            text.push_str(&format!(
+                "# SHA-256 of what the keys of root 1 signed, as `tuffet-keys` showed it. It names this repository; a\n\
+                 # directory with another root 1 is another repository, and is refused.\n\
+                 root-1-sha256 = \"{digest}\"\n\n"
+            ));
+        }
+        text.push_str(
+            "# The kinds of devices. An image larger than slot-size (bytes) is refused before anything is signed;\n\
+             # flash-map names the layout that `tuffet provision` writes.\n",
         );
         if hardware.is_empty() {
             text.push_str(&format!("[products.{product:?}]\n\n"));
@@ -228,6 +250,8 @@ pub(crate) fn check_name(what: &'static str, text: &str) -> Result<(), Error> {
 #[serde(deny_unknown_fields)]
 struct File {
     format: Spanned<u32>,
+    #[serde(rename = "root-1-sha256")]
+    root_1_sha256: Option<Spanned<String>>,
     products: Spanned<BTreeMap<Spanned<String>, ProductTable>>,
     #[serde(default)]
     roles: RolesTable,
@@ -276,13 +300,18 @@ fn one_line(message: &str) -> String {
 mod tests {
     use super::*;
 
+    /// The configuration of a workspace without hardware.
+    fn config(product: &str) -> Config {
+        Config { root_1_sha256: Some("0a".repeat(32)), ..Config::new(product).unwrap() }
+    }
+
     fn hardware(slot_size: u32, flash_map: Option<&str>) -> Hardware {
         Hardware { slot_size, flash_map: flash_map.map(str::to_owned) }
     }
 
     #[test]
     fn text_of_a_configuration_reads_back_as_the_same() {
-        let mut config = Config::new("thermo-2.x").unwrap();
+        let mut config = config("thermo-2.x");
         assert_eq!(Config::parse(&config.to_text(), Path::new("t")).unwrap(), config);
         config.add_hardware("rev-a", hardware(1, None)).unwrap();
         config.add_hardware("rev.b", hardware(u32::MAX, Some("demo"))).unwrap();
@@ -291,14 +320,15 @@ mod tests {
 
     #[test]
     fn configuration_without_roles_has_the_default_lifetimes() {
-        let config = Config::parse("format = 1\n[products.p]\n", Path::new("t")).unwrap();
+        let text = format!("format = 1\nroot-1-sha256 = \"{}\"\n[products.p]\n", "0a".repeat(32));
+        let config = Config::parse(&text, Path::new("t")).unwrap();
         assert_eq!(config.lifetimes, Lifetimes::default());
         assert_eq!(config.lifetimes.timestamp.after(0).unwrap(), 7 * 86_400);
     }
 
     #[test]
     fn example_in_a_configuration_without_hardware_is_valid_when_uncommented() {
-        let text = Config::new("p").unwrap().to_text();
+        let text = config("p").to_text();
         let text = text
             .replace("# [prod", "[prod")
             .replace("# slot-", "slot-")

@@ -205,6 +205,7 @@ mod tests {
             Rejected::CounterDiffers { given: 1, released: 2 }.into(),
             Rejected::FactoryFile { path: path(), why: text() }.into(),
             Rejected::FromTheFuture { what: text(), issued: text(), now: text() }.into(),
+            Rejected::OtherRepository { path: path(), found: text(), pinned: text() }.into(),
             Misuse::NoWorkspace { path: path() }.into(),
             Misuse::WorkspaceExists { path: path() }.into(),
             Misuse::BadName { what: "channel", text: text(), allowed: "letters" }.into(),
@@ -223,7 +224,7 @@ mod tests {
     #[test]
     fn codes_never_change() {
         let codes: Vec<u16> = all().iter().map(Error::code).collect();
-        let golden: Vec<u16> = (101..=128).chain(201..=206).chain(301..=305).collect();
+        let golden: Vec<u16> = (101..=129).chain(201..=206).chain(301..=305).collect();
         assert_eq!(codes, golden);
     }
 

@@ -16,7 +16,7 @@ use tuffet_client::time::Date;
 
 use crate::author::Targets;
 use crate::config::{Hardware, check_name};
-use crate::repository::Workspace;
+use crate::repository::{Workspace, root_sha256};
 use crate::staging::examine;
 use crate::storage::{Content, Summary, Unwatched, Writer, read_optional};
 use crate::{Error, Misuse, Rejected};
@@ -52,6 +52,10 @@ pub struct FirstImage {
 pub struct Report {
     /// The version of the root that devices trust.
     pub root: u32,
+    /// SHA-256, in lower-case hex, of what that root's keys signed.
+    pub root_sha256: String,
+    /// The same of root 1, which names the repository.
+    pub root_1_sha256: String,
     /// When the facts were written first, in seconds since 1970. Devices know that it is later than this.
     pub built: u64,
     /// Sequence and version of the image in slot A.
@@ -75,6 +79,8 @@ pub fn write(workspace: &Workspace, order: &Order, out: &Path, now: u64) -> Resu
     let version = roots.published;
     // A workspace without a public root does not open.
     let root = roots.chain.files().get(version as usize - 1).map(Vec::as_slice).unwrap_or_default();
+    let root_sha256 = root_sha256(root)?;
+    let root_1_sha256 = workspace.config().root_1_sha256.clone().unwrap_or_default();
 
     let facts = out.join("factory.json");
     let there = read_facts(&facts)?;
@@ -107,7 +113,7 @@ pub fn write(workspace: &Workspace, order: &Order, out: &Path, now: u64) -> Resu
         writer.replace(&out.join("device.nor"), &Content::Bytes(bytes))?;
         image = Some((sequence, version));
     }
-    Ok(Report { root: version, built, image, files })
+    Ok(Report { root: version, root_sha256, root_1_sha256, built, image, files })
 }
 
 /// A Rust source file with the facts as a constant.

@@ -22,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 use tuffet_client::release::Hex;
 use tuffet_client::time::Date;
 use tuffet_keys::Role;
+use tuffet_keys::canonical;
 use tuffet_keys::metadata::{Envelope, Header};
 use tuffet_keys::request::Request;
 use tuffet_keys::root::{Chain, RoleKeys, Root};
@@ -60,6 +61,7 @@ impl Workspace {
     /// As [`Workspace::check_init`], or an I/O failure.
     pub fn init(directory: &Path, root: &[u8], config: Config, now: u64) -> Result<Workspace, Error> {
         Workspace::check_init(directory, root, now)?;
+        let config = Config { root_1_sha256: Some(root_sha256(root)?), ..config };
         let workspace = Workspace { directory: directory.to_owned(), config };
         let mut witness = Unwatched;
         let mut writer = Writer::new(&mut witness);
@@ -135,10 +137,31 @@ impl Workspace {
         }
     }
 
+    /// The root 1 that the workspace was made around.
+    ///
+    /// # Errors
+    /// [`Rejected::OtherRepository`] if another one lies in its place, what is wrong with it, or an I/O failure.
+    pub fn first_root(&self) -> Result<Vec<u8>, Error> {
+        let bytes = tuffet_keys::file::read(&self.first_root_path())?;
+        self.check_first_root(&bytes)?;
+        Ok(bytes)
+    }
+
+    fn first_root_path(&self) -> PathBuf {
+        self.public().join(metadata_name(Role::Root, 1))
+    }
+
+    fn check_first_root(&self, bytes: &[u8]) -> Result<(), Error> {
+        let path = self.first_root_path();
+        let found = root_sha256(bytes).map_err(|error| error.in_file(&path))?;
+        let pinned = self.config.root_1_sha256.clone().unwrap_or_default();
+        if found == pinned { Ok(()) } else { Err(Rejected::OtherRepository { path, found, pinned }.into()) }
+    }
+
     /// The root chain, published and staged.
     ///
     /// # Errors
-    /// What is wrong with it, or an I/O failure.
+    /// [`Rejected::OtherRepository`], what else is wrong with it, or an I/O failure.
     pub fn roots(&self) -> Result<Roots, Error> {
         let mut files = Vec::new();
         let mut published = 0;
@@ -152,6 +175,9 @@ impl Workspace {
             } else {
                 break;
             }
+        }
+        if let Some(first) = files.first() {
+            self.check_first_root(first)?;
         }
         Ok(Roots::verify(&files, published).map_err(|error| error.in_file(&self.public()))?)
     }
@@ -330,6 +356,16 @@ impl Document {
         }
         Ok(document)
     }
+}
+
+/// SHA-256, in lower-case hex, of what the keys of a root signed: what `tuffet-keys` shows to them. It is the same
+/// however many of them signed.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn root_sha256(root: &[u8]) -> Result<String, tuffet_keys::Error> {
+    let payload = canonical::signed_bytes(&Envelope::parse(root)?.signed)?;
+    Ok(Hex(&Sha256::digest(&payload)).to_string())
 }
 
 /// The name of a metadata file at the top of a repository; a timestamp's has no version.

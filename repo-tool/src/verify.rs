@@ -163,6 +163,8 @@ impl<S: Source> Source for Overlay<S> {
 /// What devices find in a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
+    /// The version of the root that the devices had.
+    pub first_root: u32,
     /// Version and expiry (seconds since 1970) of root, timestamp, snapshot and targets, in this order.
     pub roles: Vec<(Role, u32, u64)>,
     /// Every release of every channel.
@@ -191,6 +193,7 @@ pub struct Release {
 pub fn replay(source: &mut dyn Source, root: &[u8], now: u64) -> Result<Report, Error> {
     let mut files = Files { source, known: BTreeMap::new() };
     let mut trusted = Trusted::from_root_file(&SOFTWARE, root)?;
+    let first_root = trusted.root().version();
     for _ in 0..TURNS {
         // It walks the whole way, and finds that there is nothing for it.
         match cycle(&mut files, &mut trusted, NOBODY, now) {
@@ -248,7 +251,7 @@ pub fn replay(source: &mut dyn Source, root: &[u8], now: u64) -> Result<Report, 
         }
         targets.push((path.to_owned(), target));
     }
-    Ok(Report { roles, releases, targets })
+    Ok(Report { first_root, roles, releases, targets })
 }
 
 /// Replays root files from version 1 on, as a device does before anything else.

@@ -197,7 +197,7 @@ pub(crate) struct Verify {
     #[arg(value_name = "DIR|URL")]
     pub(crate) repository: Option<String>,
 
-    /// A root that devices have [default: 1.root.json of the directory, for a URL that of --repo]
+    /// A root that devices have [default: root 1 of --repo, whatever DIR or URL holds]
     #[arg(long, value_name = "FILE")]
     pub(crate) root: Option<PathBuf>,
 

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tuffet::config::{Config, Hardware};
 use tuffet::publish::{self, Keys, Summary};
-use tuffet::repository::Workspace;
+use tuffet::repository::{Workspace, root_sha256};
 use tuffet::staging::{self, Draft, Mode, Ramp};
 use tuffet::storage::Unwatched;
 use tuffet::{Error, Misuse, provision, verify};
@@ -80,11 +80,19 @@ fn init(repo: &Path, command: &args::Init, now: u64) -> Result<Facts, Error> {
         true => Workspace::check_init(repo, &root, now).map(|()| "would make")?,
         false => Workspace::init(repo, &root, config, now).map(|_| "made")?,
     };
-    let mut lines = vec![format!("{verb} a repository of {product} in {}", shown(repo))];
+    let sha256 = root_sha256(&root)?;
+    let mut lines =
+        vec![format!("{verb} a repository of {product} in {}", shown(repo)), digest_line(1, &sha256)];
     if hardware.is_empty() {
         lines.push("next: add your hardware to tuffet.toml".to_owned());
     }
-    let json = json!({ "product": product, "repo": repo, "hardware": hardware, "dry_run": dry_run.dry_run });
+    let json = json!({
+        "product": product,
+        "repo": repo,
+        "root_1_sha256": sha256,
+        "hardware": hardware,
+        "dry_run": dry_run.dry_run,
+    });
     Ok(Facts { lines, json })
 }
 
@@ -234,11 +242,17 @@ fn verify(repo: &Path, command: &args::Verify, now: u64) -> Result<Facts, Error>
     };
     let is_url = place.contains("://");
     let root = match &command.root {
-        Some(path) => path.clone(),
-        None if is_url => Workspace::open(repo)?.public().join("1.root.json"),
-        None => Path::new(&place).join("1.root.json"),
+        Some(path) => tuffet_keys::file::read(path)?,
+        // What lies beside the files that are to be verified says nothing about them.
+        None => match Workspace::open(repo) {
+            Ok(workspace) => workspace.first_root()?,
+            Err(Error::Misuse(Misuse::NoWorkspace { .. })) => {
+                let why = "there is no workspace here whose root 1 to trust, so --root must be given";
+                return Err(Misuse::Options { why }.into());
+            }
+            Err(error) => return Err(error),
+        },
     };
-    let root = tuffet_keys::file::read(&root)?;
     let mut source: Box<dyn verify::Source> = if is_url {
         let danger_allow_plain_http = command.danger_allow_plain_http;
         Box::new(verify::Server::new(
@@ -256,7 +270,8 @@ fn verify(repo: &Path, command: &args::Verify, now: u64) -> Result<Facts, Error>
     bar.finish_and_clear();
     let bytes = bytes?;
 
-    let mut lines = vec![format!("{place}: devices accept it")];
+    let (trusted, sha256) = (report.first_root, root_sha256(&root)?);
+    let mut lines = vec![format!("{place}: devices accept it"), digest_line(trusted, &sha256)];
     for (role, version, expires) in &report.roles {
         lines.push(format!("{role} {version}, good until {}", Date(*expires)));
     }
@@ -274,8 +289,14 @@ fn verify(repo: &Path, command: &args::Verify, now: u64) -> Result<Facts, Error>
     });
     let roles: serde_json::Map<String, Value> = roles.collect();
     let files = report.targets.len();
-    let json =
-        json!({ "repository": place, "roles": roles, "releases": releases, "files": files, "bytes": bytes });
+    let json = json!({
+        "repository": place,
+        "trusted_root": { "version": trusted, "sha256": sha256 },
+        "roles": roles,
+        "releases": releases,
+        "files": files,
+        "bytes": bytes,
+    });
     Ok(Facts { lines, json })
 }
 
@@ -292,7 +313,7 @@ fn provision(repo: &Path, command: &args::Provision, now: u64) -> Result<Facts, 
         }),
         flash_map: command.flash_map.clone(),
     };
-    let provision::Report { root, built, image, files } =
+    let provision::Report { root, root_sha256, root_1_sha256, built, image, files } =
         provision::write(&workspace, &order, &command.out, now)?;
     let mut lines: Vec<String> = files.iter().map(|file| format!("wrote {}", file.display())).collect();
     let channel = format!("{}/{}/{}", workspace.config().product, order.hardware, order.channel);
@@ -300,6 +321,10 @@ fn provision(repo: &Path, command: &args::Provision, now: u64) -> Result<Facts, 
         "devices of {channel} that trust root {root} and know that it is later than {}",
         Date(built)
     ));
+    lines.push(digest_line(root, &root_sha256));
+    if root > 1 {
+        lines.push(digest_line(1, &root_1_sha256));
+    }
     match &image {
         Some((sequence, version)) => {
             lines.push(format!("slot A holds version {version}, sequence {sequence}"))
@@ -311,10 +336,24 @@ fn provision(repo: &Path, command: &args::Provision, now: u64) -> Result<Facts, 
     let json = json!({
         "files": files,
         "root": root,
+        "root_sha256": root_sha256,
+        "root_1_sha256": root_1_sha256,
         "built": Date(built).to_string(),
         "image": image.map(|(sequence, version)| json!({ "sequence": sequence, "version": version })),
     });
     Ok(Facts { lines, json })
+}
+
+/// A root's digest as `tuffet-keys` shows it to those who sign: people compare groups.
+fn digest_line(version: u32, sha256: &str) -> String {
+    let mut line = format!("root {version} is sha256");
+    for (index, digit) in sha256.chars().enumerate() {
+        if index % 8 == 0 {
+            line.push(' ');
+        }
+        line.push(digit);
+    }
+    line
 }
 
 /// A directory's name; the current one has none.

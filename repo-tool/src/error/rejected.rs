@@ -195,6 +195,15 @@ pub enum Rejected {
         /// What the clock says.
         now: String,
     },
+    /// Another root 1 than the one that the workspace was made around.
+    OtherRepository {
+        /// The file.
+        path: PathBuf,
+        /// SHA-256 of its signed bytes.
+        found: String,
+        /// The same of the workspace's root 1.
+        pinned: String,
+    },
     /// There is nothing to publish and nothing to refresh.
     NothingStaged,
     /// Version, sequence or date has no successor.
@@ -236,6 +245,7 @@ impl Rejected {
             Rejected::CounterDiffers { .. } => 126,
             Rejected::FactoryFile { .. } => 127,
             Rejected::FromTheFuture { .. } => 128,
+            Rejected::OtherRepository { .. } => 129,
         }
     }
 }
@@ -369,6 +379,12 @@ impl fmt::Display for Rejected {
                 f,
                 "{what} was issued {issued}, the clock says {now}, and devices would believe that date for ever; \
                  set the clock if it is wrong, else have it drafted anew and signed again (targets: `tuffet renew`)"
+            ),
+            Rejected::OtherRepository { path, found, pinned } => write!(
+                f,
+                "this is the root 1 of another repository (sha256 {found}, tuffet.toml says {pinned}): {}; restore \
+                 it from a good copy, and find out who wrote it",
+                path.display()
             ),
             Rejected::NothingStaged => f.write_str(
                 "nothing is staged and nothing is published yet; stage an image with `tuffet release`",

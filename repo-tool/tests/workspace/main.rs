@@ -2,6 +2,7 @@
 
 mod crash;
 mod dates;
+mod origin;
 mod provision;
 mod refusals;
 mod release;
