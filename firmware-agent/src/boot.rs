@@ -30,7 +30,7 @@ use crate::journal::{Journal, Kind};
 const FORMAT: u8 = 1;
 
 /// Two images of 82 bytes at most, two option bytes, a trial's 6, an ended trial's 43, a count.
-const ENCODED_MAX: usize = 256;
+pub(crate) const ENCODED_MAX: usize = 256;
 
 /// Starts that an image gets to prove itself, unless the caller says otherwise: two may be lost to
 /// a battery that is pulled.

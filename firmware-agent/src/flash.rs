@@ -63,7 +63,7 @@ impl<F: NorFlash> Flash<F> {
         while left > 0 {
             let wanted = left.min(PAGE);
             // Slots are whole erase units, so rounding up stays within.
-            let rounded = wanted.next_multiple_of(self.record_unit()).min(PAGE);
+            let rounded = wanted.checked_next_multiple_of(self.record_unit()).unwrap_or(PAGE).min(PAGE);
             let Some(bytes) = page.get_mut(..rounded) else { break };
             self.read(offset, bytes)?;
             hash.update(bytes.get(..wanted).unwrap_or_default());

@@ -2,17 +2,19 @@
 //!
 //! | part | holds | size |
 //! |---|---|---|
-//! | boot record journal | [`BootRecord`](crate::boot::BootRecord) | two areas of whole erase units |
-//! | root journal | the trusted root | two areas of whole erase units |
-//! | floors journal | rollback floors and the ledger | two areas of whole erase units |
+//! | boot record journal | [`BootRecord`](crate::boot::BootRecord) | two areas of 288 bytes or more |
+//! | root journal | the trusted root | two areas of 1248 bytes or more |
+//! | floors journal | rollback floors and the ledger | two areas of 512 bytes or more |
 //! | slot A, slot B | one image each, from the first byte | whole erase units |
 //!
-//! The parts may lie in any order and with gaps between them.
+//! Areas are whole erase units. The parts may lie in any order and with gaps between them.
 
 use core::fmt;
 
 use embedded_storage::nor_flash::NorFlash;
 use serde::{Deserialize, Serialize};
+
+use crate::{boot, journal, trust_store};
 
 /// Largest write unit that the crate can serve, in bytes. STM32H7 programs 32 bytes at once; no
 /// microcontroller flash that we know of needs more.
@@ -77,6 +79,11 @@ impl FlashMap {
         while let [(part, region), others @ ..] = rest {
             if let Some(fault) = region.fault(*part, erase_unit) {
                 return Err(fault);
+            }
+            if let Some(frame) = part.largest_frame()
+                && (region.length >> 1) < frame
+            {
+                return Err(MapFault::TooSmall(*part));
             }
             rest = others;
         }
@@ -267,6 +274,22 @@ pub enum Part {
     SlotB,
 }
 
+impl Part {
+    /// Bytes of the largest frame of a journal, rounded up to the largest unit in which frames are written. Each of
+    /// its two areas must hold one.
+    const fn largest_frame(self) -> Option<u32> {
+        let payload = match self {
+            Self::Boot => boot::ENCODED_MAX,
+            Self::Root => trust_store::ROOT_MAX,
+            Self::Floors => trust_store::FLOORS_MAX,
+            Self::SlotA | Self::SlotB => return None,
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "constants of some hundred bytes")]
+        let frame = journal::HEADER.saturating_add(payload) as u32;
+        frame.checked_next_multiple_of(WRITE_UNIT_MAX)
+    }
+}
+
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -293,7 +316,7 @@ pub enum MapFault {
     Misaligned(Part),
     /// A part ends above 4 GiB.
     OutOfReach(Part),
-    /// A part has no erase unit.
+    /// A slot has no erase unit, or an area of a journal does not hold the largest record.
     TooSmall(Part),
     /// A journal cannot be halved into two areas of whole erase units.
     OddAreas(Part),
@@ -318,7 +341,10 @@ impl fmt::Display for MapFault {
             Self::Erased => f.write_str("the erased byte must be 0xFF or 0x00"),
             Self::Misaligned(part) => write!(f, "{part} must start and end on an erase unit"),
             Self::OutOfReach(part) => write!(f, "{part} ends above 4 GiB"),
-            Self::TooSmall(part) => write!(f, "{part} needs at least one erase unit"),
+            Self::TooSmall(part) => match part.largest_frame() {
+                Some(frame) => write!(f, "{part} needs two areas of at least {frame} bytes"),
+                None => write!(f, "{part} needs at least one erase unit"),
+            },
             Self::OddAreas(part) => write!(f, "{part} needs an even number of erase units, two or more"),
             Self::Overlap(one, other) => write!(f, "{one} overlaps {other}"),
             Self::FlashUnits => {
@@ -368,6 +394,20 @@ mod tests {
         assert_eq!(refused(|l| l.slot_a.length = 0), Some(MapFault::TooSmall(Part::SlotA)));
         assert_eq!(refused(|l| l.boot.length = 0), Some(MapFault::TooSmall(Part::Boot)));
         assert_eq!(refused(|l| l.boot.length = 0x1000), Some(MapFault::OddAreas(Part::Boot)));
+        // Areas that hold the largest frame, and areas one erase unit smaller.
+        for (part, least) in [(Part::Boot, 512), (Part::Root, 1280), (Part::Floors, 512)] {
+            let with = |area: u32| {
+                let mut layout = Layout { erase_unit: 256, ..layout() };
+                let journal = match part {
+                    Part::Boot => &mut layout.boot,
+                    Part::Root => &mut layout.root,
+                    _ => &mut layout.floors,
+                };
+                journal.length = 2 * area;
+                FlashMap::new(layout).err()
+            };
+            assert_eq!((with(least), with(least - 256)), (None, Some(MapFault::TooSmall(part))));
+        }
         let overlap = MapFault::Overlap(Part::Root, Part::Floors);
         assert_eq!(refused(|l| l.floors = region(0x3000, 0x2000)), Some(overlap));
         let within = MapFault::Overlap(Part::SlotA, Part::SlotB);

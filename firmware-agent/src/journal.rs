@@ -24,9 +24,14 @@
 //! * An area is erased only just before a frame goes to its start, and only while the newest frame
 //!   is in the other area. It is erased even when it reads as erased: a cut may have left bits
 //!   that read well today and badly tomorrow.
-//! * After a torn, unreadable or otherwise dirty rest, the next frame goes to the other area, for
-//!   the words beside a tear cannot be trusted. It also skips one sequence number: should the torn
-//!   frame read as valid one day, it is still older than its successor.
+//! * A frame is appended to its area only while all else is as it should be: the rest of that area
+//!   blank, the other area blank or full of older frames. After anything torn, unreadable or
+//!   otherwise dirty the next frame goes to the other area, which is erased for it. So nothing dirty
+//!   is left but behind the frame before, and of that the next append erases the last trace.
+//! * Such a frame also skips more sequence numbers than the journal has places for frames. Should a
+//!   torn frame, or some that could not be read, read as valid one day, they are still older.
+//! * When there is no valid frame at all, both areas are erased: there is no number to go on from,
+//!   and what cannot be read today must not come back tomorrow.
 //!
 //! A reader looks at every possible place for a frame, so that one decayed frame hides no younger
 //! one. Its work is bounded by area size times [`PAYLOAD_MAX`], whatever the flash holds.
@@ -45,7 +50,8 @@ use crate::flash_map::{FlashMap, Region, WRITE_UNIT_MAX};
 pub const PAYLOAD_MAX: u32 = 2048;
 
 const MAGIC: [u8; 2] = *b"Tf";
-const HEADER: usize = 16;
+/// Bytes of a frame before its payload.
+pub(crate) const HEADER: usize = 16;
 const HEADER_BYTES: u32 = 16;
 // Without a table: 1 KiB less code, for records of some hundred bytes.
 const CRC: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
@@ -151,23 +157,23 @@ impl Journal {
         };
 
         let Survey { newest, clean_from } = self.survey(flash);
-        let (offset, area, step) = match (newest, clean_from) {
-            (None, _) => (None, Area::First, 1),
-            (Some(frame), Some(from)) => {
-                let fits = from.saturating_add(span) <= self.area(frame.area).end();
-                if fits { (Some(from), frame.area, 1) } else { (None, frame.area.other(), 1) }
-            }
-            (Some(frame), None) => (None, frame.area.other(), 2),
-        };
+        let end = newest.map(|frame| self.area(frame.area).end());
+        let room = clean_from.filter(|from| end.is_some_and(|end| from.saturating_add(span) <= end));
+        let step = if newest.is_none() || clean_from.is_some() { 1 } else { self.places(flash) };
         let last = newest.map_or(0, |frame| frame.sequence);
         let Some(sequence) = last.checked_add(step) else {
             return Err(Environment::SequenceExhausted { kind }.into());
         };
-        let offset = match offset {
-            Some(offset) => offset,
-            None => {
+        let (offset, area) = match (newest, room) {
+            (Some(frame), Some(from)) => (from, frame.area),
+            (Some(frame), None) => {
+                let area = frame.area.other();
                 flash.erase(self.area(area))?;
-                self.area(area).offset
+                (self.area(area).offset, area)
+            }
+            (None, _) => {
+                flash.erase(self.region)?;
+                (self.region.offset, Area::First)
             }
         };
 
@@ -197,7 +203,8 @@ impl Journal {
                 *place = byte;
                 filled = filled.saturating_add(1);
             }
-            let rounded = filled.next_multiple_of(flash.write_unit());
+            // Write units are powers of two up to the unit's length.
+            let rounded = filled.checked_next_multiple_of(flash.write_unit()).unwrap_or(filled);
             flash.write(offset, unit.get(..rounded).unwrap_or_default())?;
             offset = offset.saturating_add(flash.map().record_unit());
         }
@@ -206,41 +213,45 @@ impl Journal {
 
     /// Looks at every place of both areas.
     fn survey<F: NorFlash>(&self, flash: &mut Flash<F>) -> Survey {
-        let mut survey = Survey { newest: None, clean_from: None };
-        for area in [Area::First, Area::Second] {
-            let in_area = self.survey_area(flash, area);
-            let newer = match (in_area.newest, survey.newest) {
-                (Some(here), Some(there)) => here.sequence > there.sequence,
-                (Some(_), None) => true,
-                (None, _) => false,
-            };
-            if newer {
-                survey = in_area;
-            }
-        }
-        survey
+        let first = self.survey_area(flash, Area::First);
+        let second = self.survey_area(flash, Area::Second);
+        let sequence = |area: &AreaSurvey| area.newest.map(|frame| frame.sequence);
+        let (here, other) =
+            if sequence(&second) > sequence(&first) { (second, first) } else { (first, second) };
+        let clean = !here.dirty_behind && !other.dirty;
+        Survey { newest: here.newest, clean_from: here.newest.and(clean.then_some(here.end)) }
     }
 
-    fn survey_area<F: NorFlash>(&self, flash: &mut Flash<F>, area: Area) -> Survey {
-        let mut survey = Survey { newest: None, clean_from: None };
-        let end = self.area(area).end();
-        let mut offset = self.area(area).offset;
+    fn survey_area<F: NorFlash>(&self, flash: &mut Flash<F>, area: Area) -> AreaSurvey {
+        let Region { mut offset, .. } = self.area(area);
+        let mut survey = AreaSurvey { newest: None, end: offset, dirty_behind: false, dirty: false };
         // Each turn moves on by one unit at least.
-        while offset < end {
+        while offset < self.area(area).end() {
             if let Some(frame) = self.frame_at(flash, offset, area, None) {
                 offset = offset.saturating_add(frame_span(flash, frame.length).unwrap_or(u32::MAX));
-                survey.clean_from = Some(offset);
+                survey.end = offset;
+                survey.dirty_behind = false;
                 if survey.newest.is_none_or(|newest| frame.sequence > newest.sequence) {
                     survey.newest = Some(frame);
                 }
             } else {
                 if !is_blank(flash, offset) {
-                    survey.clean_from = None;
+                    survey.dirty_behind = true;
+                    survey.dirty = true;
                 }
                 offset = offset.saturating_add(flash.map().record_unit());
             }
         }
         survey
+    }
+
+    /// More than the frames that both areas can hold.
+    fn places<F: NorFlash>(&self, flash: &Flash<F>) -> u32 {
+        self.region
+            .length
+            .checked_div(flash.map().record_unit())
+            .unwrap_or(self.region.length)
+            .saturating_add(1)
     }
 
     /// The valid frame at `offset`, if there is one; `payload` takes what it holds. Words that
@@ -347,8 +358,17 @@ impl Area {
 
 struct Survey {
     newest: Option<Frame>,
-    /// Where the erased rest behind the last frame begins; none when there is anything else.
+    /// Where the blank rest of the newest frame's area begins; none when that is dirty, or the other area.
     clean_from: Option<u32>,
+}
+
+/// Dirty is what is neither blank nor part of a valid frame.
+struct AreaSurvey {
+    newest: Option<Frame>,
+    /// One past the last valid frame.
+    end: u32,
+    dirty_behind: bool,
+    dirty: bool,
 }
 
 /// Bytes from the start of one frame to where the next may start.

@@ -156,7 +156,8 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
     }
 
     fn flush(&mut self) -> Result<(), Error> {
-        let rounded = self.filled.next_multiple_of(self.flash.write_unit());
+        // Write units divide the page.
+        let rounded = self.filled.checked_next_multiple_of(self.flash.write_unit()).unwrap_or(PAGE);
         let bytes = self.page.get(..rounded).unwrap_or_default();
         let end = self.page_offset.saturating_add(u32::try_from(rounded).unwrap_or(u32::MAX));
         while self.erased_to < end {

@@ -41,9 +41,9 @@ const ROOT_FORMAT: u8 = 1;
 const FLOORS_FORMAT: u8 = 1;
 
 /// A root of twelve keys, all fields at their longest: 1211 bytes.
-const ROOT_MAX: usize = 1216;
+pub(crate) const ROOT_MAX: usize = 1216;
 /// Floors, counter and number, failures and their count, all at their longest: 481 bytes.
-const FLOORS_MAX: usize = 496;
+pub(crate) const FLOORS_MAX: usize = 496;
 const _: () = assert!(166 + 10 + (1 + 38 * ENTRIES) <= FLOORS_MAX, "a full ledger fits its record");
 
 /// What the device remembers besides metadata. None of it is ever reset.
@@ -107,12 +107,18 @@ impl Trust {
         };
         let root = match root {
             Some(root) => root,
-            None => Trusted::from_root_file(crypto, factory.root)?.root().clone(),
+            None => factory_root(crypto, factory)?,
         };
         // Not the factory's counter, which may be that of an image on trial: it counts beside this one.
         let (floors, memory) = floors.unwrap_or_else(|| (Floors::default(), Memory::new(0)));
         Ok(Self { trusted: Trusted::restore(root, floors), memory, lost })
     }
+}
+
+/// Apart, for it needs a stack of its own, which a device whose store is sound should not have to reserve.
+#[inline(never)]
+fn factory_root(crypto: &Crypto, factory: &Factory<'_>) -> Result<Root, Error> {
+    Ok(Trusted::from_root_file(crypto, factory.root)?.root().clone())
 }
 
 /// Makes this the stored root.

@@ -279,8 +279,8 @@ fn device() -> (TestFlash, SlotImage) {
         write_unit: 4,
         erased: 0xFF,
         boot: region(0, 0x400),
-        root: region(0x400, 0x200),
-        floors: region(0x600, 0x200),
+        root: region(0x3000, 0xA00),
+        floors: region(0x400, 0x400),
         slot_a: region(0x1000, 0x1000),
         slot_b: region(0x2000, 0x1000),
     })

@@ -119,6 +119,11 @@ impl<const ERASE: usize, const WRITE: usize> Nor<ERASE, WRITE> {
         self.unreadable.extend(range.start / WRITE..range.end.div_ceil(WRITE));
     }
 
+    /// Makes everything readable again.
+    pub(crate) fn heal(&mut self) {
+        self.unreadable.clear();
+    }
+
     /// Makes a range take no writes, without a word.
     pub(crate) fn wear_out(&mut self, range: Range<usize>) {
         self.stuck = range;

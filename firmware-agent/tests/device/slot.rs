@@ -124,7 +124,7 @@ fn open_of_what_cannot_be_written_touches_nothing() {
     };
     mark_pending(&mut on_trial, &pending, 1).unwrap();
     let mut lost = flash.clone();
-    lost.nor_mut().decay(0..0x1000);
+    lost.nor_mut().decay(0..0x2000);
 
     for (flash, length, error) in [
         (&mut flash.clone(), length, Error::from(larger)),
@@ -191,7 +191,7 @@ fn assert_only_slot_b_changed<const ERASE: usize, const WRITE: usize>(
 fn device<const ERASE: usize, const WRITE: usize>(erased: u8) -> Flash<Nor<ERASE, WRITE>> {
     let unit = ERASE as u32;
     let slot = |offset| Region { offset, length: SLOT as u32 };
-    let journal = |number: u32| Region { offset: 2 * number * unit, length: 2 * unit };
+    let journal = |number: u32| Region { offset: number * 0x2000, length: 0x2000 };
     let map = FlashMap::new(Layout {
         erase_unit: unit,
         write_unit: WRITE as u32,
