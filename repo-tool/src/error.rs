@@ -147,8 +147,15 @@ impl From<Environment> for Error {
 }
 
 impl From<tuffet_keys::Error> for Error {
+    /// A file that cannot be read is the same failure whoever opened it.
     fn from(error: tuffet_keys::Error) -> Error {
-        Error::Keys(error)
+        use tuffet_keys::Environment::Io;
+        match error {
+            tuffet_keys::Error::Environment { why: Io { what, message }, at: Some(at) } => {
+                Environment::Io { what, path: at.into(), message }.into()
+            }
+            error => Error::Keys(error),
+        }
     }
 }
 
@@ -206,6 +213,15 @@ mod tests {
             Rejected::FactoryFile { path: path(), why: text() }.into(),
             Rejected::FromTheFuture { what: text(), issued: text(), now: text() }.into(),
             Rejected::OtherRepository { path: path(), found: text(), pinned: text() }.into(),
+            Rejected::Unsigned {
+                path: path(),
+                what: text(),
+                root: 1,
+                threshold: 2,
+                signed: Vec::new(),
+                missing: Vec::new(),
+            }
+            .into(),
             Misuse::NoWorkspace { path: path() }.into(),
             Misuse::WorkspaceExists { path: path() }.into(),
             Misuse::BadName { what: "channel", text: text(), allowed: "letters" }.into(),
@@ -224,7 +240,7 @@ mod tests {
     #[test]
     fn codes_never_change() {
         let codes: Vec<u16> = all().iter().map(Error::code).collect();
-        let golden: Vec<u16> = (101..=129).chain(201..=206).chain(301..=305).collect();
+        let golden: Vec<u16> = (101..=130).chain(201..=206).chain(301..=305).collect();
         assert_eq!(codes, golden);
     }
 
@@ -234,6 +250,36 @@ mod tests {
             let line = error.to_string();
             assert!(!line.contains('\n') && line.contains("; "), "{line}");
         }
+    }
+
+    #[test]
+    fn fetch_that_failed_says_one_thing_to_do_next() {
+        let faults = [
+            TransportFault::NotFound,
+            TransportFault::TooLong { limit: 1 },
+            TransportFault::Timeout,
+            TransportFault::Connection,
+            TransportFault::Tls,
+            TransportFault::Status { code: 302 },
+            TransportFault::Status { code: 500 },
+        ];
+        for fault in faults {
+            let line = Error::from(Environment::Fetch { url: "https://a/b".to_owned(), fault }).to_string();
+            assert!(line.starts_with("cannot fetch https://a/b: "), "{line}");
+            assert_eq!(line.matches("; ").count(), 1, "{line}");
+        }
+    }
+
+    #[test]
+    fn file_that_a_library_could_not_read_is_our_own_failure() {
+        let missing = std::path::Path::new("nowhere/file");
+        let ours = Error::io("read", missing, &std::fs::File::open(missing).unwrap_err());
+        assert_eq!(ours.label(), "T301");
+        assert_eq!(Error::from(tuffet_keys::file::read(missing).unwrap_err()), ours);
+        assert!(
+            ours.to_string().starts_with("cannot read nowhere/file: No such file or directory; "),
+            "{ours}"
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use tuffet_client::release::Hex;
 use tuffet_client::time::Date;
+use tuffet_keys::Rejected::ThresholdNotMet as Unmet;
 use tuffet_keys::Role;
 use tuffet_keys::key::SigningKey;
 use tuffet_keys::metadata::{Envelope, Header};
@@ -217,7 +218,12 @@ fn finish(workspace: &Workspace, roots: &Roots, request: &Request) -> Result<Doc
         let request = asked.map_or(0, |root| root.header.version);
         return Err(Rejected::RequestOfOldRoot { path, request, newest: roots.version() }.into());
     }
-    let finished = request.finish().map_err(|error| error.in_file(&path))?;
+    let finished = request.finish().map_err(|error| match error {
+        tuffet_keys::Error::Rejected { why: Unmet { what, root, threshold, signed, missing }, .. } => {
+            Rejected::Unsigned { path: path.clone(), what, root, threshold, signed, missing }.into()
+        }
+        error => Error::from(error.in_file(&path)),
+    })?;
     let public = workspace.public().join(metadata_name(Role::Targets, request.header().version));
     // Another signature may have come since; the file that is there has enough, or preflight says that it has not.
     let bytes = match read_optional(&public)? {

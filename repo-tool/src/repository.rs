@@ -389,22 +389,17 @@ pub(crate) fn successor(number: u32) -> Result<u32, Error> {
     number.checked_add(1).ok_or_else(|| Rejected::Exhausted { what: "version" }.into())
 }
 
-/// Seconds by which the clocks of those who draft and those who publish may differ: an hour, which is more than
-/// two machines that ask for the time ever differ by, and less than a wrong date or time zone.
-const CLOCKS_DIFFER: u64 = 60 * 60;
-
 /// Whether offline metadata may be believed at `now`. What they say of their date of issue is a floor of every
 /// device's time, with a clock or without, and nothing ever lowers it.
 ///
 /// # Errors
 /// [`Rejected::FromTheFuture`].
 pub(crate) fn check_issued(header: &Header, now: u64) -> Result<(), Error> {
-    if header.issued <= now.saturating_add(CLOCKS_DIFFER) {
-        return Ok(());
-    }
-    let what = format!("{} {}", header.role, header.version);
-    let (issued, now) = (Date(header.issued).to_string(), Date(now).to_string());
-    Err(Rejected::FromTheFuture { what, issued, now }.into())
+    header.check_issued(now).map_err(|_| {
+        let what = format!("{} {}", header.role, header.version);
+        let (issued, now) = (Date(header.issued).to_string(), Date(now).to_string());
+        Rejected::FromTheFuture { what, issued, now }.into()
+    })
 }
 
 fn damaged(path: &Path, why: &str) -> Error {

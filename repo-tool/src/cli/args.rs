@@ -64,6 +64,7 @@ pub(crate) enum Command {
     /// Draft the staged or published targets anew: later expiry, keys of the newest root
     Renew(Renew),
     /// Publish what is staged and signed; with nothing staged, refresh timestamp and, when due, snapshot
+    #[command(after_help = UNATTENDED)]
     Publish(Publish),
     /// Check a repository as its devices do, and hash every image
     Verify(Verify),
@@ -72,6 +73,17 @@ pub(crate) enum Command {
     /// See it all: a ceremony, updates of a device, and an attacker who owns the mirror
     Demo(Demo),
 }
+
+const UNATTENDED: &str =
+    "Unattended, daily from a timer, so that the timestamp never expires; the passphrase comes from a \
+file that this user alone may read, and whatever is not 0 should reach somebody:
+  tuffet --repo DIR publish --snapshot-key K --timestamp-key K --passphrase-fd 3 3< FILE
+or from the variable TUFFET_PASSPHRASE, or another one with --passphrase-env. One key for both roles is \
+asked for once; two keys take two lines of FILE, that of the snapshot key first.
+
+It publishes whatever is staged and has its signatures. What lacks some is refused with status 1, and \
+the timestamp is not refreshed then: have it signed before the timestamp \
+expires, or move staged/targets.request.json away until it is.";
 
 #[derive(Args)]
 pub(crate) struct Init {

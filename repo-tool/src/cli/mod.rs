@@ -4,7 +4,7 @@ pub(crate) mod args;
 mod demo;
 
 use core::fmt::Display;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -57,8 +57,13 @@ impl Facts {
             Output::Json => format!("{}\n", self.json),
         };
         let mut out = anstream::stdout();
-        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        written.map_err(|error| tuffet_keys::Error::io("write", Path::new("standard output"), &error).into())
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            // Whoever listened, `head` or `grep -q`, has heard enough; and what was to be done is done.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            written => written.map_err(|error| {
+                tuffet_keys::Error::io("write", Path::new("standard output"), &error).into()
+            }),
+        }
     }
 }
 

@@ -71,7 +71,19 @@ impl fmt::Display for Environment {
                 write!(f, "another tuffet is at work here: {}; wait for it to end", path.display())
             }
             Environment::Firmware { message } => f.write_str(message),
-            Environment::Fetch { url, fault } => write!(f, "{fault}: {url}; see whether a browser gets it"),
+            Environment::Fetch { url, fault } => {
+                write!(f, "cannot fetch {url}: ")?;
+                match fault {
+                    // These say what to do next themselves.
+                    TransportFault::Timeout
+                    | TransportFault::Connection
+                    | TransportFault::Status { code: 300..=399 } => write!(f, "{fault}"),
+                    TransportFault::Tls => f.write_str(
+                        "no secure connection; check the server's certificate, its name, and this machine's clock",
+                    ),
+                    fault => write!(f, "{fault}; look into the server's log"),
+                }
+            }
             Environment::ClockBehind { issued, now } => write!(
                 f,
                 "the clock says {now}, and the published timestamp was issued {issued}; set the clock and run again"

@@ -3,6 +3,8 @@
 use core::fmt;
 use std::path::PathBuf;
 
+use tuffet_keys::error::short;
+
 /// What was offered is bad, or not enough was signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -204,6 +206,21 @@ pub enum Rejected {
         /// The same of the workspace's root 1.
         pinned: String,
     },
+    /// Too few holders have signed the staged targets.
+    Unsigned {
+        /// The request.
+        path: PathBuf,
+        /// Role and version.
+        what: String,
+        /// The root whose keys are counted.
+        root: u32,
+        /// Distinct keys that must sign.
+        threshold: u32,
+        /// Keyids that have.
+        signed: Vec<String>,
+        /// Keyids that have not.
+        missing: Vec<String>,
+    },
     /// There is nothing to publish and nothing to refresh.
     NothingStaged,
     /// Version, sequence or date has no successor.
@@ -246,6 +263,7 @@ impl Rejected {
             Rejected::FactoryFile { .. } => 127,
             Rejected::FromTheFuture { .. } => 128,
             Rejected::OtherRepository { .. } => 129,
+            Rejected::Unsigned { .. } => 130,
         }
     }
 }
@@ -386,6 +404,17 @@ impl fmt::Display for Rejected {
                  it from a good copy, and find out who wrote it",
                 path.display()
             ),
+            Rejected::Unsigned { path, what, root, threshold, signed, missing } => {
+                let missing: Vec<&str> = missing.iter().map(|keyid| short(keyid)).collect();
+                let (path, signed) = (path.display(), signed.len());
+                let more = (*threshold as usize).saturating_sub(signed);
+                write!(
+                    f,
+                    "{what} is signed by {signed} of {threshold} keys of root {root}: {path}; have {more} more of \
+                     {} run `tuffet-keys sign {path}`, then `tuffet publish` again",
+                    missing.join(", ")
+                )
+            }
             Rejected::NothingStaged => f.write_str(
                 "nothing is staged and nothing is published yet; stage an image with `tuffet release`",
             ),

@@ -144,7 +144,7 @@ fn init_with_a_bad_root_or_where_a_workspace_is_is_refused() {
     bench.fails(&init("cut.json"), 1, "K102");
     bench.fails(&init("changed.json"), 1, "K116");
     bench.fails(&init("second.json"), 1, "K116");
-    bench.fails(&init("missing.json"), 3, "K301");
+    bench.fails(&init("missing.json"), 3, "T301");
     let message = bench.fails(&init("expired.json"), 1, "C110");
     assert!(message.contains("expired"), "{message}");
     bench.fails(&["init", "--root", "1.root.json", "--product", "Thermo!"], 2, "T203");
@@ -224,7 +224,7 @@ fn publish_that_cannot_end_well_is_refused() {
     assert!(message.contains("no snapshot key of root 1"), "{message}");
     let message = bench.fails(&publish("online.pem", "foreign.pem"), 1, "T115");
     assert!(message.contains("no timestamp key of root 1"), "{message}");
-    bench.fails(&publish("online.pem", "missing.pem"), 3, "K301");
+    bench.fails(&publish("online.pem", "missing.pem"), 3, "T301");
     bench.fails(&publish("online.pem", "fw.bin"), 1, "K106");
 
     let staged = bench.workspace().staged_image(&sha256(b"image"));
@@ -484,7 +484,7 @@ fn verify_of_a_repository_that_somebody_changed_is_refused() {
         fs::write(public.join(name), genuine).unwrap();
     }
     for (name, status, label) in
-        [(image.as_str(), 1, "T119"), ("timestamp.json", 3, "C300"), ("1.root.json", 3, "K301")]
+        [(image.as_str(), 1, "T119"), ("timestamp.json", 3, "C300"), ("1.root.json", 3, "T301")]
     {
         let genuine = fs::read(public.join(name)).unwrap();
         fs::remove_file(public.join(name)).unwrap();

@@ -19,8 +19,12 @@ fn whole_path_with_two_of_three_signatures_publishes_exactly_the_files_of_the_fo
     assert_eq!(bench.public_files(), ["1.root.json"], "nothing is public before it is signed");
 
     bench.sign(1);
-    let refused = bench.fails(&PUBLISH, 1, "K117");
-    assert!(refused.contains("targets version 1 is signed 1 of 2"), "{refused}");
+    let refused = bench.fails(&PUBLISH, 1, "T130");
+    assert!(refused.contains("targets version 1 is signed by 1 of 2 keys of root 1"), "{refused}");
+    assert!(
+        refused.ends_with("sign repo/staged/targets.request.json`, then `tuffet publish` again\n"),
+        "{refused}"
+    );
     let missing = bench.holders.release[1].public().keyid();
     assert!(refused.contains(&missing[..16]), "names who is missing: {refused}");
 
@@ -95,7 +99,7 @@ fn releases_before_a_publication_accumulate_in_one_request_and_drop_its_signatur
     let said = bench.release("b.bin", "1.1.0");
     assert!(said.contains("2 signatures of the draft before are void"), "{said}");
     assert!(said.contains("targets 1, "), "one version for both: {said}");
-    bench.fails(&PUBLISH, 1, "K117");
+    bench.fails(&PUBLISH, 1, "T130");
     bench.sign(2);
     bench.publish();
     let targets = bench.public_json("1.targets.json");
@@ -306,7 +310,7 @@ fn root_with_other_release_keys_has_targets_signed_anew() {
     let said = bench.ok(&["root", "add", "2.root.json"]);
     assert!(said.contains("staged root 2") && said.contains("drafted anew"), "{said}");
     assert_eq!(bench.ok(&["root", "add", "2.root.json"]), "root 2 is here already\n");
-    bench.fails(&PUBLISH, 1, "K117");
+    bench.fails(&PUBLISH, 1, "T130");
     bench.holders.release[0] = fresh;
     bench.sign(2);
     let said = bench.publish();
@@ -412,6 +416,40 @@ fn json_output_is_one_object_with_the_facts() {
     assert_eq!(verified["releases"][0]["version"], "1.0.0");
     assert_eq!(verified["roles"]["targets"]["version"], 1);
     assert_eq!(verified["bytes"], files_length(&bench));
+}
+
+#[test]
+fn output_that_nobody_reads_ends_quietly_and_a_full_disk_does_not() {
+    let bench = Bench::new();
+    bench.image("fw.bin", b"image");
+    bench.release("fw.bin", "1.0.0");
+    bench.sign(2);
+    let closed = |arguments: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = bench.command(arguments).stdout(writer).output().unwrap();
+        assert_eq!(text(&output.stderr), "", "{arguments:?}");
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+    };
+    closed(&PUBLISH);
+    assert_eq!(bench.public_json("timestamp.json")["signed"]["version"], 1, "it was published all the same");
+    for arguments in [
+        &["verify"][..],
+        &["--output", "json", "verify"],
+        &["--help"],
+        &["publish", "--help"],
+        &["--version"],
+    ] {
+        closed(arguments);
+    }
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = bench.command(&["verify"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        text(&output.stderr).starts_with("error[T301]: cannot write standard output: "),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 fn files_length(bench: &Bench) -> u64 {
