@@ -208,10 +208,7 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
         now: &mut dyn FnMut() -> Clock,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Checked, Error> {
-        if let Some(lost) = self.trust.lost {
-            observe(Event::TrustLost(lost));
-        }
-        let record = self.settle()?;
+        let record = self.take_stock(observe)?;
         if let Some(Trial { image, tries_left, .. }) = &record.trial {
             // Whoever started it took a try away first.
             return if *tries_left < TRIES {
@@ -269,7 +266,7 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
         healthy: &mut dyn FnMut(&SlotImage) -> bool,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Started, Error> {
-        let record = self.settle()?;
+        let record = self.take_stock(observe)?;
         let Some(trial) = record.trial.filter(|trial| trial.image.digest == *running) else {
             return Ok(Started::Active(record.active));
         };
@@ -292,18 +289,31 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
         Ok(Started::Confirmed(image))
     }
 
+    /// Where every turn begins: reports what is lost, if it really is, and settles.
+    fn take_stock(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<BootRecord, Error> {
+        if self.trust.lost.is_some() {
+            self.trust = Trust::load(&mut self.flash, self.crypto, &self.factory)?;
+        }
+        if let Some(lost) = self.trust.lost {
+            observe(Event::TrustLost(lost));
+        }
+        self.settle()
+    }
+
     /// Brings ledger and counter up to what the boot record says. Done at every turn, so that a cut between
     /// the two records leaves nothing undone.
     fn settle(&mut self) -> Result<BootRecord, Error> {
         let record = BootRecord::load(&mut self.flash)?;
-        let Trust { trusted, memory, .. } = &mut self.trust;
+        let Trust { trusted, memory, lost } = &mut self.trust;
         let mut changed = record.ended.is_some_and(|ended| memory.ledger.enter(&ended));
         if memory.counter < record.active.counter {
             memory.counter = record.active.counter;
             changed = true;
         }
-        if changed {
-            store_floors(&mut self.flash, trusted.floors(), memory)?;
+        // While the floors are lost nothing is in a hurry to overwrite them, for they may read again; the boot
+        // record says the same at the next turn, and what is verified is stored along with this.
+        if changed && matches!(lost, None | Some(TrustLost::Root)) {
+            store_floors(&mut self.flash, trusted.floors(), memory, *lost)?;
         }
         Ok(record)
     }
@@ -345,7 +355,7 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
     ) -> Result<Option<Candidate>, Error> {
         let Self { flash, transport, crypto, factory, id, trust } = self;
         let Factory { product, hardware, channel, built, counter, .. } = *factory;
-        let Trust { trusted, memory, .. } = trust;
+        let Trust { trusted, memory, lost } = trust;
         // The running image's own counter binds what it installs. It is not stored, for this may be a trial.
         let counter = memory.counter.max(counter);
         let device = Device { product, hardware, channel, id, sequence, counter, banned };
@@ -354,7 +364,7 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
             Clock::At(now) => now.max(built),
             Clock::Unknown => built,
         });
-        let mut check = Check::new(crypto, trusted, device, clock, flash, memory)?;
+        let mut check = Check::new(crypto, trusted, device, clock, flash, memory, *lost)?;
         while let Some(Request { path, limit }) = check.request() {
             if goal == Goal::Contact && check.contact() {
                 return Ok(None);
@@ -379,7 +389,7 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
         if self.trust.lost.is_some() {
             store_root(&mut self.flash, self.trust.trusted.root())?;
             observe(Event::Stored(Change::Root));
-            store_floors(&mut self.flash, self.trust.trusted.floors(), &self.trust.memory)?;
+            store_floors(&mut self.flash, self.trust.trusted.floors(), &self.trust.memory, None)?;
             observe(Event::Stored(Change::Floors));
             self.trust.lost = None;
         }

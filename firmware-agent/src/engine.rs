@@ -20,7 +20,7 @@ use tuffet_client::{Candidate, Change, Clock, Crypto, Device, Refresh, Role, Tru
 use crate::error::{Environment, Error, Rejected};
 use crate::flash::Flash;
 use crate::transport::TransportFault;
-use crate::trust_store::{Memory, store_floors, store_root};
+use crate::trust_store::{Memory, TrustLost, store_floors, store_root};
 
 /// Bytes of a request's path: `targets/`, a digest of 64 digits, a dot, and a target path.
 pub const PATH_MAX: usize = 8 + 64 + 1 + tuffet_client::limits::PATH;
@@ -50,12 +50,13 @@ pub struct Check<'a, F> {
     refresh: Refresh<'a>,
     flash: &'a mut Flash<F>,
     memory: &'a Memory,
+    lost: Option<TrustLost>,
     contact: bool,
     stored: Option<Change>,
 }
 
 impl<'a, F: NorFlash> Check<'a, F> {
-    /// Begins a check. The update start time is fixed here.
+    /// Begins a check. The update start time is fixed here. `memory` and `lost` are stored along with floors.
     ///
     /// # Errors
     ///
@@ -67,9 +68,10 @@ impl<'a, F: NorFlash> Check<'a, F> {
         clock: Clock,
         flash: &'a mut Flash<F>,
         memory: &'a Memory,
+        lost: Option<TrustLost>,
     ) -> Result<Self, Error> {
         let refresh = Refresh::new(crypto, trusted, device, clock)?;
-        Ok(Self { refresh, flash, memory, contact: false, stored: None })
+        Ok(Self { refresh, flash, memory, lost, contact: false, stored: None })
     }
 
     /// The file that is wanted now; none when the check is over.
@@ -154,7 +156,7 @@ impl<'a, F: NorFlash> Check<'a, F> {
             let trusted = self.refresh.trusted();
             match change {
                 Change::Root => store_root(self.flash, trusted.root())?,
-                Change::Floors => store_floors(self.flash, trusted.floors(), self.memory)?,
+                Change::Floors => store_floors(self.flash, trusted.floors(), self.memory, self.lost)?,
             }
             self.refresh.persisted();
             self.stored = Some(change);

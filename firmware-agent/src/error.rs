@@ -123,6 +123,11 @@ pub enum Environment {
         /// The journal.
         kind: Kind,
     },
+    /// A record that could not be read a moment ago can be read again. Nothing replaced it.
+    RecordBack {
+        /// The journal.
+        kind: Kind,
+    },
     /// Neither the trial image nor the active one has the digest that the boot record names.
     NothingBootable,
 }
@@ -204,6 +209,7 @@ impl Environment {
             Self::RecordFormat { .. } => 605,
             Self::SequenceExhausted { .. } => 606,
             Self::NothingBootable => 607,
+            Self::RecordBack { .. } => 608,
         }
     }
 }
@@ -275,6 +281,9 @@ impl fmt::Display for Environment {
             }
             Self::SequenceExhausted { kind } => {
                 write!(f, "the {kind} was written 2^32 times; provision the device again")
+            }
+            Self::RecordBack { kind } => {
+                write!(f, "the {kind} could not be read and now can; try again")
             }
             Self::NothingBootable => {
                 f.write_str("no slot holds the image that the boot record names; provision the device again")
@@ -350,7 +359,7 @@ mod tests {
         let flash =
             Environment::Flash { operation: FlashOperation::Read, offset: 0, kind: NorFlashErrorKind::Other };
         let missing = tuffet_client::Environment::Missing { role: tuffet_client::Role::Snapshot };
-        let golden: [(Error, u16); 29] = [
+        let golden: [(Error, u16); 30] = [
             (Rejected::Metadata(tuffet_client::Rejected::NoRelease).into(), 114),
             (Misuse::Metadata(tuffet_client::Misuse::CycleOver).into(), 201),
             (Environment::Metadata(missing).into(), 300),
@@ -374,6 +383,7 @@ mod tests {
             (Environment::RecordFormat { kind, format: 0 }.into(), 605),
             (Environment::SequenceExhausted { kind }.into(), 606),
             (Environment::NothingBootable.into(), 607),
+            (Environment::RecordBack { kind }.into(), 608),
             (TransportFault::NotFound.into(), 620),
             (TransportFault::TooLong { limit: 0 }.into(), 621),
             (TransportFault::Timeout.into(), 622),

@@ -113,5 +113,5 @@ fn write_trust<F: NorFlash>(
     flash.erase(root)?;
     flash.erase(floors)?;
     store_root(flash, trusted.root())?;
-    store_floors(flash, trusted.floors(), &Memory::new(factory.counter))
+    store_floors(flash, trusted.floors(), &Memory::new(factory.counter), None)
 }

@@ -22,16 +22,20 @@
 //! | counter | u32 |
 //! | entered | u32, the last trial in the ledger |
 //! | failures | sequence of: digest 32 bytes, sequence u32, count u8 |
+//! | lost | option of: 0 root, 1 floors, 2 all; see [`TrustLost`] |
 //!
 //! A record that is lost, or that this build cannot read, is replaced by the facts compiled into the image
-//! ([`Factory`]), and [`TrustLost`] is reported. The agent writes it anew when it has verified the repository.
+//! ([`Factory`]), and [`TrustLost`] is reported until the agent has verified the repository and written both
+//! records anew: whatever writes the floors before, writes down the loss, too.
+//!
+//! What cannot be read is not always gone. A record that reads again is never replaced by what stood in for it.
 
 use embedded_storage::nor_flash::NorFlash;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tuffet_client::{Crypto, Floors, Root, Trusted};
 
-use crate::error::{Error, Misuse};
+use crate::error::{Environment, Error, Misuse};
 use crate::factory::Factory;
 use crate::flash::Flash;
 use crate::journal::{Journal, Kind};
@@ -42,9 +46,9 @@ const FLOORS_FORMAT: u8 = 1;
 
 /// A root of twelve keys, all fields at their longest: 1211 bytes.
 pub(crate) const ROOT_MAX: usize = 1216;
-/// Floors, counter and number, failures and their count, all at their longest: 481 bytes.
+/// Floors, counter and number, failures and their count, what was lost, all at their longest: 483 bytes.
 pub(crate) const FLOORS_MAX: usize = 496;
-const _: () = assert!(166 + 10 + (1 + 38 * ENTRIES) <= FLOORS_MAX, "a full ledger fits its record");
+const _: () = assert!(166 + 10 + (1 + 38 * ENTRIES) + 2 <= FLOORS_MAX, "a full ledger fits its record");
 
 /// What the device remembers besides metadata. None of it is ever reset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,13 +74,15 @@ pub struct Trust {
     pub trusted: Trusted,
     /// Counter and ledger.
     pub memory: Memory,
-    /// What was gone.
+    /// What was gone, and has not been verified since.
     pub lost: Option<TrustLost>,
 }
 
 /// A record of the trust store is gone, and the facts of the factory stand in for it. The device cannot be
 /// led further back than the day its image was built; what it learned since then, it has to learn again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// The order is part of the floors record's format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TrustLost {
     /// The root.
     Root,
@@ -85,6 +91,18 @@ pub enum TrustLost {
     /// Both.
     All,
 }
+
+impl TrustLost {
+    fn and(self, other: Option<Self>) -> Self {
+        match other {
+            Some(other) if other != self => Self::All,
+            _ => self,
+        }
+    }
+}
+
+/// The payload of the floors record.
+type Stored = (Floors, Memory, Option<TrustLost>);
 
 impl Trust {
     /// Reads the trust store.
@@ -98,7 +116,7 @@ impl Trust {
         factory: &Factory<'_>,
     ) -> Result<Self, Error> {
         let root: Option<Root> = load::<_, _, ROOT_MAX>(flash, Kind::Root, ROOT_FORMAT);
-        let floors: Option<(Floors, Memory)> = load::<_, _, FLOORS_MAX>(flash, Kind::Floors, FLOORS_FORMAT);
+        let floors: Option<Stored> = load::<_, _, FLOORS_MAX>(flash, Kind::Floors, FLOORS_FORMAT);
         let lost = match (&root, &floors) {
             (Some(_), Some(_)) => None,
             (None, Some(_)) => Some(TrustLost::Root),
@@ -110,7 +128,8 @@ impl Trust {
             None => factory_root(crypto, factory)?,
         };
         // Not the factory's counter, which may be that of an image on trial: it counts beside this one.
-        let (floors, memory) = floors.unwrap_or_else(|| (Floors::default(), Memory::new(0)));
+        let (floors, memory, before) = floors.unwrap_or_else(|| (Floors::default(), Memory::new(0), None));
+        let lost = lost.map_or(before, |lost| Some(lost.and(before)));
         Ok(Self { trusted: Trusted::restore(root, floors), memory, lost })
     }
 }
@@ -125,22 +144,41 @@ fn factory_root(crypto: &Crypto, factory: &Factory<'_>) -> Result<Root, Error> {
 ///
 /// # Errors
 ///
-/// Those of [`Journal::append`].
+/// [`Environment::RecordBack`] when the stored root is newer, and those of [`Journal::append`].
 pub fn store_root<F: NorFlash>(flash: &mut Flash<F>, root: &Root) -> Result<(), Error> {
-    store::<_, _, ROOT_MAX>(flash, Kind::Root, ROOT_FORMAT, root)
+    let kind = Kind::Root;
+    // An agent that had read it would have gone on from there.
+    let stored: Option<Root> = load::<_, _, ROOT_MAX>(flash, kind, ROOT_FORMAT);
+    if stored.is_some_and(|stored| stored.version() > root.version()) {
+        return Err(Environment::RecordBack { kind }.into());
+    }
+    store::<_, _, ROOT_MAX>(flash, kind, ROOT_FORMAT, root)
 }
 
-/// Makes these the stored floors and memory.
+/// Makes these the stored floors and memory. `lost` is what they stand in for.
 ///
 /// # Errors
 ///
-/// Those of [`Journal::append`].
+/// [`Environment::RecordBack`] when they stand in for floors that were never lost, and those of
+/// [`Journal::append`].
 pub fn store_floors<F: NorFlash>(
     flash: &mut Flash<F>,
     floors: &Floors,
     memory: &Memory,
+    lost: Option<TrustLost>,
 ) -> Result<(), Error> {
-    store::<_, _, FLOORS_MAX>(flash, Kind::Floors, FLOORS_FORMAT, &(floors, memory))
+    let kind = Kind::Floors;
+    if stands_in(lost) {
+        let stored: Option<Stored> = load::<_, _, FLOORS_MAX>(flash, kind, FLOORS_FORMAT);
+        if stored.is_some_and(|(_, _, before)| !stands_in(before)) {
+            return Err(Environment::RecordBack { kind }.into());
+        }
+    }
+    store::<_, _, FLOORS_MAX>(flash, kind, FLOORS_FORMAT, &(floors, memory, lost))
+}
+
+fn stands_in(lost: Option<TrustLost>) -> bool {
+    matches!(lost, Some(TrustLost::Floors | TrustLost::All))
 }
 
 fn load<F: NorFlash, T: DeserializeOwned, const MAX: usize>(

@@ -566,6 +566,86 @@ fn lost_trust_is_reported_replaced_by_the_factory_s_and_mended() {
 }
 
 #[test]
+fn lost_trust_is_reported_at_every_turn_until_it_is_mended() {
+    let repository = repository();
+    let root = repository.first_root();
+    let Layout { root: root_journal, floors, .. } = *map().layout();
+    for (region, lost) in [(root_journal, TrustLost::Root), (floors, TrustLost::Floors)] {
+        let mut agent = agent(&root, device(&root), Mirror::of(&repository));
+        let Ok(Checked::Pending(image)) = agent.check(&mut now, &mut |_| ()) else { panic!() };
+        agent.flash_mut().nor_mut().decay(region.offset as usize..region.end() as usize);
+        let mut agent = restart(&root, agent);
+        // The image is confirmed, and files are verified; that alone is no reason to forget.
+        let mut events = Vec::new();
+        let started = agent.boot(&mut now, &mut |_| true, &mut |event| events.push(name(&event)));
+        assert_eq!(started, Ok(Started::Confirmed(image.clone())), "{lost:?}");
+        let mut agent = restart(&root, agent);
+        let started = agent.boot(&mut now, &mut |_| true, &mut |event| events.push(name(&event)));
+        assert_eq!(started, Ok(Started::Active(image)), "{lost:?}");
+        assert_eq!(agent.trust().memory.counter, 3);
+        agent.transport_mut().faults.insert("5.targets.json".into(), (0, TransportFault::Connection));
+        agent.check(&mut now, &mut |_| ()).unwrap_err();
+        let agent = restart(&root, agent);
+        assert_eq!(agent.trust().trusted.floors().timestamp_version(), Some(5), "it was stored");
+        assert_eq!((agent.trust().lost, agent.trust().memory.counter), (Some(lost), 3));
+        let reported = format!("trust lost {lost:?}");
+        assert_eq!(events.iter().filter(|event| **event == reported).count(), 2, "{events:?}");
+        // Another part that is lost in between makes it all.
+        let mut worse = restart(&root, agent);
+        let other = if lost == TrustLost::Root { floors } else { root_journal };
+        let mut agent = clone(&root, &mut worse, &repository);
+        worse.flash_mut().nor_mut().decay(other.offset as usize..other.end() as usize);
+        assert_eq!(restart(&root, worse).trust().lost, Some(TrustLost::All));
+
+        assert_eq!(agent.check(&mut now, &mut |_| ()), Ok(Checked::UpToDate));
+        assert_eq!(restart(&root, agent).trust().lost, None);
+    }
+}
+
+#[test]
+fn trust_that_reads_again_is_not_replaced_by_what_stood_in_for_it() {
+    let seen = Repository {
+        version: 40,
+        online_keys: vec!["online", "online"],
+        releases: vec![release(1, "0.9.0", 900)],
+        ..repository()
+    };
+    let root = seen.first_root();
+    let mut sound = agent(&root, device(&root), Mirror::of(&seen));
+    assert_eq!(sound.check(&mut now, &mut |_| ()), Ok(Checked::UpToDate));
+    let intact = sound.trust().clone();
+    assert_eq!(intact.trusted.root().version(), 2);
+    let replayed = Repository { version: 5, ..seen.clone() };
+    let Layout { root: root_journal, floors, .. } = *map().layout();
+
+    // It reads again before the check, or while files are fetched.
+    for during in [false, true] {
+        let mut agent = clone(&root, &mut sound, &replayed);
+        for region in [root_journal, floors] {
+            agent.flash_mut().nor_mut().decay(region.offset as usize..region.end() as usize);
+        }
+        let mut agent = restart(&root, agent);
+        assert_eq!(agent.trust().lost, Some(TrustLost::All));
+        let healing = agent.flash_mut().nor_mut().healing.clone();
+        healing.set(!during);
+        let checked = agent.check(&mut now, &mut |event| {
+            if matches!(event, Event::Fetch { path: "timestamp.json", .. }) {
+                healing.set(true);
+            }
+        });
+        let error = if during {
+            Environment::RecordBack { kind: Kind::Floors }.into()
+        } else {
+            Rejected::Metadata(Refused::Rollback { role: Role::Timestamp, trusted: 40, offered: 5 }).into()
+        };
+        assert_eq!(checked, Err(error));
+        assert_eq!(agent.trust(), &intact);
+        assert_eq!(restart(&root, agent).trust(), &intact);
+        healing.set(false);
+    }
+}
+
+#[test]
 fn lost_root_is_written_anew_without_a_newer_one() {
     let repository = repository();
     let root = repository.first_root();
@@ -738,12 +818,15 @@ fn records_at_their_largest_fit_their_journals() {
         trust.memory.ledger.enter(&EndedTrial { number, digest, sequence, end });
     }
     assert_eq!(trust.memory.ledger.failures().count(), ENTRIES);
+    // Sound floors would not be replaced by what stands in for lost ones.
+    let Region { offset, length } = map().layout().floors;
+    flash.nor_mut().decay(offset as usize..(offset + length) as usize);
     let floors = seasoned.trust().trusted.floors();
     for _ in 0..20 {
-        store_floors(&mut flash, floors, &trust.memory).unwrap();
+        store_floors(&mut flash, floors, &trust.memory, Some(TrustLost::All)).unwrap();
     }
     let stored = Trust::load(&mut flash, &SOFTWARE, &factory(&[])).unwrap();
-    assert_eq!((stored.memory, stored.lost), (trust.memory, None));
+    assert_eq!((stored.memory, stored.lost), (trust.memory, Some(TrustLost::All)));
 }
 
 #[test]
