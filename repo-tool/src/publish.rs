@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tuffet_client::release::Hex;
@@ -172,6 +172,7 @@ impl Plan {
         let public = self.workspace.public();
         let mut writer = Writer::new(witness);
         for (name, content) in &self.files {
+            check_directories(&public, name)?;
             writer.create(&public.join(name), content)?;
         }
         let timestamp = public.join(metadata_name(Role::Timestamp, 0));
@@ -192,6 +193,7 @@ impl Plan {
     /// digests when copied.
     fn preflight(&self, roots: &[Vec<u8>], now: u64) -> Result<(), Error> {
         for (name, content) in &self.files {
+            check_directories(&self.workspace.public(), name)?;
             let path = self.workspace.public().join(name);
             if path.exists() && Hex(&hash_file(&path)?.sha256).to_string() != content.sha256() {
                 return Err(Rejected::ImmutableDiffers { path }.into());
@@ -208,6 +210,19 @@ impl Plan {
         let first = roots.first().map(Vec::as_slice).unwrap_or_default();
         verify::replay(&mut source, first, now).map(drop)
     }
+}
+
+/// Whether the directories of a file lie below the public one, and not elsewhere behind a link that somebody
+/// planted. The public one itself may be a link: who may change that owns the workspace.
+fn check_directories(public: &Path, name: &str) -> Result<(), Error> {
+    for (end, _) in name.match_indices('/') {
+        let path = public.join(&name[..end]);
+        if path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink()) {
+            let why = "a directory of the repository is a symbolic link".to_owned();
+            return Err(Rejected::Damaged { path, why }.into());
+        }
+    }
+    Ok(())
 }
 
 /// The signed targets. If they are public already, as a publisher that died left them, these very bytes.

@@ -367,6 +367,31 @@ fn publish_over_published_files_that_somebody_changed_is_refused() {
 }
 
 #[test]
+fn publish_into_a_directory_that_is_a_link_is_refused_and_writes_nothing_behind_it() {
+    let bench = Bench::new();
+    bench.image("fw.bin", b"image");
+    bench.release("fw.bin", "1.0.0");
+    bench.sign(2);
+    let elsewhere = bench.path("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let public = bench.repo().join("public");
+    for planted in ["targets", "targets/thermo", "targets/thermo/rev-a/versions/1.0.0"] {
+        let planted = public.join(planted);
+        fs::create_dir_all(planted.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &planted).unwrap();
+        let message = bench.fails(&PUBLISH, 1, "T111");
+        assert!(message.contains("is a symbolic link: repo/public/targets"), "{message}");
+        fs::remove_file(&planted).unwrap();
+    }
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+    // The whole public directory may lie on another disk.
+    fs::rename(&public, elsewhere.join("www")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.join("www"), &public).unwrap();
+    bench.publish();
+    bench.ok(&["verify"]);
+}
+
+#[test]
 fn publish_with_a_clock_behind_the_last_publication_is_refused() {
     let bench = Bench::new();
     bench.image("fw.bin", b"image");
