@@ -13,7 +13,8 @@
 //! | trials | u32 |
 //!
 //! A trial is started at most as often as it has tries, for [`decide_boot`] takes one away *before*
-//! it names the trial image. Only [`confirm`] makes the trial image the active one. Anything else
+//! it names the trial image. The exception is a device whose active image is damaged: there a sound trial
+//! image is started rather than nothing, and its trial is not ended. Only [`confirm`] makes the trial image the active one. Anything else
 //! (a crash, a cut, a bootloader that finds the image damaged) ends with the active image, which
 //! nothing here ever touches.
 
@@ -177,43 +178,69 @@ pub enum Reason {
     TrialDamaged,
     /// The active image, because the try could not be taken away from the trial image.
     TryNotRecorded,
+    /// The trial image, which has no try left or keeps one unrecorded, because the active image's slot does not hold
+    /// that. The trial goes on.
+    ActiveDamaged,
 }
 
 /// Decides what to start, and takes a try away from a trial image before naming it.
 ///
 /// # Errors
 ///
-/// [`Environment::NothingBootable`] when the image to start is not in its slot, and those of
-/// [`BootRecord::load`].
+/// [`Environment::NothingBootable`] when neither image is in its slot, and those of [`BootRecord::load`].
 pub fn decide_boot<F: NorFlash>(flash: &mut Flash<F>) -> Result<Decision, Error> {
     let mut record = BootRecord::load(flash)?;
     let Some(trial) = &mut record.trial else {
         return start_active(flash, record, Reason::Active, None);
     };
-    let Some(tries_left) = trial.tries_left.checked_sub(1) else {
-        return fall_back(flash, record, TrialEnd::TriesSpent, Reason::TriesSpent);
-    };
-    if !holds(flash, &trial.image) {
+    let start = trial.image.clone();
+    if !holds(flash, &start) {
         return fall_back(flash, record, TrialEnd::Damaged, Reason::TrialDamaged);
     }
+    let Some(tries_left) = trial.tries_left.checked_sub(1) else {
+        let decision = fall_back(flash, record, TrialEnd::TriesSpent, Reason::TriesSpent);
+        return or_last_resort(flash, decision, start, None);
+    };
     trial.tries_left = tries_left;
-    let start = trial.image.clone();
     match record.store(flash) {
         Ok(()) => Ok(Decision { start, reason: Reason::Trial { tries_left }, unrecorded: None }),
         // An image that could be tried without end would be confirmed by patience.
-        Err(error) => start_active(flash, record, Reason::TryNotRecorded, Some(error)),
+        Err(error) => {
+            let decision = start_active(flash, record, Reason::TryNotRecorded, Some(error));
+            or_last_resort(flash, decision, start, Some(error))
+        }
     }
 }
 
+/// Ends the trial, unless the active image is gone: then the record keeps what it knows of the other one.
 fn fall_back<F: NorFlash>(
     flash: &mut Flash<F>,
     mut record: BootRecord,
     end: TrialEnd,
     reason: Reason,
 ) -> Result<Decision, Error> {
+    if !holds(flash, &record.active) {
+        return Err(Environment::NothingBootable.into());
+    }
     record.end_trial(end);
     let unrecorded = record.store(flash).err();
-    start_active(flash, record, reason, unrecorded)
+    Ok(Decision { start: record.active, reason, unrecorded })
+}
+
+/// An image that spent its tries is better than none.
+fn or_last_resort<F: NorFlash>(
+    flash: &mut Flash<F>,
+    decision: Result<Decision, Error>,
+    start: SlotImage,
+    unrecorded: Option<Error>,
+) -> Result<Decision, Error> {
+    match decision {
+        // Hashed once more: perhaps it is the flash that does not answer any longer.
+        Err(Error::Environment(Environment::NothingBootable)) if holds(flash, &start) => {
+            Ok(Decision { start, reason: Reason::ActiveDamaged, unrecorded })
+        }
+        decision => decision,
+    }
 }
 
 fn start_active<F: NorFlash>(
@@ -265,8 +292,8 @@ pub fn mark_pending<F: NorFlash>(flash: &mut Flash<F>, image: &SlotImage, tries:
 /// Makes the image on trial the active one. `running` is the digest of the image that calls: an
 /// active image that was started in the trial's stead must not confirm it by mistake.
 ///
-/// Raise the floor of the security counter first. A cut between the two then leaves a floor that
-/// is early, not one that is missing.
+/// The record carries the image's security counter, so both rise in the same write. The floors record is
+/// brought up to it by the agent's next turn.
 ///
 /// # Errors
 ///
@@ -288,11 +315,15 @@ pub fn confirm<F: NorFlash>(flash: &mut Flash<F>, running: &[u8; 32]) -> Result<
 ///
 /// # Errors
 ///
-/// [`Misuse::NoTrial`], and those of [`Journal::append`].
+/// [`Misuse::NoTrial`], [`Environment::ActiveDamaged`] when there would be nothing to start then, and those of
+/// [`Journal::append`].
 pub fn revert<F: NorFlash>(flash: &mut Flash<F>, why: Unfit) -> Result<(), Error> {
     let mut record = BootRecord::load(flash)?;
     if record.trial.is_none() {
         return Err(Misuse::NoTrial.into());
+    }
+    if !holds(flash, &record.active) {
+        return Err(Environment::ActiveDamaged.into());
     }
     record.end_trial(match why {
         Unfit::Health => TrialEnd::Reverted,
@@ -310,8 +341,8 @@ pub enum Unfit {
     Withdrawn,
 }
 
-/// Whether [`decide_boot`] could start what lies in a slot: the record names it, it has tries left if it is a
-/// trial, and its digest is right.
+/// Whether [`decide_boot`] could start what lies in a slot: the record names it, its digest is right, and if it is a
+/// trial it has tries left or there is nothing else.
 ///
 /// # Errors
 ///
@@ -321,8 +352,10 @@ pub fn is_bootable<F: NorFlash>(flash: &mut Flash<F>, slot: SlotId) -> Result<bo
     if active.slot == slot {
         return Ok(holds(flash, &active));
     }
-    let trial = trial.filter(|trial| trial.image.slot == slot && trial.tries_left > 0);
-    Ok(trial.is_some_and(|trial| holds(flash, &trial.image)))
+    let Some(trial) = trial.filter(|trial| trial.image.slot == slot && holds(flash, &trial.image)) else {
+        return Ok(false);
+    };
+    Ok(trial.tries_left > 0 || !holds(flash, &active))
 }
 
 /// Whether the slot holds the image, byte for byte. What cannot be read is not held.

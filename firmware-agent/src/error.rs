@@ -128,6 +128,8 @@ pub enum Environment {
         /// The journal.
         kind: Kind,
     },
+    /// The trial cannot be ended, for the active image's slot does not hold the active image.
+    ActiveDamaged,
     /// Neither the trial image nor the active one has the digest that the boot record names.
     NothingBootable,
 }
@@ -210,6 +212,7 @@ impl Environment {
             Self::SequenceExhausted { .. } => 606,
             Self::NothingBootable => 607,
             Self::RecordBack { .. } => 608,
+            Self::ActiveDamaged => 609,
         }
     }
 }
@@ -282,6 +285,9 @@ impl fmt::Display for Environment {
             Self::SequenceExhausted { kind } => {
                 write!(f, "the {kind} was written 2^32 times; provision the device again")
             }
+            Self::ActiveDamaged => f.write_str(
+                "the active image is damaged, so the trial image is not given up; release a repair",
+            ),
             Self::RecordBack { kind } => {
                 write!(f, "the {kind} could not be read and now can; try again")
             }
@@ -359,7 +365,7 @@ mod tests {
         let flash =
             Environment::Flash { operation: FlashOperation::Read, offset: 0, kind: NorFlashErrorKind::Other };
         let missing = tuffet_client::Environment::Missing { role: tuffet_client::Role::Snapshot };
-        let golden: [(Error, u16); 30] = [
+        let golden: [(Error, u16); 31] = [
             (Rejected::Metadata(tuffet_client::Rejected::NoRelease).into(), 114),
             (Misuse::Metadata(tuffet_client::Misuse::CycleOver).into(), 201),
             (Environment::Metadata(missing).into(), 300),
@@ -384,6 +390,7 @@ mod tests {
             (Environment::SequenceExhausted { kind }.into(), 606),
             (Environment::NothingBootable.into(), 607),
             (Environment::RecordBack { kind }.into(), 608),
+            (Environment::ActiveDamaged.into(), 609),
             (TransportFault::NotFound.into(), 620),
             (TransportFault::TooLong { limit: 0 }.into(), 621),
             (TransportFault::Timeout.into(), 622),

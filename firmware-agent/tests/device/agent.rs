@@ -494,6 +494,28 @@ fn trial_without_contact_goes_on_and_is_confirmed_with_it() {
 }
 
 #[test]
+fn trial_beside_a_damaged_active_image_goes_on_until_it_is_confirmed() {
+    let repository = repository();
+    let root = repository.first_root();
+    let mut agent = agent(&root, device(&root), Mirror::of(&repository));
+    let Ok(Checked::Pending(image)) = agent.check(&mut now, &mut |_| ()) else { panic!() };
+    let at = map().slot(SlotId::A).offset as usize;
+    agent.flash_mut().nor_mut().forge(at + 5, &[0]);
+    // It waits for the network longer than it has tries, and once finds itself unfit.
+    let files = core::mem::take(&mut agent.transport_mut().files);
+    agent.transport_mut().faults.insert("timestamp.json".into(), (0, TransportFault::Connection));
+    for _ in 0..2 * TRIES {
+        let started = agent.boot(&mut now, &mut |_| true, &mut |_| ());
+        assert!(matches!(started, Ok(Started::NoContact(..))), "{started:?}");
+    }
+    let started = agent.boot(&mut now, &mut |_| false, &mut |_| ());
+    assert_eq!(started, Err(Environment::ActiveDamaged.into()));
+    agent.transport_mut().files = files;
+    agent.transport_mut().faults.clear();
+    assert_eq!(agent.boot(&mut now, &mut |_| true, &mut |_| ()), Ok(Started::Confirmed(image)));
+}
+
+#[test]
 fn active_image_that_runs_in_the_trial_s_stead_confirms_nothing() {
     let repository = repository();
     let root = repository.first_root();

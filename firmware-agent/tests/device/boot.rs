@@ -2,7 +2,8 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 use tuffet_agent::boot::{
-    BootRecord, Reason, SlotImage, TrialEnd, Unfit, confirm, decide_boot, mark_pending, revert,
+    BootRecord, Reason, SlotImage, Trial, TrialEnd, Unfit, confirm, decide_boot, is_bootable, mark_pending,
+    revert,
 };
 use tuffet_agent::flash_map::{FlashMap, Layout, Region};
 use tuffet_agent::journal::{Journal, Kind};
@@ -172,8 +173,15 @@ fn trial_whose_try_cannot_be_recorded_is_not_started() {
     mark_pending(&mut flash, &new, 2).unwrap();
     let Region { offset, length } = flash.map().layout().boot;
     flash.nor_mut().wear_out(offset as usize..(offset + length) as usize);
+    let mut damaged = flash.clone();
     let decision = decide_boot(&mut flash).unwrap();
     assert_eq!((decision.start.slot, decision.reason), (SlotId::A, Reason::TryNotRecorded));
+    assert!(matches!(decision.unrecorded, Some(Error::Environment(Environment::NotWritten { .. }))));
+    // Unless there is nothing else.
+    let from = flash.map().slot(SlotId::A).offset as usize;
+    damaged.nor_mut().forge(from, &[0xA5]);
+    let decision = decide_boot(&mut damaged).unwrap();
+    assert_eq!((decision.start, decision.reason), (new, Reason::ActiveDamaged));
     assert!(matches!(decision.unrecorded, Some(Error::Environment(Environment::NotWritten { .. }))));
 }
 
@@ -187,8 +195,33 @@ fn damaged_active_image_is_not_started_but_a_sound_trial_is() {
         flash.nor_mut().forge(from, &[0xA5]);
     }
     assert_eq!(decide_boot(&mut flash), Err(Environment::NothingBootable.into()));
-    assert_eq!(decide_boot(&mut pending).unwrap().start, new);
-    assert_eq!(decide_boot(&mut pending), Err(Environment::NothingBootable.into()));
+    // Neither its last try nor its own verdict ends the trial.
+    let mut reason = || {
+        let decision = decide_boot(&mut pending).unwrap();
+        assert_eq!(decision.start, new);
+        decision.reason
+    };
+    assert_eq!(
+        [reason(), reason(), reason()],
+        [Reason::Trial { tries_left: 0 }, Reason::ActiveDamaged, Reason::ActiveDamaged]
+    );
+    for why in [Unfit::Health, Unfit::Withdrawn] {
+        assert_eq!(revert(&mut pending, why), Err(Environment::ActiveDamaged.into()));
+    }
+    assert_eq!(is_bootable(&mut pending, SlotId::B), Ok(true));
+    let Trial { image, tries_left, .. } = BootRecord::load(&mut pending).unwrap().trial.unwrap();
+    assert_eq!((&image, tries_left), (&new, 0));
+    // Nor does its damage, which may be a word that was read badly.
+    let slot_b = pending.map().slot(SlotId::B).offset as usize;
+    let mut damaged = pending.clone();
+    damaged.nor_mut().decay(slot_b..slot_b + 4);
+    assert_eq!(decide_boot(&mut damaged), Err(Environment::NothingBootable.into()));
+    damaged.nor_mut().heal();
+    assert_eq!(decide_boot(&mut damaged).unwrap().start, new);
+    // With the active image back, the trial is over.
+    pending.nor_mut().forge(from, &[0]);
+    assert_eq!(is_bootable(&mut pending, SlotId::B), Ok(false));
+    assert_eq!(decide_boot(&mut pending).unwrap().reason, Reason::TriesSpent);
 
     let (mut flash, _) = device();
     flash.nor_mut().decay(from..from + 4);
