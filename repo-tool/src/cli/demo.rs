@@ -1,7 +1,7 @@
 //! `tuffet demo`: finds a directory and images, and tells the story.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -30,16 +30,16 @@ pub(super) fn run(command: &Demo, output: Output, now: u64) -> Result<Facts, Err
         }
         None => {
             temporary = tempfile::tempdir()
-                .map_err(|error| io("create", Path::new("a temporary directory"), &error))?;
+                .map_err(|error| failed("create", Path::new("a temporary directory"), &error))?;
             temporary.path()
         }
     };
-    let mut out = anstream::stdout();
-    let mut silence = std::io::sink();
-    let story: &mut dyn std::io::Write = if output == Output::Json { &mut silence } else { &mut out };
+    let mut out = Listener(anstream::stdout());
+    let mut silence = io::sink();
+    let story: &mut dyn Write = if output == Output::Json { &mut silence } else { &mut out };
     let mut progress = Progress { bar: None };
     let Report { installed, refusals } = demo::run(directory, images, now, story, &mut progress)?;
-    out.flush().map_err(|error| io("write", Path::new("standard output"), &error))?;
+    out.flush().map_err(|error| failed("write", Path::new("standard output"), &error))?;
 
     let mut lines = vec![
         String::new(),
@@ -78,8 +78,8 @@ fn build() -> Result<Images, Error> {
 
 /// Makes the directory. Nothing that is there already is mixed with a demo's keys.
 fn empty(directory: &Path) -> Result<(), Error> {
-    fs::create_dir_all(directory).map_err(|error| io("create", directory, &error))?;
-    let mut entries = fs::read_dir(directory).map_err(|error| io("read", directory, &error))?;
+    fs::create_dir_all(directory).map_err(|error| failed("create", directory, &error))?;
+    let mut entries = fs::read_dir(directory).map_err(|error| failed("read", directory, &error))?;
     match entries.next() {
         None => Ok(()),
         Some(_) => {
@@ -88,8 +88,28 @@ fn empty(directory: &Path) -> Result<(), Error> {
     }
 }
 
-fn io(what: &'static str, path: &Path, error: &std::io::Error) -> Error {
+fn failed(what: &'static str, path: &Path, error: &io::Error) -> Error {
     tuffet_keys::Error::io(what, path, error).into()
+}
+
+/// A stream whose reader may go away, as `head` does. The demo goes on without him: its exit status is for
+/// whoever started it.
+struct Listener<W>(W);
+
+impl<W: Write> Write for Listener<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(bytes.len()),
+            written => written,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.0.flush() {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            flushed => flushed,
+        }
+    }
 }
 
 /// A bar on standard error while an image comes down, on a terminal only.
