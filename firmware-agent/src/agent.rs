@@ -100,7 +100,8 @@ pub enum Started {
     Confirmed(SlotImage),
     /// The image on trial was given up. A restart brings back the active one.
     Reverted(SlotImage),
-    /// The image on trial runs. It reached no repository yet, which is nobody's fault: no try is taken.
+    /// The image on trial runs, and reached no repository yet. Its start took one try; waiting takes no further one.
+    /// The caller calls [`Agent::started`] again, without a restart.
     NoContact(SlotImage, Error),
 }
 

@@ -1,7 +1,7 @@
 //! A NOR flash in a file, for hosts: simulated devices, provisioning, tests.
 //!
-//! It is as strict as the strictest chip: it writes to erased words only, each once, and refuses
-//! what is not aligned. Code that works on it works on a chip.
+//! It is stricter than many a chip: it writes only to words that read as erased, and refuses what is not
+//! aligned. What it does not know is whether such a word was written before, with what an erased one reads as.
 
 use core::fmt;
 use std::fs::{File, TryLockError};

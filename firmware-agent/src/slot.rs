@@ -14,6 +14,10 @@ use crate::flash_map::{Region, SlotId};
 /// [`SlotWriter::finish`] reads everything back and hashes it again. After any error the slot is
 /// unbootable: its first unit is erased.
 ///
+/// A writer that is dropped half-way leaves the slot as it is: a part of an image, without its last page and named by
+/// no boot record, so that [`decide_boot`](crate::boot::decide_boot) never starts it. Call [`SlotWriter::abandon`]
+/// where another bootloader might.
+///
 /// The active slot cannot be reached: which one that is comes from the boot record on the flash,
 /// not from the caller.
 #[derive(Debug)]

@@ -494,6 +494,71 @@ fn trial_without_contact_goes_on_and_is_confirmed_with_it() {
 }
 
 #[test]
+fn timestamp_that_does_not_verify_is_no_contact() {
+    let repository = repository();
+    let root = repository.first_root();
+    let mut tried = agent(&root, device(&root), Mirror::of(&repository));
+    let Ok(Checked::Pending(image)) = tried.check(&mut now, &mut |_| ()) else { panic!() };
+    decide_boot(tried.flash_mut()).unwrap();
+    let forged = repository.files()["timestamp.json"].clone();
+    let at = forged.windows(3).position(|window| window == b"sig").unwrap() + 6 + 20;
+    let forged =
+        [&forged[..at], &[if forged[at] == b'0' { b'1' } else { b'0' }][..], &forged[at + 1..]].concat();
+    let timestamp = |repository: Repository| repository.files()["timestamp.json"].clone();
+    let served = [
+        (
+            "expired",
+            timestamp(Repository { timestamp_ahead: 1, timestamp_expires: NOW, ..repository.clone() }),
+        ),
+        ("rolled back", timestamp(Repository { version: 4, ..repository.clone() })),
+        ("forged", forged),
+        ("by another key", timestamp(Repository { online_keys: vec!["thief"], ..repository.clone() })),
+    ];
+    for (name, file) in served {
+        let mut agent = clone(&root, &mut tried, &repository);
+        agent.transport_mut().files.insert("timestamp.json".into(), file);
+        let started = agent.started(&image.digest, &mut now, &mut |_| true, &mut |_| ());
+        let Ok(Started::NoContact(_, error)) = started else { panic!("{name}: {started:?}") };
+        let refused = match (name, error) {
+            ("expired", Error::Rejected(Rejected::Metadata(Refused::Freeze { .. })))
+            | ("rolled back", Error::Rejected(Rejected::Metadata(Refused::Rollback { .. }))) => true,
+            ("forged" | "by another key", Error::Rejected(Rejected::Metadata(refused))) => {
+                matches!(refused, Refused::ThresholdNotMet { role: Role::Timestamp, .. })
+            }
+            _ => false,
+        };
+        assert!(refused, "{name}: {error}");
+        assert!(BootRecord::load(agent.flash_mut()).unwrap().trial.is_some(), "{name}");
+    }
+    let started = tried.started(&image.digest, &mut now, &mut |_| true, &mut |_| ());
+    assert_eq!(started, Ok(Started::Confirmed(image)), "the honest one is");
+}
+
+#[test]
+fn trust_that_a_trial_cannot_store_is_not_kept_in_memory() {
+    let repository = repository();
+    let root = repository.first_root();
+    let mut agent = agent(&root, device(&root), Mirror::of(&repository));
+    let Ok(Checked::Pending(image)) = agent.check(&mut now, &mut |_| ()) else { panic!() };
+    let mut agent = restart(&root, agent);
+    let stored = agent.trust().clone();
+    decide_boot(agent.flash_mut()).unwrap();
+    // A byte of the next frame is stuck.
+    let Region { offset, length } = map().layout().floors;
+    let range = offset as usize..(offset + length) as usize;
+    let written = agent.flash_mut().nor_mut().bytes()[range].iter().rposition(|byte| *byte != 0xFF).unwrap();
+    let stuck = offset as usize + (written + 1).next_multiple_of(16) + 20;
+    agent.flash_mut().nor_mut().wear_out(stuck..stuck + 1);
+    let started = agent.started(&image.digest, &mut now, &mut |_| false, &mut |_| ());
+    assert!(matches!(started, Err(Error::Environment(Environment::NotWritten { .. }))), "{started:?}");
+    assert_eq!(agent.trust(), &stored, "the failure is in the boot record alone");
+    agent.flash_mut().nor_mut().wear_out(0..0);
+    let mut agent = restart(&root, agent);
+    assert!(matches!(agent.boot(&mut now, &mut |_| true, &mut |_| ()), Ok(Started::Active(_))));
+    assert_eq!(restart(&root, agent).trust().memory.ledger.failures().count(), 1);
+}
+
+#[test]
 fn trial_beside_a_damaged_active_image_goes_on_until_it_is_confirmed() {
     let repository = repository();
     let root = repository.first_root();
@@ -853,11 +918,12 @@ fn records_at_their_largest_fit_their_journals() {
 
 #[test]
 fn provision_of_a_used_device_leaves_nothing_of_its_past() {
-    let repository = repository();
+    let repository = Repository { online_keys: vec!["online", "second"], ..repository() };
     let root = repository.first_root();
     let mut used = agent(&root, device(&root), Mirror::of(&repository));
     used.check(&mut now, &mut |_| ()).unwrap();
     used.boot(&mut now, &mut |_| true, &mut |_| ()).unwrap();
+    assert_eq!(used.trust().trusted.root().version(), 2, "there is a newer root to forget");
     let image = FactoryImage { bytes: &[0x42; 1700], sequence: 1, version: "0.9.0" };
     provision(used.flash_mut(), &SOFTWARE, &factory(&root), &image).unwrap();
     assert_slot_b_unbootable(&mut used);
