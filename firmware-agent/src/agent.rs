@@ -157,7 +157,8 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
     /// # Errors
     ///
     /// Any. Active slot, boot record and, but for what was newly verified, the trust store are what they were;
-    /// the inactive slot starts on no account.
+    /// the inactive slot starts on no account. When nothing but the last look at the repository is missing, it keeps
+    /// the image, and the next check need not download it again.
     pub fn check(
         &mut self,
         now: &mut dyn FnMut() -> Clock,
@@ -222,7 +223,7 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
             return Ok(Checked::UpToDate);
         };
         observe(Event::Selected(&candidate));
-        let image = self.download(&candidate, observe)?;
+        let image = self.download(record.active.slot.other(), &candidate, observe)?;
         observe(Event::Staged(&candidate));
 
         // Rule: authorised again, against what the repository says now.
@@ -232,7 +233,11 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
             observe(Event::Pending(&image));
             return Ok(Checked::Pending(image));
         }
-        self.flash.make_unbootable(image.slot)?;
+        // A repository that cannot be asked has not changed its mind: what was downloaded may wait in the slot, which
+        // no boot record names.
+        if !matches!(again, Err(Error::Environment(_))) {
+            self.flash.make_unbootable(image.slot)?;
+        }
         again.map(|_| Checked::Superseded)
     }
 
@@ -397,11 +402,17 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
         Ok(())
     }
 
+    /// Has the image in the inactive slot: from the repository, unless it is there already.
     fn download(
         &mut self,
+        slot: SlotId,
         candidate: &Candidate,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<SlotImage, Error> {
+        let image = slot_image(slot, candidate);
+        if boot::holds(&mut self.flash, &image) {
+            return Ok(image);
+        }
         let (length, digest) = (candidate.image.length, candidate.image.sha256);
         let Request { path, limit } = Request::image(candidate);
         let mut writer = SlotWriter::open(&mut self.flash, length, digest)?;
@@ -420,8 +431,8 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
                 error => error,
             });
         }
-        let slot = writer.finish()?;
-        Ok(slot_image(slot, candidate))
+        writer.finish()?;
+        Ok(image)
     }
 
     /// After an error, memory is what flash is.

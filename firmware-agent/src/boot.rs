@@ -359,7 +359,7 @@ pub fn is_bootable<F: NorFlash>(flash: &mut Flash<F>, slot: SlotId) -> Result<bo
 }
 
 /// Whether the slot holds the image, byte for byte. What cannot be read is not held.
-fn holds<F: NorFlash>(flash: &mut Flash<F>, image: &SlotImage) -> bool {
+pub(crate) fn holds<F: NorFlash>(flash: &mut Flash<F>, image: &SlotImage) -> bool {
     image.length > 0 && flash.slot_digest(image.slot, image.length).is_ok_and(|found| found == image.digest)
 }
 

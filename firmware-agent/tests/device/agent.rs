@@ -10,7 +10,7 @@ use tuffet_agent::{
 use tuffet_client::limits::CANDIDATES;
 use tuffet_client::{Change, Clock, Rejected as Refused, Role, SOFTWARE};
 
-use crate::nor::{Cut, Nor, Tear};
+use crate::nor::{Cut, Nor, Operation, Tear};
 use crate::repository::{DAY, Mirror, NOW, Release, Repository, largest_root};
 
 type TestNor = Nor<256, 4>;
@@ -363,6 +363,44 @@ fn pending_image_stays_pending_while_the_repository_wants_it_or_cannot_be_asked(
     assert_eq!(agent.check(&mut now, &mut |_| ()), Ok(Checked::TrialUndecided(image.clone())));
     assert_eq!(agent.transport_mut().requests, Vec::<String>::new());
     agent.transport_mut().files.insert("timestamp.json".into(), honest);
+    assert_eq!(agent.boot(&mut now, &mut |_| true, &mut |_| ()), Ok(Started::Confirmed(image)));
+}
+
+#[test]
+fn image_whose_last_authorisation_did_not_come_is_kept_and_not_downloaded_again() {
+    let repository = repository();
+    let root = repository.first_root();
+    let file = repository.releases[0].file();
+    let mut mirror = Mirror::of(&repository);
+    let mut files = mirror.files.clone();
+    files.remove("timestamp.json");
+    mirror.after = Some((file.clone(), files));
+    let mut agent = agent(&root, device(&root), mirror);
+    let checked = agent.check(&mut now, &mut |_| ());
+    let missing = tuffet_client::Environment::Missing { role: Role::Timestamp };
+    assert_eq!(checked, Err(Environment::Metadata(missing).into()));
+    assert_eq!(BootRecord::load(agent.flash_mut()).unwrap().trial, None);
+    assert_eq!(boot::is_bootable(agent.flash_mut(), SlotId::B), Ok(false));
+
+    // Withdrawn meanwhile, it goes the way of all withdrawn images: nothing names it.
+    let withdrawn = Repository { version: 6, releases: vec![release(1, "0.9.0", 900)], ..repository.clone() };
+    let mut other = clone(&root, &mut agent, &withdrawn);
+    assert_eq!(other.check(&mut now, &mut |_| ()), Ok(Checked::UpToDate));
+    assert_eq!(boot::is_bootable(other.flash_mut(), SlotId::B), Ok(false));
+    // With a bit lost it is fetched once more.
+    let mut other = clone(&root, &mut agent, &repository);
+    let at = map().slot(SlotId::B).offset as usize + 2999;
+    other.flash_mut().nor_mut().forge(at, &[0]);
+    assert!(matches!(other.check(&mut now, &mut |_| ()), Ok(Checked::Pending(_))));
+    assert!(other.transport_mut().requests.contains(&file));
+
+    let mut agent = clone(&root, &mut agent, &repository);
+    agent.flash_mut().nor_mut().plan(None);
+    let Ok(Checked::Pending(image)) = agent.check(&mut now, &mut |_| ()) else { panic!() };
+    assert!(!agent.transport_mut().requests.contains(&file));
+    let slot = map().slot(SlotId::B).offset as usize;
+    let touched = |operation: &Operation| operation.range().start >= slot;
+    assert!(!agent.flash_mut().nor_mut().operations.iter().any(touched));
     assert_eq!(agent.boot(&mut now, &mut |_| true, &mut |_| ()), Ok(Started::Confirmed(image)));
 }
 

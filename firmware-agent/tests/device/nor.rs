@@ -34,7 +34,7 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    fn range(&self) -> Range<usize> {
+    pub(crate) fn range(&self) -> Range<usize> {
         match self {
             Self::Write(range) | Self::Erase(range) => range.clone(),
         }
