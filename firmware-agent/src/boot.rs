@@ -80,10 +80,26 @@ impl BootRecord {
     /// Those of [`Journal::append`].
     pub fn store<F: NorFlash>(&self, flash: &mut Flash<F>) -> Result<(), Error> {
         let mut buffer = [0; ENCODED_MAX];
-        let payload =
-            postcard::to_slice(self, &mut buffer).map_err(|_| Misuse::RecordTooLong { kind: Kind::Boot })?;
-        journal(flash).append(flash, FORMAT, payload)?;
+        journal(flash).append(flash, FORMAT, self.encode(&mut buffer)?)?;
         Ok(())
+    }
+
+    /// Writes the record into the area that does not hold the newest one. When that is this very record, no single
+    /// area, and no single frame, is all that knows it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Journal::append_apart`].
+    pub fn store_apart<F: NorFlash>(&self, flash: &mut Flash<F>) -> Result<(), Error> {
+        let mut buffer = [0; ENCODED_MAX];
+        journal(flash).append_apart(flash, FORMAT, self.encode(&mut buffer)?)?;
+        Ok(())
+    }
+
+    fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], Error> {
+        let payload =
+            postcard::to_slice(self, buffer).map_err(|_| Misuse::RecordTooLong { kind: Kind::Boot })?;
+        Ok(payload)
     }
 
     fn end_trial(&mut self, end: TrialEnd) {

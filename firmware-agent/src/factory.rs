@@ -41,7 +41,7 @@ pub struct FactoryImage<'a> {
     pub version: &'a str,
 }
 
-/// Writes what a device has when it leaves the factory: the image in slot A, the boot record, the trusted
+/// Writes what a device has when it leaves the factory: the image in slot A, the boot record in both areas, the trusted
 /// root, and floors that are empty but for the security counter.
 ///
 /// It erases all journals and both slots' images first. To a device in the field that would mean that floors,
@@ -83,7 +83,9 @@ pub fn provision<F: NorFlash>(
     writer.finish()?;
     write_trust(flash, factory, &trusted)?;
     let active = SlotImage { slot, length, digest, sequence, counter: factory.counter, version };
-    BootRecord::factory(active).store(flash)
+    let record = BootRecord::factory(active);
+    record.store(flash)?;
+    record.store_apart(flash)
 }
 
 /// Writes the first content of the trust store alone: the trusted root, and floors that are empty but for the

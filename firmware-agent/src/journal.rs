@@ -149,6 +149,31 @@ impl Journal {
         format: u8,
         payload: &[u8],
     ) -> Result<u32, Error> {
+        self.append_where(flash, format, payload, false)
+    }
+
+    /// Does as [`Journal::append`], and always goes to the area that does not hold the newest record. Done with that
+    /// very record, it makes each area hold one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Journal::append`].
+    pub fn append_apart<F: NorFlash>(
+        &self,
+        flash: &mut Flash<F>,
+        format: u8,
+        payload: &[u8],
+    ) -> Result<u32, Error> {
+        self.append_where(flash, format, payload, true)
+    }
+
+    fn append_where<F: NorFlash>(
+        &self,
+        flash: &mut Flash<F>,
+        format: u8,
+        payload: &[u8],
+        apart: bool,
+    ) -> Result<u32, Error> {
         let kind = self.kind;
         let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         let span = frame_span(flash, length).filter(|span| *span <= self.area(Area::First).length);
@@ -158,7 +183,8 @@ impl Journal {
 
         let Survey { newest, clean_from } = self.survey(flash);
         let end = newest.map(|frame| self.area(frame.area).end());
-        let room = clean_from.filter(|from| end.is_some_and(|end| from.saturating_add(span) <= end));
+        let room =
+            clean_from.filter(|from| !apart && end.is_some_and(|end| from.saturating_add(span) <= end));
         let step = if newest.is_none() || clean_from.is_some() { 1 } else { self.places(flash) };
         let last = newest.map_or(0, |frame| frame.sequence);
         let Some(sequence) = last.checked_add(step) else {

@@ -39,19 +39,24 @@ pub struct SlotWriter<'f, F> {
 }
 
 impl<'f, F: NorFlash> SlotWriter<'f, F> {
-    /// Opens the inactive slot for an image of `length` bytes with this SHA-256, and erases its
-    /// first unit, so that from here on nothing there can be started.
+    /// Opens the inactive slot for an image of `length` bytes with this SHA-256. It makes both areas of the boot journal
+    /// hold the boot record, then erases the slot's first unit, so that from here on nothing there can be started.
     ///
     /// # Errors
     ///
     /// [`Rejected::ImageLargerThanSlot`], [`Misuse::ImageEmpty`], [`Misuse::TrialUndecided`], those
-    /// of [`BootRecord::load`]: nothing was erased. [`Environment::Flash`] when erasing failed.
+    /// of [`BootRecord::load`]: nothing was erased. Those of [`BootRecord::store_apart`]: the slot is as it was.
+    /// [`Environment::Flash`] when erasing failed.
     pub fn open(flash: &'f mut Flash<F>, length: u32, digest: [u8; 32]) -> Result<Self, Error> {
         let record = BootRecord::load(flash)?;
         if record.trial.is_some() {
             return Err(Misuse::TrialUndecided.into());
         }
-        Self::begin(flash, record.active.slot.other(), length, digest)
+        let slot = record.active.slot.other();
+        fits(flash, slot, length)?;
+        // Should the newest frame decay, an older one would be the record; and it may name what is erased now.
+        record.store_apart(flash)?;
+        Self::begin(flash, slot, length, digest)
     }
 
     /// Opens a slot whether it is active or not: for [`provision`](crate::factory::provision), which has no
@@ -62,13 +67,8 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
         length: u32,
         digest: [u8; 32],
     ) -> Result<Self, Error> {
+        fits(flash, slot, length)?;
         let region = flash.map().slot(slot);
-        if length == 0 {
-            return Err(Misuse::ImageEmpty.into());
-        }
-        if length > region.length {
-            return Err(Rejected::ImageLargerThanSlot { length, slot: region.length }.into());
-        }
         flash.make_unbootable(slot)?;
         let erase_unit = flash.map().layout().erase_unit;
         let page = [flash.erased(); PAGE];
@@ -200,4 +200,15 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
         self.failed = Some(error);
         error
     }
+}
+
+fn fits<F: NorFlash>(flash: &Flash<F>, slot: SlotId, length: u32) -> Result<(), Error> {
+    let region = flash.map().slot(slot);
+    if length == 0 {
+        return Err(Misuse::ImageEmpty.into());
+    }
+    if length > region.length {
+        return Err(Rejected::ImageLargerThanSlot { length, slot: region.length }.into());
+    }
+    Ok(())
 }

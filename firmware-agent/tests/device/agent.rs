@@ -240,6 +240,7 @@ fn rejection_changes_nothing_and_the_honest_repository_still_installs() {
     let slot_b = map().slot(SlotId::B);
     seasoned.flash_mut().nor_mut().forge(slot_b.offset as usize, &[0x33; SLOT]);
     let before = seasoned.flash_mut().nor_mut().clone();
+    let record = BootRecord::load(seasoned.flash_mut()).unwrap();
 
     let mut names: Vec<&str> = attacks.iter().map(|attack| attack.name).collect();
     names.dedup();
@@ -256,7 +257,7 @@ fn rejection_changes_nothing_and_the_honest_repository_still_installs() {
             let range = region.offset as usize..region.end() as usize;
             after[range.clone()] == before.bytes()[range]
         };
-        let Layout { boot, root: root_journal, floors, slot_a, .. } = *map().layout();
+        let Layout { root: root_journal, floors, slot_a, .. } = *map().layout();
         let first_unit = &after[slot_b.offset as usize..][..256];
         assert!(same(slot_b) || first_unit == [0xFF; 256], "{name}");
         let of_image = matches!(
@@ -266,7 +267,8 @@ fn rejection_changes_nothing_and_the_honest_repository_still_installs() {
             )
         );
         assert!(!(of_image || name.ends_with("within the image")) || first_unit == [0xFF; 256], "{name}");
-        assert!(same(slot_a) && same(boot) && same(root_journal), "{name}");
+        assert!(same(slot_a) && same(root_journal), "{name}");
+        assert_eq!(BootRecord::load(agent.flash_mut()), Ok(record.clone()), "{name}");
         assert_eq!(same(floors), !stores, "{name}");
         assert_eq!(boot::is_bootable(agent.flash_mut(), SlotId::A), Ok(true), "{name}");
         assert_eq!(boot::is_bootable(agent.flash_mut(), SlotId::B), Ok(false), "{name}");
@@ -955,6 +957,34 @@ fn records_at_their_largest_fit_their_journals() {
 }
 
 #[test]
+fn boot_record_is_in_both_areas_from_the_factory_and_before_a_slot_is_erased() {
+    let repository = repository();
+    let root = repository.first_root();
+    let Region { length, .. } = map().layout().boot;
+    let areas = [0..length as usize / 2, length as usize / 2..length as usize];
+    for area in areas.clone() {
+        let mut flash = device(&root);
+        flash.nor_mut().decay(area);
+        assert_eq!(decide_boot(&mut flash).unwrap().reason, Reason::Active);
+    }
+    // From slot B, while the image that was active before is overwritten in slot A.
+    let mut agent = agent(&root, device(&root), Mirror::of(&repository));
+    agent.check(&mut now, &mut |_| ()).unwrap();
+    let Ok(Started::Confirmed(image)) = agent.boot(&mut now, &mut |_| true, &mut |_| ()) else { panic!() };
+    let next = Repository { version: 6, releases: vec![release(8, "1.1.0", 2000)], ..repository };
+    *agent.transport_mut() = Mirror::of(&next);
+    agent.transport_mut().faults.insert(next.releases[0].file(), (500, TransportFault::Connection));
+    agent.check(&mut now, &mut |_| ()).unwrap_err();
+    let record = BootRecord::load(agent.flash_mut()).unwrap();
+    for area in areas {
+        let mut agent = restart(&root, clone(&root, &mut agent, &next));
+        agent.flash_mut().nor_mut().decay(area);
+        assert_eq!(BootRecord::load(agent.flash_mut()), Ok(record.clone()));
+        assert_eq!(decide_boot(agent.flash_mut()).unwrap().start, image);
+    }
+}
+
+#[test]
 fn provision_of_a_used_device_leaves_nothing_of_its_past() {
     let repository = Repository { online_keys: vec!["online", "second"], ..repository() };
     let root = repository.first_root();
@@ -1017,7 +1047,7 @@ fn update_cut_at_any_operation_starts_something_and_is_installed_in_the_end() {
         }
     }
     // Twelve erases and twelve writes of the image, the rest are records.
-    assert_eq!((operations.len(), cases), (74, 4 * 74));
+    assert_eq!((operations.len(), cases), (80, 4 * 80));
 }
 
 /// What an event is, in words.
