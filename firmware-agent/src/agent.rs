@@ -310,6 +310,10 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
     /// the two records leaves nothing undone.
     fn settle(&mut self) -> Result<BootRecord, Error> {
         let record = BootRecord::load(&mut self.flash)?;
+        if record.trial.is_none() {
+            // Early, so that a refused image changes no byte here. Before a slot is erased it is insisted upon.
+            let _ = record.store_apart(&mut self.flash);
+        }
         let Trust { trusted, memory, lost } = &mut self.trust;
         let mut changed = record.ended.is_some_and(|ended| memory.ledger.enter(&ended));
         if memory.counter < record.active.counter {

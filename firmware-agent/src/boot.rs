@@ -84,7 +84,7 @@ impl BootRecord {
         Ok(())
     }
 
-    /// Writes the record into the area that does not hold the newest one. When that is this very record, no single
+    /// Writes the record, which is the newest one, into the other area, unless it is there already. Then no single
     /// area, and no single frame, is all that knows it.
     ///
     /// # Errors

@@ -152,8 +152,8 @@ impl Journal {
         self.append_where(flash, format, payload, false)
     }
 
-    /// Does as [`Journal::append`], and always goes to the area that does not hold the newest record. Done with that
-    /// very record, it makes each area hold one.
+    /// Makes the area that does not hold the newest record hold `payload`, as the newest record, unless it has that
+    /// already. Done with the newest record itself, it leaves one in each area.
     ///
     /// # Errors
     ///
@@ -163,8 +163,16 @@ impl Journal {
         flash: &mut Flash<F>,
         format: u8,
         payload: &[u8],
-    ) -> Result<u32, Error> {
-        self.append_where(flash, format, payload, true)
+    ) -> Result<(), Error> {
+        let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        let there = self.survey(flash).other.is_some_and(|frame| {
+            (frame.format, frame.length) == (format, length)
+                && frame.crc == checksum(self.kind, format, length, frame.sequence, payload)
+        });
+        if !there {
+            self.append_where(flash, format, payload, true)?;
+        }
+        Ok(())
     }
 
     fn append_where<F: NorFlash>(
@@ -181,7 +189,7 @@ impl Journal {
             return Err(Misuse::RecordTooLong { kind }.into());
         };
 
-        let Survey { newest, clean_from } = self.survey(flash);
+        let Survey { newest, clean_from, .. } = self.survey(flash);
         let end = newest.map(|frame| self.area(frame.area).end());
         let room =
             clean_from.filter(|from| !apart && end.is_some_and(|end| from.saturating_add(span) <= end));
@@ -245,7 +253,8 @@ impl Journal {
         let (here, other) =
             if sequence(&second) > sequence(&first) { (second, first) } else { (first, second) };
         let clean = !here.dirty_behind && !other.dirty;
-        Survey { newest: here.newest, clean_from: here.newest.and(clean.then_some(here.end)) }
+        let clean_from = here.newest.and(clean.then_some(here.end));
+        Survey { newest: here.newest, other: other.newest, clean_from }
     }
 
     fn survey_area<F: NorFlash>(&self, flash: &mut Flash<F>, area: Area) -> AreaSurvey {
@@ -384,6 +393,8 @@ impl Area {
 
 struct Survey {
     newest: Option<Frame>,
+    /// The newest frame of the other area.
+    other: Option<Frame>,
     /// Where the blank rest of the newest frame's area begins; none when that is dirty, or the other area.
     clean_from: Option<u32>,
 }

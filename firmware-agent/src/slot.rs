@@ -39,8 +39,8 @@ pub struct SlotWriter<'f, F> {
 }
 
 impl<'f, F: NorFlash> SlotWriter<'f, F> {
-    /// Opens the inactive slot for an image of `length` bytes with this SHA-256. It makes both areas of the boot journal
-    /// hold the boot record, then erases the slot's first unit, so that from here on nothing there can be started.
+    /// Opens the inactive slot for an image of `length` bytes with this SHA-256. It sees to it that both areas of the boot
+    /// journal hold the boot record, then erases the slot's first unit, so that from here on nothing there can be started.
     ///
     /// # Errors
     ///
