@@ -189,23 +189,21 @@ pub fn is_path(text: &str) -> bool {
 }
 
 impl Image {
-    /// The path from which a repository with consistent snapshots serves the image:
-    /// `targets/`, then the target path with the digest before the file's name (TUF 3.8).
+    /// The path from which a repository serves the image, see [`served_path`].
     #[must_use]
     pub fn url_path(&self) -> impl fmt::Display + '_ {
-        fmt::from_fn(|f| {
-            let (directory, name) =
-                match self.path.rfind('/').and_then(|slash| self.path.split_at_checked(slash)) {
-                    Some((directory, name)) => (directory, name.trim_start_matches('/')),
-                    None => ("", self.path.as_str()),
-                };
-            f.write_str("targets/")?;
-            if !directory.is_empty() {
-                write!(f, "{directory}/")?;
-            }
-            write!(f, "{}.{name}", Hex(&self.sha256))
-        })
+        served_path(&self.path, Hex(&self.sha256))
     }
+}
+
+/// The path from which a repository with consistent snapshots serves a target: `targets/`, then the target
+/// path with the digest, in hexadecimal, before the file's name (specification, section 7).
+#[must_use]
+pub fn served_path<'a>(path: &'a str, digest: impl fmt::Display + 'a) -> impl fmt::Display + 'a {
+    fmt::from_fn(move |f| match path.rsplit_once('/') {
+        Some((directory, file)) => write!(f, "targets/{directory}/{digest}.{file}"),
+        None => write!(f, "targets/{digest}.{path}"),
+    })
 }
 
 /// Shows bytes as lower-case hexadecimal digits.

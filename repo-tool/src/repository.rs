@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use tuffet_client::release::Hex;
+use tuffet_client::release::{Hex, served_path};
 use tuffet_client::time::Date;
 use tuffet_keys::Role;
 use tuffet_keys::canonical;
@@ -378,10 +378,7 @@ pub fn metadata_name(role: Role, version: u32) -> String {
 
 /// The name of a target's file below a repository's top: `a/b/file` is `targets/a/b/SHA256.file`.
 pub fn target_name(path: &str, sha256: &str) -> String {
-    match path.rsplit_once('/') {
-        Some((directory, file)) => format!("targets/{directory}/{sha256}.{file}"),
-        None => format!("targets/{sha256}.{path}"),
-    }
+    served_path(path, sha256).to_string()
 }
 
 /// The next version or sequence.
