@@ -149,13 +149,15 @@ impl<'a> Refresh<'a> {
             return Want::Persist(change);
         }
         match &self.state {
-            State::ExpectTargetsAgain(_, Verbatim { version, length, .. }) => Want::Again {
-                file: FileName { role: Role::Targets, version: Some(*version) },
-                limit: *length,
-            },
             State::Install(file) => file.body.selected().map_or(Want::Over, Want::Install),
             State::UpToDate => Want::UpToDate,
-            _ => self.file().map_or(Want::Over, |file| Want::Fetch { file, limit: self.limit() }),
+            state => match (self.file(), self.limit()) {
+                (Some(file), limit) if matches!(state, State::ExpectTargetsAgain(..)) => {
+                    Want::Again { file, limit }
+                }
+                (Some(file), limit) => Want::Fetch { file, limit },
+                (None, _) => Want::Over,
+            },
         }
     }
 
