@@ -7,7 +7,6 @@ use tuffet::demo::device::Evidence;
 use tuffet::demo::mirror::Fault;
 use tuffet::demo::thief::FAR;
 use tuffet::demo::{Images, Outcome, VERSIONS, World};
-use tuffet::repository::target_name;
 use tuffet::staging::Staged;
 use tuffet_agent::agent::{Checked, Started};
 use tuffet_agent::transport::TransportFault;
@@ -59,13 +58,10 @@ impl Stage {
     /// The lamp ends a check under a fault with this error, and as above.
     #[track_caller]
     fn fails(&self, path: &str, fault: Fault, expected: &Error) {
-        let before = self.world.lamp.evidence().unwrap();
         self.world.mirror.set_fault(path, fault);
-        let checked = self.world.lamp.check(&mut |_| ());
-        self.world.mirror.clear_faults();
+        let Outcome { checked, evidence: [before, after], inactive_slot_boots } = self.world.watch().unwrap();
         assert_eq!(checked.as_ref().unwrap_err(), expected, "{path}");
-        let inactive_slot_boots = self.world.lamp.inactive_slot_boots().unwrap();
-        self.nothing_changed(&before, &self.world.lamp.evidence().unwrap(), inactive_slot_boots);
+        self.nothing_changed(&before, &after, inactive_slot_boots);
     }
 
     #[track_caller]
@@ -86,7 +82,7 @@ impl Stage {
     }
 
     fn image_path(&self) -> String {
-        format!("/{}", target_name(&self.staged.path, &self.staged.image.sha256))
+        World::image_path(&self.staged)
     }
 }
 

@@ -165,8 +165,8 @@ impl World {
     /// # Errors
     /// That the connection broke, or what else the lamp says.
     pub fn break_connection(&self, staged: &Staged) -> Result<Checked, Error> {
-        let wanted = format!("/{}", target_name(&staged.path, &staged.image.sha256));
-        self.mirror.set_fault(&wanted, Fault::DropAfter(u64::from(staged.image.length) / 2));
+        self.mirror
+            .set_fault(&World::image_path(staged), Fault::DropAfter(u64::from(staged.image.length) / 2));
         let checked = self.lamp.check(&mut |_| ());
         self.mirror.clear_faults();
         checked
@@ -180,20 +180,15 @@ impl World {
     /// # Errors
     /// Whatever keeps the world from being watched; what the lamp says is in the outcome.
     pub fn attack(&self, attack: Attack, staged: &Staged, own: &Own) -> Result<Outcome, Error> {
-        let wanted = format!("/{}", target_name(&staged.path, &staged.image.sha256));
         let index = VERSIONS.iter().position(|version| staged.path.contains(version)).unwrap_or_default();
         let loot = Loot {
             history: self.team.history(),
-            image: (wanted, &self.images.releases[index]),
+            image: (World::image_path(staged), &self.images.releases[index]),
             other_image: &self.images.other,
             own: &own.0,
         };
-        let before = self.lamp.evidence()?;
         attack.mount(&self.mirror, &loot);
-        let checked = self.lamp.check(&mut |_| ());
-        self.mirror.clear_faults();
-        let inactive_slot_boots = self.lamp.inactive_slot_boots()?;
-        Ok(Outcome { checked, evidence: [before, self.lamp.evidence()?], inactive_slot_boots })
+        self.watch()
     }
 
     /// Has the lamp check while a thief serves a release of his own, with the online keys and one release key,
@@ -203,14 +198,28 @@ impl World {
     /// Whatever keeps the world from being watched; what the lamp says is in the outcome.
     pub fn rob(&self) -> Result<Outcome, Error> {
         let today = self.team.history().last().cloned().unwrap_or_default();
-        let before = self.lamp.evidence()?;
         for (name, file) in self.team.robbed().forge(&today, &self.images.other, self.now)? {
             self.mirror.set_fault(&format!("/{name}"), Fault::Replace(file));
         }
+        self.watch()
+    }
+
+    /// Has the lamp check the mirror as it is now, and then puts the mirror right again.
+    ///
+    /// # Errors
+    /// Whatever keeps the world from being watched; what the lamp says is in the outcome.
+    pub fn watch(&self) -> Result<Outcome, Error> {
+        let before = self.lamp.evidence()?;
         let checked = self.lamp.check(&mut |_| ());
         self.mirror.clear_faults();
         let inactive_slot_boots = self.lamp.inactive_slot_boots()?;
         Ok(Outcome { checked, evidence: [before, self.lamp.evidence()?], inactive_slot_boots })
+    }
+
+    /// The path, with its leading slash, from which the mirror serves a release's image.
+    #[must_use]
+    pub fn image_path(staged: &Staged) -> String {
+        format!("/{}", target_name(&staged.path, &staged.image.sha256))
     }
 
     /// The attacker sets up shop: keys and a repository of his own, in which he releases what he likes.
