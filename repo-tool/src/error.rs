@@ -105,9 +105,7 @@ impl Error {
 
     /// An I/O failure while doing `what` (an infinitive: "read", "rename") to `path`.
     pub(crate) fn io(what: &'static str, path: &Path, error: &std::io::Error) -> Error {
-        let text = error.to_string();
-        let message = text.split(" (os error").next().unwrap_or_default().to_owned();
-        Environment::Io { what, path: path.to_owned(), message }.into()
+        tuffet_keys::Error::io(what, path, error).into()
     }
 }
 
