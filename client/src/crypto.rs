@@ -4,33 +4,71 @@ use p256::Sec1Point;
 use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use p256::ecdsa::{Signature, VerifyingKey};
 
-use crate::key::{Point, PublicKey};
+use crate::key::Algorithm;
 
-/// The algorithms that a verifier knows.
+/// The algorithms that a verifier knows, of two kinds: one that wants the digest of a message, and those that
+/// want the message.
 #[derive(Clone, Copy, Debug)]
 pub struct Crypto {
-    /// Verifies an ASN.1 DER ECDSA signature over P-256, given the SHA-256 digest of the message. Must be
-    /// `false` for a point off the curve. A high `s` is accepted: tokens produce it.
-    pub p256: fn(key: &Point, digest: &[u8; 32], der: &[u8]) -> bool,
+    /// Verifies an ASN.1 DER ECDSA signature over P-256, given the key's coordinates x and y, big-endian, and the
+    /// SHA-256 digest of the message. Must be `false` for a point off the curve. A high `s` is accepted: tokens
+    /// produce it.
+    pub p256: fn(point: &[u8; 64], digest: &[u8; 32], der: &[u8]) -> bool,
+    /// Without it, keys of these types count for nothing.
+    pub message: Option<MessageCrypto>,
+    /// Whether SHA-512 is known beside SHA-256 where files are hashed. Takes the feature `host`.
+    pub sha512: bool,
 }
 
-/// P-256 by the `p256` crate.
-pub const SOFTWARE: Crypto = Crypto { p256: verify_p256 };
+/// Algorithms that want the whole message, which takes memory ([`Limits::message`](crate::Limits)).
+#[derive(Clone, Copy, Debug)]
+pub struct MessageCrypto {
+    /// Verifies an Ed25519 signature.
+    pub ed25519: fn(key: &[u8], message: &[u8], signature: &[u8]) -> bool,
+    /// Verifies an RSASSA-PSS signature with SHA-256, see [`Algorithm::RsaPss`] for the form of the key.
+    pub rsa_pss: fn(key: &[u8], message: &[u8], signature: &[u8]) -> bool,
+}
+
+/// P-256 by the `p256` crate, and nothing else.
+pub const SOFTWARE: Crypto = Crypto { p256: verify_p256, message: None, sha512: false };
+
+/// P-256 by the `p256` crate, as on devices; Ed25519 and RSA-PSS by `ring`; SHA-512 of files.
+#[cfg(feature = "host")]
+pub const HOST: Crypto = Crypto {
+    p256: verify_p256,
+    message: Some(MessageCrypto { ed25519: verify_ed25519, rsa_pss: verify_rsa_pss }),
+    sha512: true,
+};
 
 impl Crypto {
-    /// Whether `key` signed the message with this SHA-256 digest.
-    pub(crate) fn verifies(&self, key: &PublicKey, digest: &[u8; 32], signature: &[u8]) -> bool {
-        match key {
-            PublicKey::P256(point) => (self.p256)(point, digest, signature),
-            PublicKey::Unsupported => false,
+    /// Whether keys of this algorithm can be verified with.
+    pub(crate) fn knows(&self, algorithm: Algorithm) -> bool {
+        match algorithm {
+            Algorithm::P256 => true,
+            Algorithm::Ed25519 | Algorithm::RsaPss => self.message.is_some(),
+            Algorithm::Unsupported => false,
         }
     }
 }
 
-fn verify_p256(Point { x, y }: &Point, digest: &[u8; 32], der: &[u8]) -> bool {
-    let point = Sec1Point::from_affine_coordinates(x.into(), y.into(), false);
+// Out of line: half of the stack of a verification is in here, and it must not add to the caller's.
+#[inline(never)]
+fn verify_p256(point: &[u8; 64], digest: &[u8; 32], der: &[u8]) -> bool {
+    let point = Sec1Point::from_untagged_bytes(point.into());
     let (Ok(key), Ok(signature)) = (VerifyingKey::from_sec1_point(&point), Signature::from_der(der)) else {
         return false;
     };
     key.verify_prehash(digest, &signature).is_ok()
+}
+
+#[cfg(feature = "host")]
+fn verify_ed25519(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    use ring::signature::{ED25519, UnparsedPublicKey};
+    UnparsedPublicKey::new(&ED25519, key).verify(message, signature).is_ok()
+}
+
+#[cfg(feature = "host")]
+fn verify_rsa_pss(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    use ring::signature::{RSA_PSS_2048_8192_SHA256, UnparsedPublicKey};
+    UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, key).verify(message, signature).is_ok()
 }

@@ -115,7 +115,7 @@ pub enum Rejected {
     /// More roots in one cycle than [`limits::ROOTS`](crate::limits::ROOTS). What was walked is stored;
     /// the next cycle goes on from there.
     TooManyRoots,
-    /// The targets metadata has no release entry for this product, hardware and channel.
+    /// No role that may has a release entry for this product, hardware and channel.
     NoRelease,
     /// A candidate names an image outside `PRODUCT/HARDWARE/`.
     OtherHardware {
@@ -132,6 +132,10 @@ pub enum Rejected {
         /// The sequence out of order.
         sequence: u32,
     },
+    /// A targets role delegates to a role that the snapshot does not list.
+    RoleNotListed,
+    /// No role that may name this target does.
+    NoTarget,
 }
 
 /// The caller's fault.
@@ -144,6 +148,8 @@ pub enum Misuse {
     CycleOver,
     /// A product, hardware or channel name is empty, too long or has other than `[a-z0-9._-]`.
     Name,
+    /// The snapshot that was kept is not the one that is trusted.
+    KeptSnapshot,
 }
 
 /// The world around.
@@ -163,14 +169,24 @@ pub enum Environment {
 pub enum Bound {
     /// `DEPTH`: objects and arrays within each other.
     Depth,
-    /// `TEXT`: a key, or a string that had to be read.
+    /// `text`: a key, or a string that had to be read.
     Text,
-    /// `KEYS` in a root.
+    /// `keys` in a root, or of a delegated role.
     Keys,
-    /// `SIGNATURES` in a file.
+    /// `signatures` in a file.
     Signatures,
     /// `CANDIDATES` in a release entry.
     Candidates,
+    /// `HALTS` in a timestamp.
+    Halts,
+    /// `CHAIN` of delegations, one below the other.
+    Delegations,
+    /// `roles` that one search visits.
+    Roles,
+    /// `names`: bytes of the names of those roles.
+    Names,
+    /// `message`: bytes of `signed`, under a key that signs no digest.
+    Message,
 }
 
 /// A member of a file that is missing or wrong.
@@ -201,6 +217,10 @@ pub enum Field {
     Threshold,
     /// `meta` of a timestamp or snapshot.
     Meta,
+    /// `halt` of a timestamp.
+    Halt,
+    /// `delegations` of a targets file.
+    Delegations,
     /// `targets`: a target without length or SHA-256.
     Targets,
     /// The `custom` of the release entry.
@@ -242,6 +262,8 @@ impl Rejected {
             Rejected::OtherHardware { .. } => 115,
             Rejected::ImageNotAuthorised { .. } => 116,
             Rejected::SequenceOrder { .. } => 117,
+            Rejected::RoleNotListed => 118,
+            Rejected::NoTarget => 119,
         }
     }
 }
@@ -254,6 +276,7 @@ impl Misuse {
             Misuse::NotFetching => 200,
             Misuse::CycleOver => 201,
             Misuse::Name => 202,
+            Misuse::KeptSnapshot => 203,
         }
     }
 }
@@ -324,6 +347,8 @@ impl fmt::Display for Rejected {
             Rejected::RoleDropped { role } => write!(f, "snapshot: no longer lists {role}"),
             Rejected::TooManyRoots => write!(f, "root: more new roots than one cycle walks"),
             Rejected::NoRelease => write!(f, "targets: no release for this product, hardware and channel"),
+            Rejected::RoleNotListed => write!(f, "snapshot: does not list a role that is delegated to"),
+            Rejected::NoTarget => write!(f, "targets: no role has this target"),
             Rejected::OtherHardware { sequence } => {
                 write!(f, "targets: release {sequence} names an image of other hardware")
             }
@@ -345,6 +370,7 @@ impl fmt::Display for Misuse {
             Misuse::Name => {
                 "a product, hardware or channel name has another form than [a-z0-9][a-z0-9._-]{0,31}"
             }
+            Misuse::KeptSnapshot => "the snapshot that was kept is not the trusted one",
         })
     }
 }
@@ -365,6 +391,11 @@ impl fmt::Display for Bound {
             Bound::Keys => "the number of keys",
             Bound::Signatures => "the number of signatures",
             Bound::Candidates => "the number of release candidates",
+            Bound::Halts => "the number of halted images",
+            Bound::Delegations => "delegations below each other",
+            Bound::Roles => "the number of roles in one search",
+            Bound::Names => "the length of role names",
+            Bound::Message => "what a key signs that signs no digest",
         })
     }
 }
@@ -384,6 +415,8 @@ impl fmt::Display for Field {
             Field::Roles => "a role in `roles`",
             Field::Threshold => "a `threshold`",
             Field::Meta => "an entry of `meta`",
+            Field::Halt => "`halt`",
+            Field::Delegations => "`delegations`",
             Field::Targets => "an entry of `targets`",
             Field::Release => "the release entry's `custom`",
         })
@@ -424,10 +457,18 @@ mod tests {
             (Rejected::OtherHardware { sequence: 1 }, 115),
             (Rejected::ImageNotAuthorised { sequence: 1 }, 116),
             (Rejected::SequenceOrder { sequence: 1 }, 117),
+            (Rejected::RoleNotListed, 118),
+            (Rejected::NoTarget, 119),
         ] {
             assert_eq!(Error::from(error).code(), code, "{error}");
         }
-        for (error, code) in [(Misuse::NotFetching, 200), (Misuse::CycleOver, 201), (Misuse::Name, 202)] {
+        let misuses = [
+            (Misuse::NotFetching, 200),
+            (Misuse::CycleOver, 201),
+            (Misuse::Name, 202),
+            (Misuse::KeptSnapshot, 203),
+        ];
+        for (error, code) in misuses {
             assert_eq!(Error::from(error).code(), code, "{error}");
         }
         assert_eq!(Error::from(Environment::Missing { role }).code(), 300);

@@ -1,42 +1,61 @@
-//! Public keys and signatures, as the verifier holds them.
+//! Public keys and signatures, packed one behind the other into memory of the caller.
 
-use crate::limits::SIGNATURE;
-use heapless::Vec;
+use sha2::{Digest, Sha256};
 
-/// The label of a key in metadata: the 32 bytes that its 64 hexadecimal digits stand for.
+use crate::limits::{KEY_HEAD, SIGNATURE_HEAD};
+
+/// The label of a key in metadata, in half the room: the first 16 bytes of the SHA-256 of the 32 bytes that its
+/// hexadecimal digits stand for.
 ///
 /// A label, no proof: the threshold counts public keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct KeyId(pub [u8; 32]);
+pub(crate) struct KeyId(pub(crate) [u8; 16]);
+
+/// What a public key is good for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Algorithm {
+    /// A key that nobody here can verify with. It may stand in a file and never counts.
+    Unsupported = 0,
+    /// ECDSA over P-256 with SHA-256. The key is its affine coordinates x and y, each 32 bytes, big-endian;
+    /// whether they lie on the curve is checked with each signature. A signature is ASN.1 DER.
+    P256 = 1,
+    /// Ed25519 (RFC 8032). The key has 32 bytes.
+    Ed25519 = 2,
+    /// RSASSA-PSS with SHA-256 for everything, the salt as long as the digest. The key is an RSAPublicKey
+    /// (RFC 8017, A.1.1).
+    RsaPss = 3,
+}
 
 /// A public key, decoded, so that two spellings of one key compare equal.
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) enum PublicKey {
-    /// ECDSA over P-256 with SHA-256.
-    P256(Point),
-    /// A key of a type that this profile cannot verify. It may stand in a root and never counts.
-    Unsupported,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key<'k> {
+    pub(crate) id: KeyId,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) bytes: &'k [u8],
 }
 
-/// A point by its affine coordinates, big-endian. Whether it lies on the curve is checked with each signature.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Point {
-    /// The x coordinate.
-    pub x: [u8; 32],
-    /// The y coordinate.
-    pub y: [u8; 32],
-}
+/// Packed keys. Each is a [`KeyId`] of 16 bytes, one of [`Algorithm`], two of length (little-endian), and its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keys<'k>(pub(crate) &'k [u8]);
 
 /// One signature of an envelope. A text that is no hexadecimal, or longer than any that this profile can
 /// verify, is held as an empty one, which no key verifies.
-#[derive(Clone, Debug)]
-pub(crate) struct Signature {
-    pub(crate) keyid: KeyId,
-    pub(crate) der: Vec<u8, SIGNATURE>,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Signature<'s> {
+    pub(crate) id: KeyId,
+    pub(crate) bytes: &'s [u8],
+}
+
+/// Packed signatures. Each is a [`KeyId`] of 16 bytes, two of length (little-endian), and its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Signatures<'s>(pub(crate) &'s [u8]);
+
+/// Writes one behind the other.
+#[derive(Debug)]
+pub(crate) struct Pack<'m> {
+    bytes: &'m mut [u8],
+    len: usize,
 }
 
 /// What stands before the point in the SubjectPublicKeyInfo of an uncompressed P-256 key (RFC 5480):
@@ -45,68 +64,246 @@ const P256_SPKI: [u8; 27] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x02, 0x01, 0x06, 0x08, 0x2A, 0x86,
     0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
 ];
-const SPKI: usize = 91;
-
-impl PublicKey {
-    /// Reads the PEM text of an uncompressed P-256 public key (RFC 7468, label `PUBLIC KEY`).
-    ///
-    /// Returns `None` for any other content; a compressed point is one, for no tool writes it unasked.
-    #[must_use]
-    pub(crate) fn from_p256_pem(pem: &[u8]) -> Option<PublicKey> {
-        let body = pem.trim_ascii().strip_prefix(b"-----BEGIN PUBLIC KEY-----")?;
-        let body = body.strip_suffix(b"-----END PUBLIC KEY-----")?;
-        let spki: [u8; SPKI] = base64(body)?;
-        let point: &[u8; 64] = spki.strip_prefix(&P256_SPKI)?.try_into().ok()?;
-        let (x, y) = point.split_at(32);
-        Some(PublicKey::P256(Point { x: x.try_into().ok()?, y: y.try_into().ok()? }))
-    }
-}
+const P256_SPKI_LENGTH: usize = 91;
 
 impl KeyId {
     /// Reads 64 hexadecimal digits, lower case.
     pub(crate) fn from_hex(text: &[u8]) -> Option<KeyId> {
-        hex_array(text).map(KeyId)
+        hex_array::<32>(text).map(|whole| KeyId(first(&Sha256::digest(whole))))
     }
+}
+
+impl Algorithm {
+    /// By the name of a `keytype`, and the `scheme` that goes with it.
+    pub(crate) fn named(keytype: &[u8]) -> Algorithm {
+        match keytype {
+            // The second is the name of the type before specification 1.0.32.
+            b"ecdsa" | b"ecdsa-sha2-nistp256" => Algorithm::P256,
+            b"ed25519" => Algorithm::Ed25519,
+            b"rsa" => Algorithm::RsaPss,
+            _ => Algorithm::Unsupported,
+        }
+    }
+
+    /// The scheme, and no other, that a key of this type may be for.
+    pub(crate) fn scheme(self) -> &'static [u8] {
+        match self {
+            Algorithm::P256 => b"ecdsa-sha2-nistp256",
+            Algorithm::Ed25519 => b"ed25519",
+            Algorithm::RsaPss => b"rsassa-pss-sha256",
+            Algorithm::Unsupported => b"",
+        }
+    }
+
+    fn from_byte(byte: u8) -> Algorithm {
+        match byte {
+            1 => Algorithm::P256,
+            2 => Algorithm::Ed25519,
+            3 => Algorithm::RsaPss,
+            _ => Algorithm::Unsupported,
+        }
+    }
+
+    /// Decodes `keyval.public` to the front of `out`; returns its length, `None` if it is no such key.
+    pub(crate) fn decode(self, public: &[u8], out: &mut [u8]) -> Option<usize> {
+        match self {
+            Algorithm::P256 => {
+                // A compressed point is refused, for no tool writes it unasked.
+                let mut spki = [0; P256_SPKI_LENGTH];
+                let length = pem(public, &mut spki)?;
+                let point: &[u8; 64] = spki.get(..length)?.strip_prefix(&P256_SPKI)?.try_into().ok()?;
+                out.get_mut(..64)?.copy_from_slice(point);
+                Some(64)
+            }
+            Algorithm::Ed25519 => {
+                let key: [u8; 32] = hex_array(public)?;
+                out.get_mut(..32)?.copy_from_slice(&key);
+                Some(32)
+            }
+            #[cfg(feature = "host")]
+            Algorithm::RsaPss => {
+                let length = pem(public, out)?;
+                let (from, length) = rsa::public_key(out.get(..length)?)?;
+                out.copy_within(from..from.checked_add(length)?, 0);
+                Some(length)
+            }
+            #[cfg(not(feature = "host"))]
+            Algorithm::RsaPss => None,
+            Algorithm::Unsupported => None,
+        }
+    }
+}
+
+impl Key<'_> {
+    /// Whether both are the same public key, whatever their labels.
+    pub(crate) fn is_same(&self, other: &Key<'_>) -> bool {
+        self.algorithm == other.algorithm && self.identity() == other.identity()
+    }
+
+    /// The point, the bytes or, for RSA, the modulus: who knows its factors signs under any exponent.
+    fn identity(&self) -> &[u8] {
+        match self.algorithm {
+            #[cfg(feature = "host")]
+            Algorithm::RsaPss => rsa::modulus(self.bytes).unwrap_or_default(),
+            _ => self.bytes,
+        }
+    }
+}
+
+impl<'k> Keys<'k> {
+    pub(crate) fn iter(self) -> impl Iterator<Item = Key<'k>> + Clone {
+        let mut rest = self.0;
+        core::iter::from_fn(move || {
+            let (head, behind) = rest.split_at_checked(KEY_HEAD)?;
+            let (&[algorithm, low, high], id) = head.split_last_chunk::<3>().map(|(id, tail)| (tail, id))?;
+            let (bytes, behind) = behind.split_at_checked(usize::from(u16::from_le_bytes([low, high])))?;
+            rest = behind;
+            Some(Key { id: KeyId(first(id)), algorithm: Algorithm::from_byte(algorithm), bytes })
+        })
+    }
+
+    /// Those whose bit is set.
+    pub(crate) fn members(self, members: u32) -> impl Iterator<Item = (u32, Key<'k>)> + Clone {
+        (0..32)
+            .map(|index| 1_u32.wrapping_shl(index))
+            .zip(self.iter())
+            .filter(move |(bit, _)| members & bit != 0)
+    }
+
+    /// The bit of the key with this label.
+    pub(crate) fn bit(self, id: KeyId) -> Option<u32> {
+        self.members(u32::MAX).find(|(_, key)| key.id == id).map(|(bit, _)| bit)
+    }
+}
+
+impl<'s> Signatures<'s> {
+    pub(crate) fn iter(self) -> impl Iterator<Item = Signature<'s>> {
+        let mut rest = self.0;
+        core::iter::from_fn(move || {
+            let (head, behind) = rest.split_at_checked(SIGNATURE_HEAD)?;
+            let (id, length) = head.split_last_chunk::<2>()?;
+            let (bytes, behind) = behind.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+            rest = behind;
+            Some(Signature { id: KeyId(first(id)), bytes })
+        })
+    }
+}
+
+impl<'m> Pack<'m> {
+    pub(crate) fn new(bytes: &'m mut [u8]) -> Self {
+        Pack { bytes, len: 0 }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// Appends a key of which only the label is known yet.
+    pub(crate) fn push_key_id(&mut self, id: KeyId) -> Option<()> {
+        self.push([&id.0[..], &[Algorithm::Unsupported as u8, 0, 0]])
+    }
+
+    /// Decodes a public key into the free room; returns its length.
+    pub(crate) fn decode(&mut self, algorithm: Algorithm, public: &[u8]) -> Option<usize> {
+        algorithm.decode(public, self.bytes.get_mut(self.len..)?)
+    }
+
+    /// Completes the key whose label was pushed last, and whose bytes were decoded behind it.
+    pub(crate) fn complete_key(&mut self, algorithm: Algorithm, length: usize) -> Option<()> {
+        let [low, high] = u16::try_from(length).ok()?.to_le_bytes();
+        let head = self.bytes.get_mut(..self.len)?.last_chunk_mut::<3>()?;
+        *head = [algorithm as u8, low, high];
+        self.len = self.len.checked_add(length)?;
+        Some(())
+    }
+
+    /// Appends a signature, given in hexadecimal; one that is longer than `most`, or none at all, as an empty one.
+    pub(crate) fn push_signature(&mut self, id: KeyId, digits: &[u8], most: usize) -> Option<()> {
+        let start = self.len;
+        self.push([&id.0[..], &[0, 0]])?;
+        let room = self.bytes.get_mut(self.len..)?;
+        let room = if room.len() > most { room.get_mut(..most)? } else { room };
+        let length = hex(digits, room).unwrap_or(0);
+        let place = self.bytes.get_mut(start..self.len)?.last_chunk_mut::<2>()?;
+        *place = u16::try_from(length).ok()?.to_le_bytes();
+        self.len = self.len.checked_add(length)?;
+        Some(())
+    }
+
+    /// Appends all of these, or nothing.
+    pub(crate) fn push<const N: usize>(&mut self, parts: [&[u8]; N]) -> Option<()> {
+        let mut end = self.len;
+        for part in parts {
+            let next = end.checked_add(part.len())?;
+            self.bytes.get_mut(end..next)?.copy_from_slice(part);
+            end = next;
+        }
+        self.len = end;
+        Some(())
+    }
+
+    /// Of the keys from `from` on keeps those whose bit is set, and nothing else.
+    pub(crate) fn retain_keys(&mut self, from: usize, members: u32) {
+        let (mut at, mut to, mut bit) = (from, 0_usize, 1_u32);
+        let length = |pack: &Self, at: usize| {
+            Keys(pack.as_slice().get(at..)?).iter().next().map(|key| KEY_HEAD.saturating_add(key.bytes.len()))
+        };
+        while let Some(length) = length(self, at) {
+            let end = at.saturating_add(length);
+            if members & bit != 0 {
+                self.bytes.copy_within(at..end, to);
+                to = to.saturating_add(end).saturating_sub(at);
+            }
+            (at, bit) = (end, bit.wrapping_shl(1));
+        }
+        self.len = to;
+    }
+}
+
+fn first(bytes: &[u8]) -> [u8; 16] {
+    bytes.first_chunk().copied().unwrap_or_default()
 }
 
 /// Reads exactly `N` bytes from `2 N` hexadecimal digits, lower case only: two spellings of one keyid would be
 /// two keys to a reader that compares texts.
 pub(crate) fn hex_array<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let mut bytes = [0; N];
-    if text.len() != N.checked_mul(2)? || text.iter().any(u8::is_ascii_uppercase) {
+    if text.iter().any(u8::is_ascii_uppercase) {
         return None;
     }
-    for (byte, pair) in bytes.iter_mut().zip(hex_bytes(text)) {
-        *byte = pair?;
+    (hex(text, &mut bytes)? == N).then_some(bytes)
+}
+
+/// Reads hexadecimal digits to the front of `out`; returns how many bytes, `None` if the text is something else
+/// or does not fit.
+pub(crate) fn hex(text: &[u8], out: &mut [u8]) -> Option<usize> {
+    let (pairs, []) = text.as_chunks::<2>() else { return None };
+    let mut places = out.iter_mut();
+    for pair in pairs {
+        let [high, low] = pair.map(|digit| (digit as char).to_digit(16));
+        *places.next()? = u8::try_from((high? << 4) | low?).ok()?;
     }
-    Some(bytes)
+    Some(pairs.len())
 }
 
-/// Reads a signature's hexadecimal digits; empty if they are none, or too many.
-pub(crate) fn hex_signature(text: &[u8]) -> Vec<u8, SIGNATURE> {
-    let mut der = Vec::new();
-    for byte in hex_bytes(text) {
-        let pushed = byte.and_then(|byte| der.push(byte).ok());
-        if pushed.is_none() {
-            return Vec::new();
-        }
-    }
-    der
+/// Reads the PEM text of a public key (RFC 7468, label `PUBLIC KEY`) to the front of `out`; returns its length.
+fn pem(text: &[u8], out: &mut [u8]) -> Option<usize> {
+    let body = text.trim_ascii().strip_prefix(b"-----BEGIN PUBLIC KEY-----")?;
+    base64(body.strip_suffix(b"-----END PUBLIC KEY-----")?, out)
 }
 
-fn hex_bytes(text: &[u8]) -> impl Iterator<Item = Option<u8>> + '_ {
-    let digit = |byte: u8| (byte as char).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    text.chunks(2).map(move |pair| match *pair {
-        [high, low] => Some((digit(high)? << 4) | digit(low)?),
-        _ => None,
-    })
-}
-
-/// Reads exactly `N` bytes of base64 (RFC 4648, section 4) across line ends, padding and unused bits checked.
-fn base64<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    let mut place = bytes.iter_mut();
-    let (mut bits, mut count, mut padding) = (0_u32, 0_u32, 0_usize);
+/// Reads base64 (RFC 4648, section 4) across line ends, padding and unused bits checked.
+fn base64(text: &[u8], out: &mut [u8]) -> Option<usize> {
+    let mut places = out.iter_mut();
+    let (mut bits, mut count, mut padding, mut length) = (0_u32, 0_u32, 0_usize, 0_usize);
     for &byte in text.iter().filter(|byte| !matches!(byte, b'\r' | b'\n')) {
         let value = match byte {
             b'A'..=b'Z' => byte.wrapping_sub(b'A'),
@@ -127,13 +324,61 @@ fn base64<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
         count = count.wrapping_add(6);
         if count >= 8 {
             count = count.wrapping_sub(8);
-            *place.next()? = bits.wrapping_shr(count).to_le_bytes()[0];
+            *places.next()? = bits.wrapping_shr(count).to_le_bytes()[0];
+            length = length.wrapping_add(1);
             bits &= 1_u32.wrapping_shl(count).wrapping_sub(1);
         }
     }
-    // N mod 3 rules how many `=` must close the text and how many bits are left over, which are zero.
-    let expected = (3_usize.wrapping_sub(N % 3)) % 3;
-    (place.next().is_none() && padding == expected && bits == 0).then_some(bytes)
+    // The length mod 3 rules how many `=` must close the text and how many bits are left over, which are zero.
+    let expected = (3_usize.wrapping_sub(length % 3)) % 3;
+    (padding == expected && bits == 0 && count < 6).then_some(length)
+}
+
+/// What little of ASN.1 DER an RSA key needs.
+#[cfg(feature = "host")]
+mod rsa {
+    /// SubjectPublicKeyInfo up to the bit string: the algorithm rsaEncryption without parameters (RFC 3279, 2.3.1).
+    const ALGORITHM: [u8; 15] =
+        [0x30, 0x0D, 0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x01, 0x05, 0x00];
+
+    /// Place and length of the RSAPublicKey in a SubjectPublicKeyInfo.
+    pub(super) fn public_key(spki: &[u8]) -> Option<(usize, usize)> {
+        let (inside, []) = element(spki, 0x30)? else { return None };
+        let (bits, []) = element(inside.strip_prefix(&ALGORITHM)?, 0x03)? else { return None };
+        let key = bits.strip_prefix(&[0])?;
+        modulus(key)?;
+        Some((spki.len().checked_sub(key.len())?, key.len()))
+    }
+
+    /// The modulus of an RSAPublicKey.
+    pub(super) fn modulus(key: &[u8]) -> Option<&[u8]> {
+        let (inside, []) = element(key, 0x30)? else { return None };
+        let (modulus, exponent) = element(inside, 0x02)?;
+        let (exponent, []) = element(exponent, 0x02)? else { return None };
+        // DER has one spelling for a number, so that two keys with one modulus are seen to be one.
+        let minimal = |number: &[u8]| match number {
+            [0, second, ..] => *second >= 0x80,
+            [first, ..] => *first < 0x80,
+            [] => false,
+        };
+        (minimal(modulus) && minimal(exponent)).then_some(modulus)
+    }
+
+    /// The content of the element with this tag at the front, and what lies behind.
+    fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+        let (&first, rest) = der.strip_prefix(&[tag])?.split_first()?;
+        let (length, rest) = match first {
+            0..=0x7F => (usize::from(first), rest),
+            0x81 => (usize::from(*rest.first().filter(|length| **length >= 0x80)?), rest.get(1..)?),
+            0x82 => {
+                let (length, rest) = rest.split_first_chunk::<2>()?;
+                let length = u16::from_be_bytes(*length);
+                (usize::from(Some(length).filter(|length| *length >= 0x100)?), rest)
+            }
+            _ => return None,
+        };
+        rest.split_at_checked(length)
+    }
 }
 
 #[cfg(test)]
@@ -146,24 +391,30 @@ mod tests {
         RUBKv2vl7Ov4lJgdhP2hJ3i4ba/nxuFm5lMR/S/11M/eHPZmg1iObUMB8A==\n\
         -----END PUBLIC KEY-----\n";
 
+    fn p256(pem: &[u8]) -> Option<[u8; 64]> {
+        let mut point = [0; 64];
+        Algorithm::P256.decode(pem, &mut point).map(|_| point)
+    }
+
     #[test]
     fn key_from_openssl_decodes_to_its_point() {
-        let PublicKey::P256(Point { x, y }) = PublicKey::from_p256_pem(PEM).unwrap() else { panic!() };
+        let point = p256(PEM).unwrap();
         assert_eq!(
-            x,
-            hex_array(b"41b10819a38f3c2caaba83c28a3c8643380db8bdf045404abf6be5ecebf89498").unwrap()
+            point[..32],
+            hex_array::<32>(b"41b10819a38f3c2caaba83c28a3c8643380db8bdf045404abf6be5ecebf89498").unwrap()
         );
         assert_eq!(
-            y,
-            hex_array(b"1d84fda12778b86dafe7c6e166e65311fd2ff5d4cfde1cf66683588e6d4301f0").unwrap()
+            point[32..],
+            hex_array::<32>(b"1d84fda12778b86dafe7c6e166e65311fd2ff5d4cfde1cf66683588e6d4301f0").unwrap()
         );
-        // Without the last line feed, and with other line ends, it is the same key.
-        assert_eq!(PublicKey::from_p256_pem(PEM.trim_ascii()), Some(PublicKey::P256(Point { x, y })));
+        // Without the last line feed it is the same key.
+        assert_eq!(p256(PEM.trim_ascii()), Some(point));
+        assert_eq!(Algorithm::P256.decode(PEM, &mut [0; 63]), None);
     }
 
     #[test]
     fn key_with_any_byte_of_its_frame_changed_is_refused_or_another() {
-        let original = PublicKey::from_p256_pem(PEM);
+        let original = p256(PEM);
         let mut checked = 0;
         for index in 0..PEM.trim_ascii_end().len() {
             if PEM[index] == b'\n' {
@@ -172,7 +423,7 @@ mod tests {
             let mut pem = [0; PEM.len()];
             pem.copy_from_slice(PEM);
             pem[index] = if pem[index] == b'A' { b'B' } else { b'A' };
-            assert_ne!(PublicKey::from_p256_pem(&pem), original, "byte {index}");
+            assert_ne!(p256(&pem), original, "byte {index}");
             checked += 1;
         }
         assert!(checked > 170);
@@ -180,19 +431,73 @@ mod tests {
 
     #[test]
     fn base64_with_wrong_padding_is_refused() {
-        assert_eq!(base64::<1>(b"QQ=="), Some(*b"A"));
-        assert_eq!(base64::<2>(b"QUI="), Some(*b"AB"));
-        assert_eq!(base64::<3>(b"QUJD"), Some(*b"ABC"));
-        for text in [&b"QQ="[..], b"QQ", b"QQ===", b"QR==", b"Q=Q=", b"QQ==QQ==", b"Q Q=="] {
-            assert_eq!(base64::<1>(text), None, "{text:?}");
+        let decoded = |text: &[u8]| {
+            let mut out = [0; 4];
+            base64(text, &mut out).map(|length| (length, out))
+        };
+        assert_eq!(decoded(b"QQ=="), Some((1, *b"A\0\0\0")));
+        assert_eq!(decoded(b"QUI="), Some((2, *b"AB\0\0")));
+        assert_eq!(decoded(b"QUJD"), Some((3, *b"ABC\0")));
+        for text in [
+            &b"QQ="[..],
+            b"QQ",
+            b"QQ===",
+            b"QR==",
+            b"Q=Q=",
+            b"QQ==QQ==",
+            b"Q Q==",
+            b"A",
+            b"QUJDA",
+            b"QUJDQUJD",
+        ] {
+            assert_eq!(decoded(text), None, "{text:?}");
         }
     }
 
     #[test]
-    fn signature_of_odd_foreign_or_long_text_is_empty() {
-        assert_eq!(hex_signature(b"00ffA0"), [0, 0xFF, 0xA0]);
-        assert!(hex_signature(b"00f").is_empty());
-        assert!(hex_signature(b"00fg").is_empty());
-        assert!(hex_signature(&[b'0'; 2 * SIGNATURE + 2]).is_empty());
+    fn hexadecimal_of_odd_foreign_or_long_text_is_none() {
+        let mut out = [9; 3];
+        assert_eq!(hex(b"00ffA0", &mut out), Some(3));
+        assert_eq!(out, [0, 0xFF, 0xA0]);
+        for text in [&b"00f"[..], b"00fg", b"00000000", b"+0"] {
+            assert_eq!(hex(text, &mut out), None, "{text:?}");
+        }
+        assert_eq!(hex_array::<1>(b"aB"), None);
+    }
+
+    #[test]
+    fn keys_of_one_public_key_are_the_same_whatever_their_labels() {
+        let mut memory = [0; 400];
+        let mut pack = Pack::new(&mut memory);
+        let id = |label: u8| KeyId::from_hex(&[label; 64]).unwrap();
+        let key = |pack: &mut Pack<'_>, label, algorithm, byte| {
+            pack.push_key_id(id(label)).unwrap();
+            let length = pack.decode(Algorithm::Ed25519, &[byte; 64]).unwrap();
+            pack.complete_key(algorithm, length).unwrap();
+        };
+        key(&mut pack, b'1', Algorithm::Ed25519, b'a');
+        key(&mut pack, b'2', Algorithm::Ed25519, b'a');
+        key(&mut pack, b'3', Algorithm::Ed25519, b'b');
+        key(&mut pack, b'4', Algorithm::Unsupported, b'c');
+        let keys = Keys(pack.as_slice());
+        assert_eq!(keys.iter().count(), 4);
+        assert_eq!(keys.bit(id(b'3')), Some(4));
+        assert_eq!(keys.bit(id(b'5')), None);
+        let mut keys = keys.iter();
+        let [one, two, three] = [(); 3].map(|()| keys.next().unwrap());
+        assert!(one.is_same(&two) && !one.is_same(&three));
+    }
+
+    #[cfg(feature = "host")]
+    #[test]
+    fn rsa_keys_of_one_modulus_are_the_same() {
+        // Modulus 0x00C1D2, exponents 3 and 65537; then lengths that DER has a shorter form for.
+        let three = [0x30, 8, 2, 3, 0, 0xC1, 0xD2, 2, 1, 3];
+        let other = [0x30, 10, 2, 3, 0, 0xC1, 0xD2, 2, 3, 1, 0, 1];
+        assert_eq!(rsa::modulus(&three), Some(&[0, 0xC1, 0xD2][..]));
+        assert_eq!(rsa::modulus(&other), rsa::modulus(&three));
+        assert_eq!(rsa::modulus(&[0x30, 9, 2, 4, 0, 0, 0xC1, 0xD2, 2, 1, 3]), None);
+        assert_eq!(rsa::modulus(&[0x30, 0x81, 8, 2, 3, 0, 0xC1, 0xD2, 2, 1, 3]), None);
+        assert_eq!(rsa::modulus(&[0x30, 8, 2, 3, 0, 0xC1, 0xD2, 2, 1, 3, 0]), None);
     }
 }

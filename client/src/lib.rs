@@ -5,7 +5,8 @@
 //! it wants, is fed bytes in chunks of any size, and ends in [`Want::Install`] or [`Want::UpToDate`]:
 //!
 //! ```
-//! use tuffet_client::{Clock, Device, Error, Refresh, SOFTWARE, Trusted, Want};
+//! use tuffet_client::limits::DEVICE;
+//! use tuffet_client::{Clock, Device, Entry, Error, Goal, Plan, Refresh, SOFTWARE, Trusted, Want};
 //!
 //! /// `fetch` returns a file of the repository, `None` if there is no such file.
 //! fn cycle(
@@ -14,7 +15,16 @@
 //!     now: u64,
 //!     fetch: impl Fn(&str) -> Option<Vec<u8>>,
 //! ) -> Result<Option<String>, Error> {
-//!     let mut refresh = Refresh::new(&SOFTWARE, trusted, device, Clock::At(now))?;
+//!     let mut memory = [0; DEVICE.memory()];
+//!     let plan = Plan {
+//!         crypto: &SOFTWARE,
+//!         limits: &DEVICE,
+//!         goal: Goal::Release(device),
+//!         entry: Entry::Refresh,
+//!         clock: Clock::At(now),
+//!         kept: None,
+//!     };
+//!     let mut refresh = Refresh::new(plan, trusted, &mut memory)?;
 //!     loop {
 //!         match refresh.want() {
 //!             Want::Fetch { file, .. } | Want::Again { file, .. } => match fetch(&file.to_string()) {
@@ -27,8 +37,9 @@
 //!             // Store `refresh.trusted().root()` or `.floors()` here.
 //!             Want::Persist(_) => refresh.persisted(),
 //!             Want::Install(release) => return Ok(Some(release.version.to_string())),
-//!             Want::UpToDate => return Ok(None),
-//!             Want::Over => unreachable!("an error was returned above"),
+//!             Want::UpToDate(_) | Want::Halted(_) => return Ok(None),
+//!             Want::Found(_) => unreachable!("no target was asked for"),
+//!             Want::Over(why) => return Err(why.into()),
 //!         }
 //!     }
 //! }
@@ -39,6 +50,7 @@
 //! | module | knows |
 //! |---|---|
 //! | `workflow` | the order of files |
+//! | `delegation` | the order of targets roles |
 //! | `trusted` | the rules of the specification's client workflow |
 //! | `threshold` | how signatures are counted |
 //! | `role` | what a root, timestamp, snapshot or targets file says |
@@ -59,7 +71,9 @@
 )]
 
 mod crypto;
+mod delegation;
 mod error;
+mod hash;
 mod key;
 pub mod limits;
 pub mod release;
@@ -70,13 +84,17 @@ pub mod time;
 mod trusted;
 mod workflow;
 
-pub use crypto::{Crypto, SOFTWARE};
+#[cfg(feature = "host")]
+pub use crypto::HOST;
+pub use crypto::{Crypto, MessageCrypto, SOFTWARE};
 pub use error::{Bound, Environment, Error, Field, Misuse, Rejected};
-pub use key::Point;
+pub use key::Algorithm;
+pub use limits::Limits;
 pub use release::{Candidate, Device};
 pub use role::Role;
 pub use role::meta::Meta;
 pub use role::root::Root;
+pub use role::targets::Target;
 pub use time::Clock;
 pub use trusted::{Change, Floors, Trusted};
-pub use workflow::{FileName, Refresh, Want};
+pub use workflow::{Age, Ended, Entry, FileName, Goal, Plan, Refresh, Want};

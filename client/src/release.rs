@@ -17,8 +17,9 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Bound, Error, Field, Misuse, Rejected};
 use crate::key::hex_array;
-use crate::limits::{CANDIDATES, NAME, PATH, VERSION_TEXT};
-use crate::role::{number, text, version};
+use crate::limits::{self, CANDIDATES, NAME, PATH, VERSION_TEXT};
+use crate::role::place::Place;
+use crate::role::{Role, number, text, version};
 use crate::scan::{Fault, Reader, Scanner, Value};
 use crate::time::{self, Date};
 
@@ -55,7 +56,7 @@ pub struct Image {
 
 /// A signed ramp: at `start` no device is eligible, at `end` all are, and between the two a share that
 /// grows evenly. A device's place in it is its bucket.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Rollout {
     /// Seconds since 1970.
     pub start: u64,
@@ -137,14 +138,30 @@ impl Rollout {
     /// on with `bucket * (end - start) < (t - start) * 2^32`, and `end` at the latest.
     #[must_use]
     pub fn turn(&self, device_id: &[u8]) -> u64 {
-        let ramp = u128::from(self.end.saturating_sub(self.start));
-        let share = u128::from(self.bucket(device_id)).saturating_mul(ramp) >> 32;
-        let after = u64::try_from(share).unwrap_or(u64::MAX).saturating_add(1);
-        self.start.saturating_add(after).min(self.end)
+        let ramp = self.end.saturating_sub(self.start);
+        let bucket = u64::from(self.bucket(device_id));
+        // bucket * ramp / 2^32 in two halves, for the product needs 96 bits.
+        let (high, low) = (ramp >> 32, ramp & u64::from(u32::MAX));
+        let share = bucket.saturating_mul(high).saturating_add(bucket.saturating_mul(low) >> 32);
+        self.start.saturating_add(share).saturating_add(1).min(self.end)
     }
 }
 
 impl Device<'_> {
+    /// A digest of all that decides what the device takes from a repository, time apart.
+    pub(crate) fn facts(&self) -> [u8; 16] {
+        let Device { product, hardware, channel, id, sequence, counter, banned } = self;
+        let mut hash = Sha256::new();
+        for part in [product.as_bytes(), hardware.as_bytes(), channel.as_bytes(), *id] {
+            hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+            hash.update(part);
+        }
+        hash.update(sequence.to_le_bytes());
+        hash.update(counter.to_le_bytes());
+        banned.iter().for_each(|digest| hash.update(digest));
+        hash.finalize().first_chunk().copied().unwrap_or_default()
+    }
+
     /// The target path of the device's release entry.
     ///
     /// # Errors
@@ -248,65 +265,110 @@ impl fmt::Display for Entry<'_> {
 pub fn read_entry(custom: &[u8]) -> Result<Vec<Candidate, CANDIDATES>, Error> {
     struct All(EntryReader, Vec<Candidate, CANDIDATES>);
     impl Reader for All {
-        fn value(&mut self, path: &[&[u8]], value: Value<'_>) -> Result<(), Fault> {
-            match self.0.value(path, value)? {
-                Some(candidate) => {
-                    self.1.push(candidate.clone()).map_err(|_| Fault::Limit(Bound::Candidates))
-                }
-                None => Ok(()),
+        fn member(&mut self, place: Place, key: &[u8]) -> Result<Place, Fault> {
+            Ok(place.member(Role::Targets, key))
+        }
+        fn value(&mut self, place: Place, value: Value<'_>) -> Result<(), Fault> {
+            place.check(value)?;
+            if self.0.value(place, value)? {
+                self.1.push(self.0.candidate.clone()).map_err(|_| Fault::Limit(Bound::Candidates))?;
             }
+            Ok(())
         }
     }
     let mut all = All(EntryReader::default(), Vec::new());
-    let mut scanner = Scanner::new();
+    let mut text = [0; limits::DEVICE.text];
+    let mut scanner = Scanner::new(&mut text, &mut []);
+    scanner.restart(Place::Custom);
     scanner
         .feed(custom, &mut all)
         .and_then(|()| scanner.finish())
         .and_then(|_| all.0.finish())
-        .map_err(|fault| fault.of(crate::Role::Targets, scanner.at()))?;
+        .map_err(|fault| fault.of(Role::Targets, scanner.at()))?;
     Ok(all.1)
 }
 
 /// Reads a release entry's `custom` as it streams by, one candidate in memory at a time.
 #[derive(Debug, Default)]
 pub(crate) struct EntryReader {
-    candidate: Candidate,
-    /// Members of the candidate that were read: each must be there.
-    seen: Seen,
-    start: Option<u64>,
-    end: Option<u64>,
-    salt: Option<[u8; 16]>,
+    /// The candidate being read; once one is taken, that one.
+    pub(crate) candidate: Candidate,
+    /// Those that follow are held against the format, and not kept.
+    pub(crate) taken: bool,
+    /// Members of the candidate being read: each must be there.
+    seen: u32,
+    sequence: u32,
+    ramp: Rollout,
     count: usize,
-    last: Option<u32>,
     format: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Seen {
-    counter: bool,
-    sha256: bool,
-    length: bool,
-    path: bool,
-    minimum: bool,
-    rollout: bool,
-    sequence: bool,
-    version: bool,
-}
+/// What every candidate has.
+const MEMBERS: [Place; 7] = [
+    Place::Counter,
+    Place::ImageSha256,
+    Place::ImageLength,
+    Place::ImagePath,
+    Place::Minimum,
+    Place::Sequence,
+    Place::VersionText,
+];
+/// What a rollout has.
+const RAMP: [Place; 3] = [Place::RampEnd, Place::Salt, Place::RampStart];
 
 impl EntryReader {
-    /// Takes a value; returns a candidate when it is complete. The path starts below `custom`.
-    pub(crate) fn value(&mut self, path: &[&[u8]], value: Value<'_>) -> Result<Option<&Candidate>, Fault> {
+    /// Begins another entry.
+    pub(crate) fn restart(&mut self) {
+        (self.taken, self.seen, self.sequence, self.count, self.format) = (false, 0, 0, 0, false);
+    }
+
+    /// Takes a value; whether a candidate is complete with it.
+    pub(crate) fn value(&mut self, place: Place, value: Value<'_>) -> Result<bool, Fault> {
         let wrong = Fault::Field(Field::Release);
-        match (path, value) {
-            ([b"candidates", _], Value::Object) => {
-                (self.candidate, self.seen) = (Candidate::default(), Seen::default());
-                (self.start, self.end, self.salt) = (None, None, None);
+        self.seen |= place.bit();
+        let Self { candidate, taken, .. } = self;
+        let Candidate { sequence, counter, minimum, version: name, image, rollout } = candidate;
+        let taken = *taken;
+        match (place, value) {
+            (Place::Candidate, Value::Object) => {
+                self.seen = 0;
+                keep(taken, rollout, None);
             }
-            ([b"candidates", _], Value::End) => return self.end_of_candidate().map(Some),
-            ([b"candidates", _], _) => return Err(wrong),
-            ([b"candidates"], value) if !matches!(value, Value::Array | Value::End) => return Err(wrong),
-            ([b"candidates", _, path @ ..], value) => self.member(path, value)?,
-            ([b"format"], value) => {
+            (Place::Candidate, _) => return self.end_of_candidate().map(|()| true),
+            (Place::Counter, value) => keep(taken, counter, number(value).ok_or(wrong)?),
+            (Place::ImageSha256, value) => {
+                keep(taken, &mut image.sha256, hex_array(text(value)).ok_or(wrong)?);
+            }
+            (Place::ImageLength, value) => keep(taken, &mut image.length, number(value).ok_or(wrong)?),
+            (Place::ImagePath, value) => {
+                let path = core::str::from_utf8(text(value)).ok().filter(|path| is_path(path));
+                copy(taken, &mut image.path, path.ok_or(wrong)?);
+            }
+            (Place::Minimum, value) => keep(taken, minimum, number(value).ok_or(wrong)?),
+            (Place::RampEnd, value) => self.ramp.end = time::parse(text(value)).ok_or(wrong)?,
+            (Place::Salt, value) => self.ramp.salt = hex_array(text(value)).ok_or(wrong)?,
+            (Place::RampStart, value) => self.ramp.start = time::parse(text(value)).ok_or(wrong)?,
+            // A ramp that cannot be read must not become "everybody, at once".
+            (Place::Rollout, Value::End) => {
+                keep(taken, rollout, Some(self.ramp));
+                if !self.saw(&RAMP) || self.ramp.end < self.ramp.start {
+                    return Err(wrong);
+                }
+            }
+            (Place::Sequence, value) => {
+                let new = version(value).ok_or(wrong)?;
+                // Falling, so that the first that fits is the highest, and no two are one.
+                if self.count > 0 && new >= self.sequence {
+                    return Err(Fault::Rejected(Rejected::SequenceOrder { sequence: new }));
+                }
+                self.sequence = new;
+                keep(taken, sequence, new);
+            }
+            (Place::VersionText, value) => {
+                let text = core::str::from_utf8(text(value)).ok().filter(|text| is_version(text));
+                copy(taken, name, text.ok_or(wrong)?);
+            }
+            (Place::Format, value) => {
                 self.format = number(value) == Some(FORMAT);
                 if !self.format {
                     return Err(wrong);
@@ -314,7 +376,7 @@ impl EntryReader {
             }
             _ => {}
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// The entry is over: is it one, of a format that we know?
@@ -322,65 +384,31 @@ impl EntryReader {
         if self.format && self.count > 0 { Ok(()) } else { Err(Fault::Field(Field::Release)) }
     }
 
-    fn member(&mut self, path: &[&[u8]], value: Value<'_>) -> Result<(), Fault> {
-        let wrong = Fault::Field(Field::Release);
-        let Candidate { sequence, counter, minimum, version: name, image, .. } = &mut self.candidate;
-        match path {
-            [b"counter"] => (*counter, self.seen.counter) = (number(value).ok_or(wrong)?, true),
-            [b"image", b"hashes", b"sha256"] => {
-                let hex = text(value, Field::Release)?;
-                (image.sha256, self.seen.sha256) = (hex_array(hex).ok_or(wrong)?, true);
-            }
-            [b"image", b"length"] => (image.length, self.seen.length) = (number(value).ok_or(wrong)?, true),
-            [b"image", b"path"] => {
-                let path = string(text(value, Field::Release)?).filter(|path| is_path(path));
-                (image.path, self.seen.path) = (path.ok_or(wrong)?, true);
-            }
-            [b"minimum"] => (*minimum, self.seen.minimum) = (number(value).ok_or(wrong)?, true),
-            [b"rollout"] if value == Value::Object => self.seen.rollout = true,
-            [b"rollout"] if value != Value::End => return Err(wrong),
-            [b"rollout", b"end"] => self.end = time::parse(text(value, Field::Release)?),
-            [b"rollout", b"salt"] => self.salt = hex_array(text(value, Field::Release)?),
-            [b"rollout", b"start"] => self.start = time::parse(text(value, Field::Release)?),
-            [b"sequence"] => (*sequence, self.seen.sequence) = (version(value).ok_or(wrong)?, true),
-            [b"version"] => {
-                let text = string(text(value, Field::Release)?).filter(|text| is_version(text));
-                (*name, self.seen.version) = (text.ok_or(wrong)?, true);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn end_of_candidate(&mut self) -> Result<&Candidate, Fault> {
-        let wrong = Fault::Field(Field::Release);
-        let Seen { counter, sha256, length, path, minimum, rollout, sequence, version } = self.seen;
-        if !(counter && sha256 && length && path && minimum && sequence && version) {
-            return Err(wrong);
-        }
-        // A ramp that cannot be read must not become "everybody, at once".
-        if rollout {
-            let (Some(start), Some(end), Some(salt)) = (self.start, self.end, self.salt) else {
-                return Err(wrong);
-            };
-            if end < start {
-                return Err(wrong);
-            }
-            self.candidate.rollout = Some(Rollout { start, end, salt });
+    fn end_of_candidate(&mut self) -> Result<(), Fault> {
+        if !self.saw(&MEMBERS) {
+            return Err(Fault::Field(Field::Release));
         }
         self.count = self.count.saturating_add(1);
-        if self.count > CANDIDATES {
-            return Err(Fault::Limit(Bound::Candidates));
-        }
-        let sequence = self.candidate.sequence;
-        if self.last.is_some_and(|last| sequence >= last) {
-            return Err(Fault::Rejected(Rejected::SequenceOrder { sequence }));
-        }
-        self.last = Some(sequence);
-        Ok(&self.candidate)
+        if self.count > CANDIDATES { Err(Fault::Limit(Bound::Candidates)) } else { Ok(()) }
+    }
+
+    fn saw(&self, places: &[Place]) -> bool {
+        places.iter().all(|place| self.seen & place.bit() != 0)
     }
 }
 
-fn string<const N: usize>(text: &[u8]) -> Option<String<N>> {
-    String::try_from(core::str::from_utf8(text).ok()?).ok()
+/// Keeps a value, unless a candidate is taken already.
+fn keep<T>(taken: bool, place: &mut T, value: T) {
+    if !taken {
+        *place = value;
+    }
+}
+
+/// The same for a text that fits.
+fn copy<const N: usize>(taken: bool, place: &mut String<N>, text: &str) {
+    if !taken {
+        place.clear();
+        // `is_path` and `is_version` know the length.
+        let _ = place.push_str(text);
+    }
 }

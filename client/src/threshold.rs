@@ -5,11 +5,9 @@ use core::ops::Deref;
 
 use crate::Role;
 use crate::crypto::Crypto;
-use crate::error::Rejected;
-use crate::key::{PublicKey, Signature};
-use crate::limits::KEYS;
-use crate::role::root::{Key, Root};
-use heapless::Vec;
+use crate::error::{Bound, Rejected};
+use crate::key::{Algorithm, Key, Signatures};
+use crate::role::root::Authority;
 
 /// Facts whose signatures met their role's threshold.
 #[derive(Debug)]
@@ -22,64 +20,78 @@ impl<T> Deref for Verified<T> {
     }
 }
 
-/// The signatures of one file, and the digest of what they sign.
+/// The signatures of one file, and what they sign.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Envelope<'a> {
-    pub(crate) signatures: &'a [Signature],
-    pub(crate) digest: [u8; 32],
+    pub(crate) role: Role,
+    pub(crate) signatures: Signatures<'a>,
+    /// SHA-256 of the canonical form of `signed`.
+    pub(crate) digest: &'a [u8; 32],
+    /// That form, if it was kept.
+    pub(crate) message: Option<&'a [u8]>,
 }
 
-/// Facts of a role that `root` delegates to: 5.4.2 (timestamp), 5.5.3 (snapshot), 5.6.3 (targets).
+/// Facts of a role that `authority` delegates to: 5.4.2 (timestamp), 5.5.3 (snapshot), 5.6.3 (targets).
 pub(crate) fn verify<T>(
     crypto: &Crypto,
-    root: &Root,
-    role: Role,
+    authority: Authority<'_>,
     envelope: Envelope<'_>,
     facts: T,
 ) -> Result<Verified<T>, Rejected> {
-    let (keys, threshold) = root.authority(role);
-    meet(crypto, role, keys, threshold, envelope)?;
+    meet(crypto, authority, envelope)?;
     Ok(Verified(facts))
 }
 
 /// A new root: signed by a threshold of the trusted root's keys and of its own (5.3.4). The first root has
 /// no predecessor and vouches for itself alone; its trust comes from outside (5.2).
-pub(crate) fn verify_root<'a>(
+pub(crate) fn verify_root<T>(
     crypto: &Crypto,
-    trusted: Option<&Root>,
+    trusted: Option<Authority<'_>>,
+    own: Authority<'_>,
     envelope: Envelope<'_>,
-    new: &'a Root,
-) -> Result<Verified<&'a Root>, Rejected> {
-    for root in trusted.into_iter().chain([new]) {
-        let (keys, threshold) = root.authority(Role::Root);
-        meet(crypto, Role::Root, keys, threshold, envelope)?;
+    facts: T,
+) -> Result<Verified<T>, Rejected> {
+    for authority in trusted.into_iter().chain([own]) {
+        meet(crypto, authority, envelope)?;
     }
-    Ok(Verified(new))
+    Ok(Verified(facts))
 }
 
 /// Counts distinct public keys with a valid signature. A signature of an unknown key, or a bad one, neither
 /// helps nor harms; two labels of one key count once.
-fn meet<'a>(
-    crypto: &Crypto,
-    role: Role,
-    keys: impl Iterator<Item = &'a Key> + Clone,
-    threshold: u8,
-    envelope: Envelope<'_>,
-) -> Result<(), Rejected> {
-    let mut signers: Vec<&PublicKey, KEYS> = Vec::new();
-    for signature in envelope.signatures {
-        let Some(Key { public, .. }) = keys.clone().find(|key| key.id == signature.keyid) else { continue };
-        if signers.contains(&public) || !crypto.verifies(public, &envelope.digest, &signature.der) {
-            continue;
-        }
-        // A root holds no more keys than this has room for.
-        if signers.push(public).is_err() {
-            break;
+fn meet(crypto: &Crypto, authority: Authority<'_>, envelope: Envelope<'_>) -> Result<(), Rejected> {
+    let Envelope { role, .. } = envelope;
+    let threshold = authority.by.threshold;
+    // Bits of the keys that signed.
+    let mut signers = 0_u32;
+    let mut valid = 0_u8;
+    for signature in envelope.signatures.iter() {
+        let Some((bit, key)) = authority.keys().find(|(_, key)| key.id == signature.id) else { continue };
+        let counted = authority.keys.members(signers).any(|(_, signer)| signer.is_same(&key));
+        if !counted && verifies(crypto, &key, &envelope, signature.bytes)? {
+            signers |= bit;
+            valid = valid.saturating_add(1);
         }
     }
-    let valid = u8::try_from(signers.len()).unwrap_or(u8::MAX);
     if valid == 0 || valid < threshold {
         return Err(Rejected::ThresholdNotMet { role, valid, threshold });
     }
     Ok(())
+}
+
+fn verifies(
+    crypto: &Crypto,
+    key: &Key<'_>,
+    envelope: &Envelope<'_>,
+    signature: &[u8],
+) -> Result<bool, Rejected> {
+    let message = envelope.message.ok_or(Rejected::Limit { role: envelope.role, bound: Bound::Message });
+    Ok(match (key.algorithm, crypto.message) {
+        (Algorithm::P256, _) => {
+            key.bytes.try_into().is_ok_and(|point| (crypto.p256)(point, envelope.digest, signature))
+        }
+        (Algorithm::Ed25519, Some(crypto)) => (crypto.ed25519)(key.bytes, message?, signature),
+        (Algorithm::RsaPss, Some(crypto)) => (crypto.rsa_pss)(key.bytes, message?, signature),
+        _ => false,
+    })
 }

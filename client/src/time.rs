@@ -2,6 +2,9 @@
 
 use core::fmt;
 
+use crate::Role;
+use crate::error::Rejected;
+
 /// A moment in UTC, in seconds since 1970-01-01; shown as TUF writes it, `2026-11-22T13:00:00Z`.
 ///
 /// Moments after the year 9999 have no such form and are shown as `9999-12-31T23:59:59Z`.
@@ -98,6 +101,27 @@ pub enum Clock {
     Unknown,
     /// Seconds since 1970-01-01. It need not be authenticated: it is used, never stored as a floor.
     At(u64),
+}
+
+/// The moment against which a cycle judges expiry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    /// The update start time, in seconds since 1970.
+    pub(crate) start: u64,
+    /// Timestamp and snapshot came with a bundle, and may have expired on the way.
+    pub(crate) offline: bool,
+}
+
+impl Moment {
+    /// A file that expires at the start time has expired: the specification asks for "higher than".
+    pub(crate) fn fresh(self, role: Role, expires: u64) -> Result<(), Rejected> {
+        let excused = self.offline && matches!(role, Role::Timestamp | Role::Snapshot);
+        if expires > self.start || excused {
+            Ok(())
+        } else {
+            Err(Rejected::Freeze { role, expires: Date(expires), start: Date(self.start) })
+        }
+    }
 }
 
 #[cfg(test)]

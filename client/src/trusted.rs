@@ -3,23 +3,27 @@
 //! One `update_…` per section of the specification's client workflow. Each takes facts that met their
 //! threshold, changes the trusted state only after its last check, and knows nothing of order or of I/O.
 
+use heapless::Vec;
+
 use crate::crypto::Crypto;
-use crate::error::{Error, Field, Rejected};
-use crate::limits::{ROOT_FILE, SNAPSHOT_FILE, TARGETS_FILE, TIMESTAMP_FILE};
-use crate::role::meta::Meta;
-use crate::role::root::{Root, RootBody};
-use crate::role::{Body, File, Header, Role};
-use crate::scan::{Fault, Scanner, Value};
+use crate::error::{Bound, Error, Field, Rejected};
+use crate::hash::{FileHash, Verbatim};
+use crate::key::Keys;
+use crate::limits::{HALTS, Limits, ROOT, TRACKED};
+use crate::role::meta::{Meta, MetaReader, Tracked};
+use crate::role::root::{Authority, Root, RootFacts};
+use crate::role::{Context, Header, Reading, Role, Sheet};
+use crate::scan::Scanner;
 use crate::threshold::{Envelope, Verified, verify, verify_root};
-use crate::time::{Clock, Date};
+use crate::time::{Clock, Moment};
 
 /// What the device trusts: a root, and the floors under everything that it verified before.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Trusted {
-    root: Root,
+#[derive(Clone)]
+pub struct Trusted<B: ?Sized = [u8; ROOT]> {
     floors: Floors,
     /// Verified, and not stored yet.
     unsaved: Unsaved,
+    root: Root<B>,
 }
 
 /// What of the trusted state differs from what the caller stored. It lives beside the facts, so that a write
@@ -41,7 +45,7 @@ pub enum Change {
 
 /// What was verified last. It bounds what may come next, and outlives its own expiry: expired metadata is
 /// still a floor, and never blocks an update.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Floors {
     /// [`Root`]'s version at which the online keys became those that signed timestamp and snapshot below. Under
@@ -49,79 +53,89 @@ pub struct Floors {
     /// floors does no harm (5.3.11).
     online_since: u32,
     timestamp: Option<Link>,
+    /// What the trusted timestamp halts.
+    halts: Vec<u64, HALTS>,
     snapshot: Option<Link>,
+    /// Delegated roles that were verified, and the versions that the trusted snapshot has of them.
+    tracked: Vec<Tracked, TRACKED>,
+    /// There is nothing to do under the trusted snapshot.
+    settled: Option<Settled>,
     /// The latest `issued` of targets metadata, in seconds since 1970: it is later than this. Never reset.
     issued: u64,
 }
 
-/// A trusted timestamp or snapshot: its own version, and the file that it names.
+/// A trusted timestamp or snapshot: its own bytes, and the file that it names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 struct Link {
     version: u32,
     expires: u64,
     issued: u64,
+    file: Verbatim,
     next: Meta,
 }
 
-impl Trusted {
-    /// Trust that starts from a root file alone, for a device that verified nothing yet (5.2).
+/// All metadata under the trusted snapshot were verified, and had nothing for the device that it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct Settled {
+    /// What the device was: [`Device::facts`](crate::Device::facts).
+    pub(crate) facts: [u8; 16],
+    /// When the first of those files expires, in seconds since 1970.
+    pub(crate) expires: u64,
+    /// When a candidate becomes eligible, in seconds since 1970.
+    pub(crate) turn: u64,
+    /// The root's version. Under another root, whoever signed those files may sign no more.
+    pub(crate) root: u32,
+}
+
+/// A whole file, read in one piece.
+struct Whole<'m> {
+    scanner: Scanner<'m>,
+    sheet: Sheet<'m>,
+    digest: [u8; 32],
+}
+
+impl<const N: usize> Trusted<[u8; N]> {
+    /// Trust that starts from a root file alone, for a device that verified nothing yet (5.2). `memory` is that
+    /// of a cycle, [`Limits::memory`] bytes.
     ///
     /// The file must be signed by a threshold of its own root keys. That proves that it is whole, not that
     /// it is the right one: where it comes from is what makes it trusted.
     ///
     /// # Errors
     /// [`Rejected`], as for any root.
-    pub fn from_root_file(crypto: &Crypto, bytes: &[u8]) -> Result<Self, Error> {
-        let (mut file, header, digest) = read_root(bytes)?;
-        let envelope = Envelope { signatures: &file.head.signatures, digest };
-        let root = verify_root(crypto, None, envelope, file.body.complete(header))?;
-        Ok(Trusted::restore((*root).clone(), Floors::default()))
-    }
-
-    /// The next root, for a host that has the file at hand and no cycle under way: a ceremony that walks a
-    /// chain of roots. The checks are those of a cycle (5.3.4 to 5.3.7); expiry is not one of them.
-    ///
-    /// # Errors
-    /// [`Rejected`], as for any root; the trusted state is what it was.
-    pub fn next_root_file(&mut self, crypto: &Crypto, bytes: &[u8]) -> Result<(), Error> {
-        let (mut file, header, digest) = read_root(bytes)?;
-        let envelope = Envelope { signatures: &file.head.signatures, digest };
-        let root = verify_root(crypto, Some(&self.root), envelope, file.body.complete(header))?;
-        Ok(self.update_root(root)?)
-    }
-
-    /// Whether a file of this role is whole, and signed by a threshold of the keys that the trusted root gives
-    /// it; for a root, whether it may follow. For a host that finishes a file before anybody has published it:
-    /// versions, dates and links are judged in a cycle.
-    ///
-    /// # Errors
-    /// [`Rejected`], as in a cycle.
-    pub fn accepts_file(&self, crypto: &Crypto, role: Role, bytes: &[u8]) -> Result<(), Error> {
-        let limit = match role {
-            Role::Root => return self.clone().next_root_file(crypto, bytes),
-            Role::Timestamp => TIMESTAMP_FILE,
-            Role::Snapshot => SNAPSHOT_FILE,
-            Role::Targets => TARGETS_FILE,
-        };
-        let (file, header, digest) = read(role, Bare, limit, bytes)?;
-        let envelope = Envelope { signatures: &file.head.signatures, digest };
-        verify(crypto, &self.root, role, envelope, header)?;
-        Ok(())
+    pub fn from_root_file(
+        crypto: &Crypto,
+        limits: &Limits,
+        memory: &mut [u8],
+        bytes: &[u8],
+    ) -> Result<Self, Error> {
+        let whole = Whole::read(crypto, limits, memory, Role::Root, bytes)?;
+        let mut trusted = Trusted::restore(Root::empty(), Floors::default());
+        let (facts, own) = whole.root();
+        let new = verify_root(crypto, None, own, whole.envelope(), facts)?;
+        let facts = RootFacts { online_since: new.version, ..*new };
+        let bound = Rejected::Limit { role: Role::Root, bound: Bound::Keys };
+        trusted.root.replace(facts, own.keys).ok_or(bound)?;
+        trusted.drop_floors_of_other_keys();
+        Ok(trusted)
     }
 
     /// Trust as it was stored. Both come from [`Trusted::root`] and [`Trusted::floors`] of an earlier run;
     /// the store they lay in is as trusted as they are.
     #[must_use]
-    pub fn restore(root: Root, floors: Floors) -> Self {
+    pub fn restore(root: Root<[u8; N]>, floors: Floors) -> Self {
         let mut trusted = Trusted { root, floors, unsaved: Unsaved::default() };
         trusted.drop_floors_of_other_keys();
         trusted
     }
+}
 
+impl<B: ?Sized> Trusted<B> {
     /// The trusted root, to be stored when a cycle asks for it.
     #[must_use]
-    pub fn root(&self) -> &Root {
+    pub fn root(&self) -> &Root<B> {
         &self.root
     }
 
@@ -140,13 +154,69 @@ impl Trusted {
             Clock::Unknown => 0,
         };
         let online = self.floors.timestamp.map_or(0, |timestamp| timestamp.issued);
-        clock.max(self.root.issued).max(self.floors.issued).max(online)
+        clock.max(self.root.facts.issued).max(self.floors.issued).max(online)
+    }
+
+    /// 5.3.11: floors that other keys signed are dropped, so that rotating a stolen online key undoes what
+    /// it did. `issued` is of offline roles, and stays.
+    fn drop_floors_of_other_keys(&mut self) {
+        let online_since = self.root.facts.online_since;
+        if self.floors.online_since != online_since {
+            let issued = self.floors.issued;
+            self.floors = Floors { online_since, issued, ..Floors::default() };
+        }
+    }
+}
+
+impl<B: ?Sized + AsRef<[u8]> + AsMut<[u8]>> Trusted<B> {
+    /// The next root, for a host that has the file at hand and no cycle under way: a ceremony that walks a
+    /// chain of roots. The checks are those of a cycle (5.3.4 to 5.3.7); expiry is not one of them.
+    ///
+    /// # Errors
+    /// [`Rejected`], as for any root; the trusted state is what it was.
+    pub fn next_root_file(
+        &mut self,
+        crypto: &Crypto,
+        limits: &Limits,
+        memory: &mut [u8],
+        bytes: &[u8],
+    ) -> Result<(), Error> {
+        let whole = Whole::read(crypto, limits, memory, Role::Root, bytes)?;
+        let (facts, own) = whole.root();
+        let new = verify_root(crypto, Some(self.root.authority(Role::Root)), own, whole.envelope(), facts)?;
+        Ok(self.update_root(&new, own.keys)?)
+    }
+
+    /// Whether a file of this role is whole, and signed by a threshold of the keys that the trusted root gives
+    /// it; for a root, whether it may follow. For a host that finishes a file before anybody has published it:
+    /// versions, dates and links are judged in a cycle.
+    ///
+    /// # Errors
+    /// [`Rejected`], as in a cycle.
+    pub fn accepts_file(
+        &self,
+        crypto: &Crypto,
+        limits: &Limits,
+        memory: &mut [u8],
+        role: Role,
+        bytes: &[u8],
+    ) -> Result<(), Error>
+    where
+        Self: Clone,
+    {
+        if role == Role::Root {
+            return self.clone().next_root_file(crypto, limits, memory, bytes);
+        }
+        let whole = Whole::read(crypto, limits, memory, role, bytes)?;
+        verify(crypto, self.root.authority(role), whole.envelope(), ())?;
+        Ok(())
     }
 
     /// 5.3.5 to 5.3.8: the next root.
-    pub(crate) fn update_root(&mut self, new: Verified<&Root>) -> Result<(), Rejected> {
+    pub(crate) fn update_root(&mut self, new: &Verified<RootFacts>, keys: Keys<'_>) -> Result<(), Rejected> {
+        let trusted = self.root.facts;
         // 5.3.5: exactly one version on.
-        let expected = self.root.version.saturating_add(1);
+        let expected = trusted.version.saturating_add(1);
         if new.version != expected {
             return Err(Rejected::RootVersion { expected, offered: new.version });
         }
@@ -154,29 +224,47 @@ impl Trusted {
         // 5.3.7: trusted from here on; 5.3.8 is the caller's, who is asked to store it. What the new root does
         // not say is carried over with it, in one record: that time never goes back, and since when the online
         // keys are what they are.
-        let issued = self.root.issued.max(new.issued);
-        let same_keys = new.has_online_keys_of(&self.root);
-        let online_since = if same_keys { self.root.online_since } else { new.version };
-        self.root.clone_from(*new);
-        self.root.issued = issued;
-        self.root.online_since = online_since;
+        let same = |role| new.authority(keys, role).is_same(&self.root.authority(role));
+        let same_keys = same(Role::Timestamp) && same(Role::Snapshot);
+        let online_since = if same_keys { trusted.online_since } else { new.version };
+        let facts = RootFacts { issued: trusted.issued.max(new.issued), online_since, ..**new };
+        let bound = Rejected::Limit { role: Role::Root, bound: Bound::Keys };
+        self.root.replace(facts, keys).ok_or(bound)?;
         self.unsaved.root = true;
         // 5.3.11
         self.drop_floors_of_other_keys();
         Ok(())
     }
 
-    /// 5.3.10: the walk ended here; the last root must be fresh.
-    pub(crate) fn check_root(&self, start: u64) -> Result<(), Rejected> {
-        fresh(Role::Root, self.root.expires, start)
+    /// Who may sign for a top-level role.
+    pub(crate) fn authority(&self, role: Role) -> Authority<'_> {
+        self.root.authority(role)
     }
 
-    /// 5.4.3 to 5.4.5: the timestamp.
+    /// 5.3.10: the walk ended here; the last root must be fresh.
+    pub(crate) fn check_root(&self, moment: Moment) -> Result<(), Rejected> {
+        moment.fresh(Role::Root, self.root.facts.expires)
+    }
+
+    /// Whether these are the bytes of the trusted timestamp. Its signatures were counted when it came.
+    pub(crate) fn has_timestamp(&self, file: &FileHash) -> bool {
+        self.floors.timestamp.is_some_and(|trusted| trusted.file == file.bytes)
+    }
+
+    /// 5.4.4 for the timestamp that is trusted already.
+    pub(crate) fn check_timestamp(&self, moment: Moment) -> Result<(), Rejected> {
+        let expires = self.floors.timestamp.map_or(0, |trusted| trusted.expires);
+        moment.fresh(Role::Timestamp, expires)
+    }
+
+    /// 5.4.3 to 5.4.5: the timestamp. Whether it is a new one.
     pub(crate) fn update_timestamp(
         &mut self,
         new: &Verified<(Header, Meta)>,
-        start: u64,
-    ) -> Result<(), Rejected> {
+        halts: &[u64],
+        file: Verbatim,
+        moment: Moment,
+    ) -> Result<bool, Rejected> {
         let (header, next) = **new;
         let role = Role::Timestamp;
         if let Some(trusted) = self.floors.timestamp {
@@ -187,7 +275,8 @@ impl Trusted {
                 return Err(Rejected::Rollback { role, trusted, offered });
             }
             if header.version == trusted.version {
-                return fresh(role, trusted.expires, start);
+                self.check_timestamp(moment)?;
+                return Ok(false);
             }
             // 5.4.3.2: rollback of the snapshot that it names.
             if next.version < trusted.next.version {
@@ -196,10 +285,12 @@ impl Trusted {
             }
         }
         // 5.4.4: freeze.
-        fresh(role, header.expires, start)?;
-        self.floors.timestamp = Some(Link::new(header, next));
+        moment.fresh(role, header.expires)?;
+        self.floors.timestamp = Some(Link::new(header, file, next));
+        self.floors.halts.clear();
+        let _ = self.floors.halts.extend_from_slice(halts);
         self.unsaved.floors = true;
-        Ok(())
+        Ok(true)
     }
 
     /// 5.5.1: the snapshot that the trusted timestamp names; `None` before there is a timestamp.
@@ -209,33 +300,50 @@ impl Trusted {
 
     /// Whether the trusted snapshot is the one that the timestamp names, so that it need not be fetched again.
     /// One that has expired is: should the repository still have no other, it is refused as itself (5.5.6).
-    pub(crate) fn has_snapshot(&self, meta: Meta, start: u64) -> bool {
-        self.floors.snapshot.is_some_and(|kept| kept.version == meta.version && kept.expires > start)
+    pub(crate) fn has_snapshot(&self, meta: Meta, moment: Moment) -> bool {
+        self.floors.snapshot.is_some_and(|kept| {
+            kept.version == meta.version
+                && meta.describes(&kept.file.into())
+                && moment.fresh(Role::Snapshot, kept.expires).is_ok()
+        })
     }
 
-    /// 5.5.4 to 5.5.7: the snapshot. The caller compared length and digest with `meta` (5.5.2). `targets` is
-    /// `None` where the snapshot does not list the role.
+    /// The bytes of the trusted snapshot, and its version.
+    pub(crate) fn snapshot(&self) -> Option<(u32, Verbatim)> {
+        self.floors.snapshot.map(|snapshot| (snapshot.version, snapshot.file))
+    }
+
+    /// 5.5.4 to 5.5.7: the snapshot. The caller compared length and digest with `meta` (5.5.2), and with the
+    /// kept snapshot if there is one.
     pub(crate) fn update_snapshot(
         &mut self,
-        new: &Verified<(Header, Option<Meta>)>,
+        new: &Verified<Header>,
+        listed: &MetaReader,
         meta: Meta,
-        start: u64,
+        file: Verbatim,
+        moment: Moment,
     ) -> Result<(), Rejected> {
-        let (header, targets) = **new;
         let role = Role::Snapshot;
         // 5.5.4: the version that the timestamp names.
-        if header.version != meta.version {
+        if new.version != meta.version {
             return Err(Rejected::MixAndMatch { role });
         }
-        // 5.5.5: no role dropped, none rolled back. Only tracked roles are remembered on a device.
-        let targets = targets.ok_or(Rejected::RoleDropped { role: Role::Targets })?;
-        if let Some(floor) = self.floors.targets_version().filter(|floor| targets.version < *floor) {
-            let (trusted, offered) = (floor, targets.version);
-            return Err(Rejected::Rollback { role: Role::Targets, trusted, offered });
+        // 5.5.5: no role dropped, none rolled back. Without a kept snapshot only tracked roles are remembered.
+        let targets = listed.only.ok_or(Rejected::RoleDropped { role: Role::Targets })?;
+        if let Some(floor) = self.floors.targets_version() {
+            not_older(Role::Targets, floor, targets)?;
+        }
+        for (tracked, listed) in self.floors.tracked.iter().zip(listed.tracked) {
+            let role = Role::Delegated;
+            not_older(role, tracked.version, listed.ok_or(Rejected::RoleDropped { role })?)?;
         }
         // 5.5.6: freeze.
-        fresh(role, header.expires, start)?;
-        self.floors.snapshot = Some(Link::new(header, targets));
+        moment.fresh(role, new.expires)?;
+        self.floors.snapshot = Some(Link::new(**new, file, targets));
+        for (tracked, listed) in self.floors.tracked.iter_mut().zip(listed.tracked) {
+            tracked.version = listed.map_or(tracked.version, |listed| listed.version);
+        }
+        self.floors.settled = None;
         self.unsaved.floors = true;
         Ok(())
     }
@@ -245,26 +353,59 @@ impl Trusted {
         self.floors.snapshot.map(|snapshot| snapshot.next)
     }
 
-    /// 5.6.4 to 5.6.6: the targets metadata. The caller compared length and digest with `meta` (5.6.2).
+    /// 5.6.4 to 5.6.6: the targets metadata, and those of a delegated role, which has a name then. The caller
+    /// compared length and digest with `meta` (5.6.2). Whether another role is tracked from here on.
     pub(crate) fn update_targets(
         &mut self,
         new: &Verified<Header>,
+        delegated: Option<&[u8]>,
         meta: Meta,
-        start: u64,
-    ) -> Result<(), Rejected> {
-        let role = Role::Targets;
+        moment: Moment,
+    ) -> Result<bool, Rejected> {
+        let role = if delegated.is_some() { Role::Delegated } else { Role::Targets };
         // 5.6.4: the version that the snapshot names, and so no rollback either.
         if new.version != meta.version {
             return Err(Rejected::MixAndMatch { role });
         }
         // 5.6.5: freeze.
-        fresh(role, new.expires, start)?;
+        moment.fresh(role, new.expires)?;
+        if let Some(name) = delegated {
+            // Its date is no bound for time: the key of a bin may be an online one.
+            return Ok(self.track(name, new.version));
+        }
         // The version is a floor already, in the snapshot that names it; the date is new.
         if new.issued > self.floors.issued {
             self.floors.issued = new.issued;
             self.unsaved.floors = true;
         }
-        Ok(())
+        Ok(false)
+    }
+
+    /// Whether the trusted timestamp halts this image.
+    pub(crate) fn halts(&self, sha256: &[u8; 32]) -> bool {
+        self.floors.halts.contains(&crate::role::meta::halt(sha256))
+    }
+
+    /// Roles whose entries in a snapshot are wanted before a search comes to them.
+    pub(crate) fn tracked(&self) -> &[Tracked] {
+        &self.floors.tracked
+    }
+
+    /// There was nothing to do.
+    pub(crate) fn settle(&mut self, settled: Settled) {
+        let settled = Settled { root: self.root.facts.version, ..settled };
+        self.unsaved.floors |= self.floors.settled != Some(settled);
+        self.floors.settled = Some(settled);
+    }
+
+    /// Whether there is nothing to do, without another look, for a device that is the same as before: all under
+    /// the trusted timestamp was verified, none of it has expired, and nobody's turn has come.
+    pub(crate) fn is_settled(&self, facts: [u8; 16], moment: Moment) -> bool {
+        let settled = self.floors.settled.filter(|settled| {
+            let same = settled.facts == facts && settled.root == self.root.facts.version;
+            same && settled.expires > moment.start && settled.turn > moment.start
+        });
+        settled.is_some() && self.expected_snapshot().is_some_and(|meta| self.has_snapshot(meta, moment))
     }
 
     /// What the caller must store next: the root first, for floors are void or not by what it says.
@@ -285,14 +426,40 @@ impl Trusted {
         }
     }
 
-    /// 5.3.11: floors that other keys signed are dropped, so that rotating a stolen online key undoes what
-    /// it did. `issued` is of offline roles, and stays.
-    fn drop_floors_of_other_keys(&mut self) {
-        let online_since = self.root.online_since;
-        if self.floors.online_since != online_since {
-            let issued = self.floors.issued;
-            self.floors = Floors { online_since, issued, timestamp: None, snapshot: None };
+    /// Remembers a delegated role; whether it is one more, in the place of the oldest if there is no other.
+    fn track(&mut self, name: &[u8], version: u32) -> bool {
+        let tracked = &mut self.floors.tracked;
+        if let Some(known) = tracked.iter_mut().find(|known| known.name == *name) {
+            self.unsaved.floors |= known.version != version;
+            known.version = version;
+            return false;
         }
+        // One with a longer name is remembered by who keeps snapshots.
+        let Ok(name) = Vec::from_slice(name) else { return false };
+        if tracked.len() >= TRACKED {
+            tracked.remove(0);
+        }
+        self.unsaved.floors = true;
+        tracked.push(Tracked { name, version }).is_ok()
+    }
+}
+
+impl<B: ?Sized + AsRef<[u8]>> PartialEq for Trusted<B> {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.root, &self.floors, self.unsaved) == (&other.root, &other.floors, other.unsaved)
+    }
+}
+
+impl<B: ?Sized + AsRef<[u8]>> Eq for Trusted<B> {}
+
+impl<B: ?Sized + AsRef<[u8]>> core::fmt::Debug for Trusted<B> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Trusted { floors, unsaved, root } = self;
+        f.debug_struct("Trusted")
+            .field("root", &root)
+            .field("floors", floors)
+            .field("unsaved", unsaved)
+            .finish()
     }
 }
 
@@ -314,55 +481,70 @@ impl Floors {
     pub fn targets_version(&self) -> Option<u32> {
         self.snapshot.map(|snapshot| snapshot.next.version)
     }
+
+    /// Delegated roles whose versions are floors: their names, and the versions.
+    pub fn tracked(&self) -> impl Iterator<Item = (&[u8], u32)> {
+        self.tracked.iter().map(|tracked| (tracked.name.as_slice(), tracked.version))
+    }
 }
 
 impl Link {
-    fn new(header: Header, next: Meta) -> Self {
-        Link { version: header.version, expires: header.expires, issued: header.issued, next }
+    fn new(header: Header, file: Verbatim, next: Meta) -> Self {
+        Link { version: header.version, expires: header.expires, issued: header.issued, file, next }
     }
 }
 
-fn read_root(bytes: &[u8]) -> Result<(File<RootBody>, Header, [u8; 32]), Rejected> {
-    read(Role::Root, RootBody::default(), ROOT_FILE, bytes)
+impl<'m> Whole<'m> {
+    fn read(
+        crypto: &Crypto,
+        limits: &Limits,
+        memory: &'m mut [u8],
+        role: Role,
+        bytes: &[u8],
+    ) -> Result<Self, Rejected> {
+        let limit = limits.of(role);
+        if u32::try_from(bytes.len()).map_or(true, |length| length > limit) {
+            return Err(Rejected::Oversize { role, limit });
+        }
+        let [text, keys, signatures, names, message, _] = limits.divide(memory);
+        let mut scanner = Scanner::new(text, message);
+        if crypto.message.is_some() {
+            scanner.keep_message();
+        }
+        let mut sheet = Sheet::new(keys, signatures, names);
+        sheet.restart(role);
+        // Nothing below `signed` is looked for but a header and, in a root, keys.
+        sheet.delegations.restart(u32::MAX);
+        let context = Context {
+            crypto,
+            limits,
+            device: None,
+            named: "",
+            path_sha256: [0; 32],
+            start: 0,
+            tracked: &[],
+            seek_role: false,
+            keys_only: role != Role::Root,
+        };
+        let mut reading = Reading { sheet: &mut sheet, context, kept: None };
+        let read = scanner.feed(bytes, &mut reading).and_then(|()| scanner.finish());
+        let at = scanner.at();
+        let digest = read.map_err(|fault| fault.of(role, at))?;
+        let digest = digest.ok_or(Rejected::Field { role, field: Field::Signed })?;
+        sheet.finish().map_err(|fault| fault.of(role, at))?;
+        Ok(Whole { scanner, sheet, digest })
+    }
+
+    fn envelope(&self) -> Envelope<'_> {
+        self.sheet.envelope(&self.digest, self.scanner.message())
+    }
+
+    fn root(&self) -> (RootFacts, Authority<'_>) {
+        self.sheet.root_facts()
+    }
 }
 
-/// Reads a whole file at once.
-fn read<B: Body>(
-    role: Role,
-    body: B,
-    limit: u32,
-    bytes: &[u8],
-) -> Result<(File<B>, Header, [u8; 32]), Rejected> {
-    if u32::try_from(bytes.len()).map_or(true, |length| length > limit) {
-        return Err(Rejected::Oversize { role, limit });
-    }
-    let mut scanner = Scanner::new();
-    let mut file = File::new(role, body);
-    let read = scanner.feed(bytes, &mut file).and_then(|()| scanner.finish());
-    let digest = read.map_err(|fault| fault.of(role, scanner.at()))?;
-    let digest = digest.ok_or(Rejected::Field { role, field: Field::Signed })?;
-    let header = file.finish().map_err(|fault| fault.of(role, scanner.at()))?;
-    Ok((file, header, digest))
-}
-
-/// A body of which nothing is wanted.
-struct Bare;
-
-impl Body for Bare {
-    fn value(&mut self, _: &[&[u8]], _: Value<'_>) -> Result<(), Fault> {
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<(), Fault> {
-        Ok(())
-    }
-}
-
-/// A file that expires at the start time has expired: the specification asks for "higher than".
-fn fresh(role: Role, expires: u64, start: u64) -> Result<(), Rejected> {
-    if expires > start {
-        Ok(())
-    } else {
-        Err(Rejected::Freeze { role, expires: Date(expires), start: Date(start) })
-    }
+fn not_older(role: Role, trusted: u32, listed: Meta) -> Result<(), Rejected> {
+    let offered = listed.version;
+    if offered < trusted { Err(Rejected::Rollback { role, trusted, offered }) } else { Ok(()) }
 }

@@ -12,10 +12,10 @@
 
 use embedded_storage::nor_flash::NorFlash;
 use heapless::Vec;
-use tuffet_client::{Candidate, Change, Clock, Crypto, Device, limits};
+use tuffet_client::{Candidate, Change, Clock, Crypto, Device, Entry, Plan, limits};
 
 use crate::boot::{self, BootRecord, Decision, SlotImage, TRIES, Trial, Unfit};
-use crate::engine::{Check, Request};
+use crate::engine::{Check, Request, SCRATCH};
 use crate::error::{Environment, Error, Rejected};
 use crate::factory::Factory;
 use crate::flash::Flash;
@@ -374,7 +374,16 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
             Clock::At(now) => now.max(built),
             Clock::Unknown => built,
         });
-        let mut check = Check::new(crypto, trusted, device, clock, flash, memory, *lost)?;
+        let mut scratch = [0; SCRATCH];
+        let plan = Plan {
+            crypto,
+            limits: &limits::DEVICE,
+            goal: tuffet_client::Goal::Release(device),
+            entry: Entry::Refresh,
+            clock,
+            kept: None,
+        };
+        let mut check = Check::new(plan, trusted, &mut scratch, flash, memory, *lost)?;
         while let Some(Request { path, limit }) = check.request() {
             if goal == Goal::Contact && check.contact() {
                 return Ok(None);
@@ -389,7 +398,7 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
                 observe(Event::Stored(change));
             }
         }
-        let candidate = check.outcome().cloned();
+        let candidate = check.outcome()?.cloned();
         self.mend(observe)?;
         Ok(candidate)
     }

@@ -11,24 +11,30 @@
 //! check.outcome()
 //! ```
 
-use core::fmt::Write;
+use core::fmt::{self, Write};
 
 use embedded_storage::nor_flash::NorFlash;
 use heapless::String;
-use tuffet_client::{Candidate, Change, Clock, Crypto, Device, Refresh, Role, Trusted, Want};
+use tuffet_client::limits::{DEVICE, PATH};
+use tuffet_client::{Candidate, Change, Plan, Refresh, Role, Trusted, Want};
 
 use crate::error::{Environment, Error, Rejected};
 use crate::flash::Flash;
 use crate::transport::TransportFault;
 use crate::trust_store::{Memory, TrustLost, store_floors, store_root};
 
-/// Bytes of a request's path: `targets/`, a digest of 64 digits, a dot, and a target path.
-pub const PATH_MAX: usize = 8 + 64 + 1 + tuffet_client::limits::PATH;
+/// Bytes of a request's path. The longest is that of an image whose path is all escapes: `targets/`, a digest of 64
+/// digits, a dot, and three bytes for each of the path's.
+pub const PATH_MAX: usize = 8 + 64 + 1 + 3 * PATH;
+const _: () = assert!(10 + 1 + 3 * DEVICE.names + 5 <= PATH_MAX, "the file of a delegated role fits, too");
+
+/// Bytes of memory that a check works in.
+pub const SCRATCH: usize = DEVICE.memory();
 
 /// A file that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Relative to the repository's top.
+    /// Relative to the repository's top, percent-encoded.
     pub path: String<PATH_MAX>,
     /// The largest length in bytes that is of use.
     pub limit: u32,
@@ -37,10 +43,23 @@ pub struct Request {
 impl Request {
     /// The file of a candidate's image.
     pub fn image(candidate: &Candidate) -> Self {
-        let mut path = String::new();
+        let mut path = Escaped(String::new());
         // Long enough for every target path; a candidate cannot hold a longer one.
         let _ = write!(path, "{}", candidate.image.url_path());
-        Self { path, limit: candidate.image.length }
+        Self { path: path.0, limit: candidate.image.length }
+    }
+}
+
+/// Takes a path and percent-encodes it, but for what RFC 3986 calls unreserved and what separates its segments.
+struct Escaped(String<PATH_MAX>);
+
+impl Write for Escaped {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.bytes().try_for_each(|byte| match byte {
+            byte if byte.is_ascii_alphanumeric() => self.0.write_char(byte.into()),
+            b'-' | b'.' | b'_' | b'~' | b'/' => self.0.write_char(byte.into()),
+            _ => write!(self.0, "%{byte:02X}"),
+        })
     }
 }
 
@@ -56,21 +75,21 @@ pub struct Check<'a, F> {
 }
 
 impl<'a, F: NorFlash> Check<'a, F> {
-    /// Begins a check. The update start time is fixed here. `memory` and `lost` are stored along with floors.
+    /// Begins a check. The update start time is fixed here. `scratch` has [`SCRATCH`] bytes; `memory` and `lost` are
+    /// stored along with floors.
     ///
     /// # Errors
     ///
     /// [`Misuse::Metadata`](crate::Misuse::Metadata) for names that no repository can have.
     pub fn new(
-        crypto: &'a Crypto,
+        plan: Plan<'a>,
         trusted: &'a mut Trusted,
-        device: Device<'a>,
-        clock: Clock,
+        scratch: &'a mut [u8],
         flash: &'a mut Flash<F>,
         memory: &'a Memory,
         lost: Option<TrustLost>,
     ) -> Result<Self, Error> {
-        let refresh = Refresh::new(crypto, trusted, device, clock)?;
+        let refresh = Refresh::new(plan, trusted, scratch)?;
         Ok(Self { refresh, flash, memory, lost, contact: false, stored: None })
     }
 
@@ -79,11 +98,11 @@ impl<'a, F: NorFlash> Check<'a, F> {
         match self.refresh.want() {
             Want::Fetch { file, limit } | Want::Again { file, limit } => {
                 let mut path = String::new();
-                // The longest name of a metadata file has 24 bytes.
+                // Long enough for every name.
                 let _ = write!(path, "{file}");
                 Some(Request { path, limit })
             }
-            Want::Persist(_) | Want::Install(_) | Want::UpToDate | Want::Over => None,
+            _ => None,
         }
     }
 
@@ -107,15 +126,15 @@ impl<'a, F: NorFlash> Check<'a, F> {
         self.contact |= role == Some(Role::Timestamp) && verdict.is_ok();
         // Even a file that ends the check may leave something verified behind it.
         self.persist()?;
-        Ok(verdict?)
+        verdict?;
+        Ok(())
     }
 
     /// The wanted file did not come. That ends the check, unless it was the next root, which need not exist.
     ///
     /// # Errors
     ///
-    /// [`Rejected::Metadata`] when the last root has expired or the file was too long,
-    /// [`Environment::Metadata`] for another file that is missing, and the fault itself for the rest.
+    /// [`Rejected::Metadata`] when the file was too long, [`Environment::Metadata`] for another file that is missing, and the fault itself for the rest.
     pub fn failed(&mut self, fault: TransportFault) -> Result<(), Error> {
         match (fault, self.role()) {
             (TransportFault::NotFound, _) => Ok(self.refresh.missing()?),
@@ -137,10 +156,15 @@ impl<'a, F: NorFlash> Check<'a, F> {
     }
 
     /// The release to install, if the check is over and there is one.
-    pub fn outcome(&self) -> Option<&Candidate> {
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected::Metadata`] where verified metadata do not lead to a release.
+    pub fn outcome(&self) -> Result<Option<&Candidate>, Error> {
         match self.refresh.want() {
-            Want::Install(candidate) => Some(candidate),
-            _ => None,
+            Want::Install(candidate) => Ok(Some(candidate)),
+            Want::Over(why) => Err(Rejected::Metadata(why).into()),
+            _ => Ok(None),
         }
     }
 

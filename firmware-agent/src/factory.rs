@@ -3,6 +3,7 @@
 use embedded_storage::nor_flash::NorFlash;
 use heapless::String;
 use sha2::{Digest, Sha256};
+use tuffet_client::limits::DEVICE;
 use tuffet_client::{Crypto, Trusted};
 
 use crate::boot::{BootRecord, SlotImage};
@@ -58,7 +59,7 @@ pub fn provision<F: NorFlash>(
     image: &FactoryImage<'_>,
 ) -> Result<(), Error> {
     let FactoryImage { bytes, sequence, version } = *image;
-    let trusted = Trusted::from_root_file(crypto, factory.root)?;
+    let trusted = Trusted::from_root_file(crypto, &DEVICE, &mut [0; DEVICE.memory()], factory.root)?;
     let version = String::try_from(version).map_err(|_| Misuse::Version)?;
     if !tuffet_client::release::is_version(&version) {
         return Err(Misuse::Version.into());
@@ -102,7 +103,7 @@ pub fn provision_trust<F: NorFlash>(
     crypto: &Crypto,
     factory: &Factory<'_>,
 ) -> Result<(), Error> {
-    let trusted = Trusted::from_root_file(crypto, factory.root)?;
+    let trusted = Trusted::from_root_file(crypto, &DEVICE, &mut [0; DEVICE.memory()], factory.root)?;
     write_trust(flash, factory, &trusted)
 }
 

@@ -395,7 +395,7 @@ mod tests {
         assert_eq!(refused(|l| l.boot.length = 0), Some(MapFault::TooSmall(Part::Boot)));
         assert_eq!(refused(|l| l.boot.length = 0x1000), Some(MapFault::OddAreas(Part::Boot)));
         // Areas that hold the largest frame, and areas one erase unit smaller.
-        for (part, least) in [(Part::Boot, 512), (Part::Root, 1280), (Part::Floors, 512)] {
+        for (part, least) in [(Part::Boot, 512), (Part::Root, 1280), (Part::Floors, 1024)] {
             let with = |area: u32| {
                 let mut layout = Layout { erase_unit: 256, ..layout() };
                 let journal = match part {

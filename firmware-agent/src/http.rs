@@ -113,7 +113,7 @@ impl HttpTransport {
         let seconds = limit.checked_div(self.slowest).unwrap_or(limit);
         let deadline = self.patience.saturating_add(Duration::from_secs(seconds.into()));
         let mut url = self.base.clone();
-        push_escaped(&mut url, path);
+        url.push_str(path);
         self.agent.get(url).config().timeout_global(Some(deadline)).build().call()
     }
 }
@@ -184,17 +184,6 @@ fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
         || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// Appends a path, percent-encoded but for what RFC 3986 calls unreserved.
-fn push_escaped(url: &mut String, path: &str) {
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/') {
-            url.push(byte.into());
-        } else {
-            url.push_str(&std::format!("%{byte:02X}"));
-        }
-    }
 }
 
 /// Why there is no transport to such a repository.

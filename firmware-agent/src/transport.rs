@@ -10,7 +10,7 @@ use crate::error::Error;
 pub trait Transport {
     /// Fetches a file and hands its bytes to `sink` in chunks of any size, in order, each once.
     ///
-    /// `path` is relative to the repository's top, plain ASCII, not percent-encoded. `limit` is the largest
+    /// `path` is relative to the repository's top, percent-encoded as it goes into a URL. `limit` is the largest
     /// length in bytes that is of use. Not more than `limit` bytes reach the sink.
     ///
     /// # Errors

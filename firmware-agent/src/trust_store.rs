@@ -4,20 +4,24 @@
 //! each timestamp. Payloads are `postcard`: integers are varints, an option is one byte before what it holds, a
 //! sequence its length before its items.
 //!
-//! Kind 2, format 1, the trusted root ([`tuffet_client::Root`]):
+//! Kind 2, format 2, the trusted root ([`tuffet_client::Root`]):
 //!
 //! | field | type |
 //! |---|---|
 //! | version, expires, issued, online since | u32, u64, u64, u32 |
-//! | keys | sequence of: keyid 32 bytes, then 0 and x, y of 32 bytes each, or 1 for a key that counts for nothing |
-//! | root, timestamp, snapshot, targets | each: members u16 (bits over the keys), threshold u8 |
+//! | root, timestamp, snapshot, targets | each: members u32 (bits over the keys), threshold u8 |
+//! | keys | byte string, one key behind the other: the first 16 bytes of the keyid's SHA-256; 1 for P-256, 0 for a key that counts for nothing; length u16, little-endian; then x and y of 32 bytes each, or nothing |
 //!
-//! Kind 3, format 1, floors and memory:
+//! Kind 3, format 2, floors and memory:
 //!
 //! | field | type |
 //! |---|---|
 //! | online since | u32, the root since which the online keys are what they are |
-//! | timestamp, snapshot | each an option of: version u32, expires u64, issued u64, next file (version u32, options of length u32 and digest 32 bytes) |
+//! | timestamp | an option of: version u32, expires u64, issued u64, its file (length u32, digest 32 bytes), the file that it names (version u32, options of length u32 and digest 32 bytes) |
+//! | halts | sequence of: first eight bytes of a digest, as u64 |
+//! | snapshot | as timestamp |
+//! | tracked | sequence of: name of a delegated role, byte sequence; version u32 |
+//! | settled | an option of: device facts 16 bytes, expires u64, next turn u64, root version u32 |
 //! | issued | u64 |
 //! | counter | u32 |
 //! | entered | u32, the last trial in the ledger |
@@ -33,6 +37,7 @@
 use embedded_storage::nor_flash::NorFlash;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tuffet_client::limits::{self, DEVICE};
 use tuffet_client::{Crypto, Floors, Root, Trusted};
 
 use crate::error::{Environment, Error, Misuse};
@@ -41,14 +46,20 @@ use crate::flash::Flash;
 use crate::journal::{Journal, Kind};
 use crate::ledger::{ENTRIES, Ledger};
 
-const ROOT_FORMAT: u8 = 1;
-const FLOORS_FORMAT: u8 = 1;
+const ROOT_FORMAT: u8 = 2;
+const FLOORS_FORMAT: u8 = 2;
 
-/// A root of twelve keys, all fields at their longest: 1211 bytes.
-pub(crate) const ROOT_MAX: usize = 1216;
-/// Floors, counter and number, failures and their count, what was lost, all at their longest: 483 bytes.
-pub(crate) const FLOORS_MAX: usize = 496;
-const _: () = assert!(166 + 10 + (1 + 38 * ENTRIES) + 2 <= FLOORS_MAX, "a full ledger fits its record");
+/// Twelve keys, all fields at their longest.
+pub(crate) const ROOT_MAX: usize = 1056;
+const _: () = assert!(5 + 10 + 10 + 5 + 4 * 6 + 2 + limits::ROOT <= ROOT_MAX, "a full root fits its record");
+/// Floors, counter and number, failures and their count, what was lost, all at their longest.
+pub(crate) const FLOORS_MAX: usize = 832;
+const FLOORS: usize = {
+    let link = 1 + 5 + 10 + 10 + (5 + 32) + (5 + 6 + 33);
+    let tracked = 1 + limits::TRACKED * (1 + limits::TRACKED_NAME + 5);
+    5 + 2 * link + (1 + 10 * limits::HALTS) + tracked + (1 + 16 + 10 + 10 + 5) + 10
+};
+const _: () = assert!(FLOORS + 10 + (1 + 38 * ENTRIES) + 2 <= FLOORS_MAX, "a full ledger fits its record");
 
 /// What the device remembers besides metadata. None of it is ever reset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,7 +148,8 @@ impl Trust {
 /// Apart, for it needs a stack of its own, which a device whose store is sound should not have to reserve.
 #[inline(never)]
 fn factory_root(crypto: &Crypto, factory: &Factory<'_>) -> Result<Root, Error> {
-    Ok(Trusted::from_root_file(crypto, factory.root)?.root().clone())
+    let mut memory = [0; DEVICE.memory()];
+    Ok(Trusted::from_root_file(crypto, &DEVICE, &mut memory, factory.root)?.root().clone())
 }
 
 /// Makes this the stored root.
@@ -145,7 +157,7 @@ fn factory_root(crypto: &Crypto, factory: &Factory<'_>) -> Result<Root, Error> {
 /// # Errors
 ///
 /// [`Environment::RecordBack`] when the stored root is newer, and those of [`Journal::append`].
-pub fn store_root<F: NorFlash>(flash: &mut Flash<F>, root: &Root) -> Result<(), Error> {
+pub fn store_root<F: NorFlash>(flash: &mut Flash<F>, root: &Root<[u8]>) -> Result<(), Error> {
     let kind = Kind::Root;
     // An agent that had read it would have gone on from there.
     let stored: Option<Root> = load::<_, _, ROOT_MAX>(flash, kind, ROOT_FORMAT);
@@ -194,7 +206,7 @@ fn load<F: NorFlash, T: DeserializeOwned, const MAX: usize>(
     postcard::from_bytes(record.payload).ok()
 }
 
-fn store<F: NorFlash, T: Serialize, const MAX: usize>(
+fn store<F: NorFlash, T: Serialize + ?Sized, const MAX: usize>(
     flash: &mut Flash<F>,
     kind: Kind,
     format: u8,

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tuffet_client::limits;
+use tuffet_client::limits::DEVICE;
 
 use crate::encoding::{base64, from_base64, from_hex, hex};
 use crate::error::short_list;
@@ -366,7 +366,7 @@ impl Request {
     fn sufficient(&self) -> Vec<(String, Vec<u8>)> {
         let mut kept = self.clone();
         for (keyid, signature) in &self.signatures {
-            if kept.signatures.len() <= limits::SIGNATURES {
+            if kept.signatures.len() <= DEVICE.signatures {
                 break;
             }
             kept.signatures.remove(keyid);
@@ -420,6 +420,7 @@ struct WrittenSignature {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use tuffet_client::limits::ROOT;
     use tuffet_client::{SOFTWARE, Trusted};
 
     use super::*;
@@ -493,7 +494,8 @@ mod tests {
         assert_eq!((signed, missing), (ids(&[&holders[1]]), ids(&[&holders[0], &holders[2]])));
 
         let file = signed_by(&one, &[&holders[2]]).finish().unwrap();
-        let trusted = Trusted::from_root_file(&SOFTWARE, &file).unwrap();
+        let trusted: Trusted =
+            Trusted::from_root_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], &file).unwrap();
         assert_eq!(trusted.root().version(), 1);
         let Envelope { signed, signatures } = Envelope::parse(&file).unwrap();
         assert_eq!(canonical::signed_bytes(&signed).unwrap(), request.payload());
@@ -532,8 +534,9 @@ mod tests {
         ));
 
         let second = signed_by(&old_alone, &[&replacement]).finish().unwrap();
-        let mut trusted = Trusted::from_root_file(&SOFTWARE, &first).unwrap();
-        trusted.next_root_file(&SOFTWARE, &second).unwrap();
+        let mut trusted: Trusted =
+            Trusted::from_root_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], &first).unwrap();
+        trusted.next_root_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], &second).unwrap();
         assert_eq!(trusted.root().version(), 2);
 
         // Other roles are signed under the newest root.
@@ -746,18 +749,30 @@ mod tests {
             value["unknown"] = added;
             value
         };
-        let kib = limits::TIMESTAMP_FILE as usize / 1024;
+        let kib = DEVICE.timestamp_file as usize / 1024;
         let long = |kib: usize| json!(vec!["x".repeat(509); 2 * kib]);
         // Each pair differs in one bound of the devices alone.
         for (role, good, bad, code, says) in [
-            (Role::Targets, nested(9), nested(limits::DEPTH), 103, "targets: passes the device's bound on"),
-            (Role::Snapshot, nested(9), nested(limits::DEPTH), 103, "snapshot: passes the device's bound on"),
+            (
+                Role::Targets,
+                nested(9),
+                nested(tuffet_client::limits::DEPTH),
+                103,
+                "targets: passes the device's bound on",
+            ),
+            (
+                Role::Snapshot,
+                nested(9),
+                nested(tuffet_client::limits::DEPTH),
+                103,
+                "snapshot: passes the device's bound on",
+            ),
             (Role::Timestamp, long(kib - 2), long(kib), 105, "timestamp: longer than 16384 bytes"),
         ] {
             let file = finish(role.clone(), &with(role.name(), good)).unwrap();
-            Trusted::from_root_file(&SOFTWARE, &first)
+            Trusted::<[u8; ROOT]>::from_root_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], &first)
                 .unwrap()
-                .accepts_file(&SOFTWARE, role.of_device(), &file)
+                .accepts_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], role.of_device(), &file)
                 .unwrap();
             let refused = finish(role.clone(), &with(role.name(), bad)).unwrap_err();
             let text = refused.to_string();
@@ -820,7 +835,7 @@ mod tests {
         let holders = keys(11);
         let all: Vec<&SigningKey> = holders.iter().collect();
         let file = signed_by(&first_root(&holders), &all).finish().unwrap();
-        assert_eq!(Envelope::parse(&file).unwrap().signatures.len(), limits::SIGNATURES);
-        Trusted::from_root_file(&SOFTWARE, &file).unwrap();
+        assert_eq!(Envelope::parse(&file).unwrap().signatures.len(), DEVICE.signatures);
+        Trusted::<[u8; ROOT]>::from_root_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], &file).unwrap();
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
-use tuffet_client::{SOFTWARE, Trusted, limits};
+use tuffet_client::limits::{DEVICE, ROOT};
+use tuffet_client::{SOFTWARE, Trusted};
 
 use crate::encoding::{is_digest, member};
 use crate::key::PublicKey;
@@ -86,7 +87,7 @@ impl RoleKeys {
         let threshold =
             member(value, "threshold", "an integer", |value| u32::try_from(value.as_u64()?).ok())?;
         // Devices read no more signatures than this in one file.
-        let most = distinct(&keys, keys.keys()).len().min(limits::SIGNATURES);
+        let most = distinct(&keys, keys.keys()).len().min(DEVICE.signatures);
         if threshold == 0 || threshold as usize > most {
             let why = format!("{role} has threshold {threshold}, and can reach {most}");
             return Err(Rejected::InvalidRoot { why }.into());
@@ -133,9 +134,11 @@ impl Chain {
             let why = format!("version {} stands in its place", root.header.version);
             return Err(Rejected::BrokenChain { version, why }.into());
         }
+        let memory = &mut [0; DEVICE.memory()];
         let judged = match &mut self.trusted {
-            None => Trusted::from_root_file(&SOFTWARE, file).map(|first| self.trusted = Some(first)),
-            Some(trusted) => trusted.next_root_file(&SOFTWARE, file),
+            None => Trusted::from_root_file(&SOFTWARE, &DEVICE, memory, file)
+                .map(|first| self.trusted = Some(first)),
+            Some(trusted) => trusted.next_root_file(&SOFTWARE, &DEVICE, memory, file),
         };
         judged.map_err(|error| Rejected::BrokenChain { version, why: error.to_string() })?;
         if self.files.is_empty() {
@@ -152,10 +155,11 @@ impl Chain {
     /// # Errors
     /// What the verifier says.
     pub fn accepts(&self, role: &Role, file: &[u8]) -> Result<(), tuffet_client::Error> {
+        let memory = &mut [0; DEVICE.memory()];
         match &self.trusted {
             // A file of another role is no first root.
-            None => Trusted::from_root_file(&SOFTWARE, file).map(drop),
-            Some(trusted) => trusted.accepts_file(&SOFTWARE, role.of_device(), file),
+            None => Trusted::<[u8; ROOT]>::from_root_file(&SOFTWARE, &DEVICE, memory, file).map(drop),
+            Some(trusted) => trusted.accepts_file(&SOFTWARE, &DEVICE, memory, role.of_device(), file),
         }
     }
 
@@ -249,7 +253,7 @@ impl Draft {
         let mut keys = Map::new();
         let mut roles = Map::new();
         for (role, RoleKeys { keys: role_keys, threshold }) in &self.roles {
-            let most = role_keys.len().min(limits::SIGNATURES);
+            let most = role_keys.len().min(DEVICE.signatures);
             if *threshold == 0 || *threshold as usize > most {
                 let (role, threshold) = (role.name(), *threshold);
                 return Err(Misuse::ThresholdOutOfRange { role, threshold, keys: role_keys.len() }.into());
@@ -258,8 +262,8 @@ impl Draft {
             roles.insert(role.name().to_owned(), json!({ "keyids": keyids, "threshold": threshold }));
             keys.extend(role_keys.iter().map(|(keyid, key)| (keyid.clone(), key.to_value())));
         }
-        if keys.len() > limits::KEYS {
-            return Err(Misuse::TooManyKeys { keys: keys.len(), limit: limits::KEYS }.into());
+        if keys.len() > DEVICE.keys {
+            return Err(Misuse::TooManyKeys { keys: keys.len(), limit: DEVICE.keys }.into());
         }
         Ok(json!({
             "_type": "root",

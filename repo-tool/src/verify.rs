@@ -14,8 +14,9 @@ use sha2::{Digest as _, Sha256};
 use tuffet_agent::http::{HttpOptions, HttpTransport};
 use tuffet_agent::{self as agent, Transport as _, TransportFault};
 use tuffet_client::Rejected::Oversize;
+use tuffet_client::limits::DEVICE;
 use tuffet_client::release::Hex;
-use tuffet_client::{Candidate, Clock, Device, FileName, Refresh, SOFTWARE, Trusted, Want};
+use tuffet_client::{Candidate, Clock, Device, Goal, Plan, Refresh, SOFTWARE, Trusted, Want};
 use tuffet_keys::Role;
 use tuffet_keys::file::MAX_FILE;
 use tuffet_keys::metadata::{Envelope, Header};
@@ -192,7 +193,7 @@ pub struct Release {
 /// What a device says, or what keeps a file from being read.
 pub fn replay(source: &mut dyn Source, root: &[u8], now: u64) -> Result<Report, Error> {
     let mut files = Files { source, known: BTreeMap::new() };
-    let mut trusted = Trusted::from_root_file(&SOFTWARE, root)?;
+    let mut trusted: Trusted = Trusted::from_root_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], root)?;
     let first_root = trusted.root().version();
     for _ in 0..TURNS {
         // It walks the whole way, and finds that there is nothing for it.
@@ -260,8 +261,9 @@ pub fn replay(source: &mut dyn Source, root: &[u8], now: u64) -> Result<Report, 
 /// What the device says.
 pub fn replay_roots(files: &[Vec<u8>], now: u64) -> Result<(), Error> {
     let first = files.first().map(Vec::as_slice).unwrap_or_default();
-    let mut trusted = Trusted::from_root_file(&SOFTWARE, first)?;
-    let mut refresh = Refresh::new(&SOFTWARE, &mut trusted, NOBODY, Clock::At(now))?;
+    let mut trusted: Trusted = Trusted::from_root_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], first)?;
+    let mut memory = [0; DEVICE.memory()];
+    let mut refresh = Refresh::new(plan(NOBODY, now), &mut trusted, &mut memory)?;
     loop {
         match refresh.want() {
             Want::Fetch { file, .. } if file.role == tuffet_client::Role::Root => {
@@ -274,6 +276,7 @@ pub fn replay_roots(files: &[Vec<u8>], now: u64) -> Result<(), Error> {
                 }
             }
             Want::Persist(_) => refresh.persisted(),
+            Want::Over(why) => return Err(tuffet_client::Error::from(why).into()),
             _ => return Ok(()),
         }
     }
@@ -331,7 +334,7 @@ fn replay_release(
         banned: &banned,
         ..device
     };
-    let mut trusted = Trusted::from_root_file(&SOFTWARE, root)?;
+    let mut trusted: Trusted = Trusted::from_root_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], root)?;
     let mut installed = None;
     for _ in 0..TURNS {
         installed = cycle(files, &mut trusted, device, now)?;
@@ -345,6 +348,13 @@ fn replay_release(
     })
 }
 
+/// What a cycle of the smallest device does at this moment.
+fn plan(device: Device<'_>, now: u64) -> Plan<'_> {
+    let goal = Goal::Release(device);
+    let (entry, clock) = (tuffet_client::Entry::Refresh, Clock::At(now));
+    Plan { crypto: &SOFTWARE, limits: &DEVICE, goal, entry, clock, kept: None }
+}
+
 /// One update cycle. Gives the sequence that the device would install.
 fn cycle(
     files: &mut Files<'_>,
@@ -352,24 +362,28 @@ fn cycle(
     device: Device<'_>,
     now: u64,
 ) -> Result<Option<u32>, Error> {
-    let mut refresh = Refresh::new(&SOFTWARE, trusted, device, Clock::At(now))?;
+    let mut memory = [0; DEVICE.memory()];
+    let mut refresh = Refresh::new(plan(device, now), trusted, &mut memory)?;
     loop {
         match refresh.want() {
-            Want::Fetch { file, limit } | Want::Again { file, limit } => match files.fetch(file, limit)? {
-                (Fetched::Whole, bytes) => {
-                    refresh.feed(bytes)?;
-                    refresh.end()?;
+            Want::Fetch { file, limit } | Want::Again { file, limit } => {
+                match files.fetch(&file.to_string(), limit)? {
+                    (Fetched::Whole, bytes) => {
+                        refresh.feed(bytes)?;
+                        refresh.end()?;
+                    }
+                    (Fetched::Missing, _) => refresh.missing()?,
+                    (Fetched::TooLong, _) => {
+                        let role = file.role;
+                        return Err(tuffet_client::Error::from(Oversize { role, limit }).into());
+                    }
                 }
-                (Fetched::Missing, _) => refresh.missing()?,
-                (Fetched::TooLong, _) => {
-                    let role = file.role;
-                    return Err(tuffet_client::Error::from(Oversize { role, limit }).into());
-                }
-            },
+            }
             Want::Persist(_) => refresh.persisted(),
             Want::Install(candidate) => return Ok(Some(candidate.sequence)),
-            Want::UpToDate => return Ok(None),
-            Want::Over => return Err(tuffet_client::Error::from(tuffet_client::Misuse::CycleOver).into()),
+            // What a timestamp halts, no device installs.
+            Want::UpToDate(_) | Want::Halted(_) | Want::Found(_) => return Ok(None),
+            Want::Over(why) => return Err(tuffet_client::Error::from(why).into()),
         }
     }
 }
@@ -381,8 +395,8 @@ struct Files<'s> {
 }
 
 impl Files<'_> {
-    fn fetch(&mut self, file: FileName, limit: u32) -> Result<&(Fetched, Vec<u8>), Error> {
-        match self.known.entry(file.to_string()) {
+    fn fetch(&mut self, file: &str, limit: u32) -> Result<&(Fetched, Vec<u8>), Error> {
+        match self.known.entry(file.to_owned()) {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(unknown) => {
                 let mut bytes = Vec::new();

@@ -6,10 +6,12 @@ use p256::ecdsa::signature::Signer as _;
 use p256::pkcs8::{EncodePublicKey as _, LineEnding};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
+use tuffet_client::limits::DEVICE;
 use tuffet_client::release::{Candidate, Entry, Hex, Image, Rollout};
 use tuffet_client::time::Date;
 use tuffet_client::{
-    Change, Clock, Device, Error, Floors, Misuse, Refresh, Role, Root, SOFTWARE, Trusted, Want,
+    Change, Clock, Device, Entry as Begin, Error, FileName, Floors, Goal, Plan, Refresh, Role, Root,
+    SOFTWARE, Trusted, Want,
 };
 
 /// 2026-11-22T12:00:00Z, the present of the simulated world.
@@ -65,6 +67,16 @@ impl Signer {
 /// What a test does to a role's `signed` before it is signed, or to its envelope after.
 type Edit = Box<dyn Fn(&mut Value)>;
 
+/// A targets role under another.
+pub struct DelegatedRole {
+    /// Its version.
+    pub version: u32,
+    /// Who signs it.
+    pub signers: Vec<Signer>,
+    /// Targets by path.
+    pub targets: Map<String, Value>,
+}
+
 /// A repository whose files are made, linked and signed when they are asked for.
 pub struct Repository {
     /// `signed` of each root, the first at index 0, and who signs it.
@@ -81,8 +93,14 @@ pub struct Repository {
     pub targets: Map<String, Value>,
     /// Candidates of the simulated device's release entry.
     pub candidates: Vec<Candidate>,
-    signed_edits: Vec<(Role, Edit)>,
-    envelope_edits: Vec<(Role, Edit)>,
+    /// The role that has the release entry: `targets`, or a delegated one.
+    pub release_role: String,
+    /// Targets roles below others, by name.
+    pub delegated: BTreeMap<String, DelegatedRole>,
+    /// `delegations` by the name of the role that delegates.
+    pub delegations: BTreeMap<String, Value>,
+    signed_edits: Vec<(String, Edit)>,
+    envelope_edits: Vec<(String, Edit)>,
     file_edits: BTreeMap<String, Option<Vec<u8>>>,
 }
 
@@ -140,6 +158,9 @@ impl Default for Repository {
             issued: NOW - DAY,
             targets: Map::new(),
             candidates: Vec::new(),
+            release_role: "targets".to_owned(),
+            delegated: BTreeMap::new(),
+            delegations: BTreeMap::new(),
             signed_edits: Vec::new(),
             envelope_edits: Vec::new(),
             file_edits: BTreeMap::new(),
@@ -186,16 +207,72 @@ impl Repository {
 
     /// Changes a role's `signed` (the last root's, for root) before it is signed.
     #[must_use]
-    pub fn signed(mut self, role: Role, edit: impl Fn(&mut Value) + 'static) -> Self {
-        self.signed_edits.push((role, Box::new(edit)));
+    pub fn signed(self, role: Role, edit: impl Fn(&mut Value) + 'static) -> Self {
+        self.signed_by(role.name(), edit)
+    }
+
+    /// The same for a role by its name.
+    #[must_use]
+    pub fn signed_by(mut self, name: &str, edit: impl Fn(&mut Value) + 'static) -> Self {
+        self.signed_edits.push((name.to_owned(), Box::new(edit)));
         self
     }
 
     /// Changes a role's envelope after it was signed; metadata above it is linked to what comes out.
     #[must_use]
-    pub fn envelope(mut self, role: Role, edit: impl Fn(&mut Value) + 'static) -> Self {
-        self.envelope_edits.push((role, Box::new(edit)));
+    pub fn envelope(self, role: Role, edit: impl Fn(&mut Value) + 'static) -> Self {
+        self.envelope_of(role.name(), edit)
+    }
+
+    /// The same for a role by its name.
+    #[must_use]
+    pub fn envelope_of(mut self, name: &str, edit: impl Fn(&mut Value) + 'static) -> Self {
+        self.envelope_edits.push((name.to_owned(), Box::new(edit)));
         self
+    }
+
+    /// Delegates paths to a new role, which these sign with a threshold of all of them; `how` is the rest of the
+    /// delegation, its `paths` for example. The role has no targets yet.
+    pub fn delegate(&mut self, from: &str, name: &str, signers: &[&str], how: &Value) -> &mut DelegatedRole {
+        let signers: Vec<Signer> = signers.iter().map(|signer| Signer::new(signer)).collect();
+        let delegations =
+            self.delegations.entry(from.to_owned()).or_insert(json!({ "keys": {}, "roles": [] }));
+        for signer in &signers {
+            delegations["keys"][signer.keyid()] = signer.key();
+        }
+        let keyids: Vec<&str> = signers.iter().map(Signer::keyid).collect();
+        let mut role =
+            json!({ "keyids": keyids, "name": name, "terminating": false, "threshold": signers.len() });
+        for (member, value) in how.as_object().expect("members of a delegation") {
+            role[member] = value.clone();
+        }
+        delegations["roles"].as_array_mut().expect("a list of roles").push(role);
+        let role = DelegatedRole { version: 1, signers, targets: Map::new() };
+        self.delegated.entry(name.to_owned()).or_insert(role)
+    }
+
+    /// Delegates all paths to 2^`bits` bins, which this signer signs. Only those that hold a target are files of
+    /// the repository once [`sort_into_bins`](Self::sort_into_bins) was called, and all are listed.
+    pub fn delegate_to_bins(&mut self, bits: u32, prefix: &str, signer: &str) {
+        let signer = Signer::new(signer);
+        let succinct =
+            json!({ "bit_length": bits, "keyids": [signer.keyid()], "name_prefix": prefix, "threshold": 1 });
+        let keys = json!({ signer.keyid(): signer.key() });
+        self.delegations.insert("targets".to_owned(), json!({ "keys": keys, "succinct_roles": succinct }));
+        let digits = usize::try_from(bits.div_ceil(4)).expect("a few digits");
+        for bin in 0..1_u32 << bits {
+            let role = DelegatedRole { version: 1, signers: vec![signer.clone()], targets: Map::new() };
+            self.delegated.insert(format!("{prefix}-{bin:0digits$x}"), role);
+        }
+    }
+
+    /// The bin, of so many bits, of a path (TAP 15).
+    #[must_use]
+    pub fn bin(bits: u32, prefix: &str, path: &str) -> String {
+        let number =
+            u32::from_str_radix(&sha256(path.as_bytes())[..8], 16).expect("eight digits") >> (32 - bits);
+        let digits = usize::try_from(bits.div_ceil(4)).expect("a few digits");
+        format!("{prefix}-{number:0digits$x}")
     }
 
     /// Serves these bytes under a name, or nothing, whatever the metadata above says.
@@ -211,11 +288,22 @@ impl Repository {
         let mut files = BTreeMap::new();
         for (index, (signed, signers)) in self.roots.iter().enumerate() {
             let last = index + 1 == self.roots.len();
-            let (_, bytes) = self.sign(Role::Root, signed.clone(), signers, last);
+            let (_, bytes) = self.sign("root", signed.clone(), signers, last);
             files.insert(format!("{}.root.json", index + 1), bytes);
         }
-        let targets = self.metadata(Role::Targets, "targets", Value::Object(self.all_targets()));
-        let meta = json!({ "targets.json": link(&targets) });
+        let targets =
+            self.targets_file("targets", self.versions["targets"], &self.targets, &self.signers["targets"]);
+        let mut meta = json!({ "targets.json": link(&targets) });
+        for (name, DelegatedRole { version, signers, targets }) in &self.delegated {
+            let file = self.targets_file(name, *version, targets, signers);
+            meta[format!("{name}.json")] = link(&file);
+            let name = FileName {
+                role: Role::Delegated,
+                version: u32::try_from(file.0).ok(),
+                name: name.as_bytes(),
+            };
+            files.insert(name.to_string(), file.1);
+        }
         let snapshot = self.metadata(Role::Snapshot, "meta", meta);
         let meta = json!({ "snapshot.json": link(&snapshot) });
         let (_, timestamp) = self.metadata(Role::Timestamp, "meta", meta);
@@ -231,15 +319,28 @@ impl Repository {
         files
     }
 
-    fn all_targets(&self) -> Map<String, Value> {
-        let mut targets = self.targets.clone();
-        if !self.candidates.is_empty() {
+    fn targets_file(
+        &self,
+        name: &str,
+        version: u32,
+        targets: &Map<String, Value>,
+        signers: &[Signer],
+    ) -> (u64, Vec<u8>) {
+        let mut targets = targets.clone();
+        if name == self.release_role && !self.candidates.is_empty() {
             let custom = Entry(&self.candidates).to_string();
             let mut entry = target(custom.as_bytes());
             entry["custom"] = serde_json::from_str(&custom).expect("an entry is JSON");
             targets.insert(RELEASE.to_owned(), entry);
         }
-        targets
+        let mut signed = json!({
+            "_type": "targets", "expires": date(self.expires["targets"]), "issued": date(self.issued),
+            "spec_version": "1.0.34", "targets": targets, "version": version,
+        });
+        if let Some(delegations) = self.delegations.get(name) {
+            signed["delegations"] = delegations.clone();
+        }
+        self.sign(name, signed, signers, true)
     }
 
     fn metadata(&self, role: Role, member: &str, content: Value) -> (u64, Vec<u8>) {
@@ -248,12 +349,12 @@ impl Repository {
             "_type": name, "expires": date(self.expires[name]), "issued": date(self.issued), member: content,
             "spec_version": "1.0.34", "version": self.versions[name],
         });
-        self.sign(role, signed, &self.signers[name], true)
+        self.sign(name, signed, &self.signers[name], true)
     }
 
-    fn sign(&self, role: Role, mut signed: Value, signers: &[Signer], edited: bool) -> (u64, Vec<u8>) {
-        let edits = |edits: &[(Role, Edit)], value: &mut Value| {
-            edits.iter().filter(|(of, _)| edited && *of == role).for_each(|(_, edit)| edit(value));
+    fn sign(&self, name: &str, mut signed: Value, signers: &[Signer], edited: bool) -> (u64, Vec<u8>) {
+        let edits = |edits: &[(String, Edit)], value: &mut Value| {
+            edits.iter().filter(|(of, _)| edited && *of == name).for_each(|(_, edit)| edit(value));
         };
         edits(&self.signed_edits, &mut signed);
         let mut signatures: Vec<Value> = signers.iter().map(|signer| signer.sign(&signed)).collect();
@@ -306,6 +407,8 @@ fn link((version, bytes): &(u64, Vec<u8>)) -> Value {
 pub struct Cycle {
     /// The release to install, by sequence; `None` when there is nothing to do.
     pub result: Result<Option<u32>, Error>,
+    /// The release that would be installed, were it not halted, by sequence.
+    pub halted: Option<u32>,
     /// Files asked for, in order; `again` stands before a second reading.
     pub requests: Vec<String>,
 }
@@ -326,6 +429,8 @@ pub struct Subject {
     pub banned: Vec<[u8; 32]>,
     /// Its id.
     pub id: &'static [u8],
+    /// Where its cycles begin.
+    pub entry: Begin,
     /// Bytes a chunk.
     pub chunk: usize,
     /// Writes that work before the power fails; none if it never does.
@@ -336,16 +441,22 @@ impl Subject {
     /// A factory-new device of this repository, at [`NOW`].
     #[must_use]
     pub fn new(repository: &Repository) -> Self {
-        let trusted = Trusted::from_root_file(&SOFTWARE, &repository.files()["1.root.json"]);
+        let trusted: Result<Trusted, Error> = Trusted::from_root_file(
+            &SOFTWARE,
+            &DEVICE,
+            &mut [0; DEVICE.memory()],
+            &repository.files()["1.root.json"],
+        );
         let trusted = trusted.expect("the simulator's first root");
         Subject {
             root: trusted.root().clone(),
-            floors: *trusted.floors(),
+            floors: trusted.floors().clone(),
             clock: Clock::At(NOW),
             sequence: 0,
             counter: 0,
             banned: Vec::new(),
             id: b"device-1",
+            entry: Begin::Refresh,
             chunk: 512,
             writes: None,
         }
@@ -354,7 +465,7 @@ impl Subject {
     /// What it trusts when it starts.
     #[must_use]
     pub fn trusted(&self) -> Trusted {
-        Trusted::restore(self.root.clone(), self.floors)
+        Trusted::restore(self.root.clone(), self.floors.clone())
     }
 
     /// Runs one cycle.
@@ -383,17 +494,27 @@ impl Subject {
             counter: self.counter,
             banned: &banned,
         };
-        let mut refresh = Refresh::new(&SOFTWARE, trusted, device, self.clock).expect("good names");
+        let plan = Plan {
+            crypto: &SOFTWARE,
+            limits: &DEVICE,
+            goal: Goal::Release(device),
+            entry: self.entry,
+            clock: self.clock,
+            kept: None,
+        };
+        let mut memory = [0; DEVICE.memory()];
+        let mut refresh = Refresh::new(plan, trusted, &mut memory).expect("good names");
         let mut requests = Vec::new();
+        let mut halted = None;
         let result = loop {
             let file = match refresh.want() {
                 Want::Fetch { file, .. } => {
                     requests.push(file.to_string());
-                    file
+                    file.to_string()
                 }
                 Want::Again { file, .. } => {
                     requests.push(format!("again {file}"));
-                    file
+                    file.to_string()
                 }
                 Want::Persist(change) => match self.store(&refresh, change) {
                     true => {
@@ -403,13 +524,18 @@ impl Subject {
                     false => break Ok(None),
                 },
                 Want::Install(release) => break Ok(Some(release.sequence)),
-                Want::UpToDate => break Ok(None),
-                Want::Over => break Err(Misuse::CycleOver.into()),
+                Want::UpToDate(_) => break Ok(None),
+                Want::Halted(release) => {
+                    halted = Some(release.sequence);
+                    break Ok(None);
+                }
+                Want::Found(_) => unreachable!("a release was asked for"),
+                Want::Over(why) => break Err(why.into()),
             };
-            let fed = match files.get(&file.to_string()) {
+            let fed = match files.get(&file) {
                 Some(bytes) => {
                     let fed = bytes.chunks(self.chunk).try_for_each(|chunk| refresh.feed(chunk));
-                    fed.and_then(|()| refresh.end())
+                    fed.and_then(|()| refresh.end().map(drop))
                 }
                 None => refresh.missing(),
             };
@@ -424,7 +550,7 @@ impl Subject {
             }
             refresh.persisted();
         }
-        Cycle { result, requests }
+        Cycle { result, halted, requests }
     }
 
     fn store(&mut self, refresh: &Refresh<'_>, change: Change) -> bool {
@@ -433,8 +559,8 @@ impl Subject {
         }
         self.writes = self.writes.map(|writes| writes - 1);
         match change {
-            Change::Root => self.root = refresh.trusted().root().clone(),
-            Change::Floors => self.floors = *refresh.trusted().floors(),
+            Change::Root => self.root = refresh.trusted().root().to_size().expect("room as large as before"),
+            Change::Floors => self.floors = refresh.trusted().floors().clone(),
         }
         true
     }

@@ -1,8 +1,14 @@
 //! The client against a repository that is accepted, with one thing changed.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
+use tuffet_client::limits::DEVICE;
 use tuffet_client::time::Date;
-use tuffet_client::{Bound, Clock, Environment, Error, Field, Rejected, Role};
+use tuffet_client::{
+    Bound, Clock, Device, Entry, Environment, Error, Field, Goal, Misuse, Plan, Refresh, Rejected, Role,
+    SOFTWARE, Want,
+};
 use tuffet_tests::simulator::*;
 
 const FULL: [&str; 4] = ["2.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"];
@@ -18,12 +24,12 @@ fn refused(repository: &Repository, requests: &[&str], expected: impl Into<Error
 fn refused_by(subject: &mut Subject, repository: &Repository, requests: &[&str], expected: impl Into<Error>) {
     let (last, accepted) = requests.split_last().expect("a refusal is of a file");
     let files = repository.files();
-    let before = (subject.root.clone(), subject.floors);
+    let before = (subject.root.clone(), subject.floors.clone());
 
     let fewer =
         files.clone().into_iter().filter(|(name, _)| accepted.contains(&name.as_str()) && name != last);
     let _ = subject.refresh_from(&fewer.collect());
-    let without = (subject.root.clone(), subject.floors);
+    let without = (subject.root.clone(), subject.floors.clone());
 
     let expected = Err(expected.into());
     for chunk in [1, 7, usize::MAX] {
@@ -31,7 +37,7 @@ fn refused_by(subject: &mut Subject, repository: &Repository, requests: &[&str],
         subject.chunk = chunk;
         let cycle = subject.refresh_from(&files);
         assert_eq!((&cycle.result, cycle.requests.as_slice()), (&expected, as_strings(requests).as_slice()));
-        assert_eq!((&subject.root, subject.floors), (&without.0, without.1), "what is stored changed");
+        assert_eq!((&subject.root, &subject.floors), (&without.0, &without.1), "what is stored changed");
     }
     (subject.root, subject.floors) = before;
 }
@@ -43,7 +49,7 @@ fn release_refused(repository: &Repository, requests: &[&str], expected: Rejecte
     let cycle = subject.refresh(repository);
     assert_eq!((cycle.result, cycle.requests), (Err(expected.into()), as_strings(requests)));
     // The next cycle has the same floors to start from, and comes to the same end.
-    let floors = subject.floors;
+    let floors = subject.floors.clone();
     assert_eq!(floors.targets_version(), Some(1));
     assert_eq!(subject.refresh(repository).result, Err(expected.into()));
     assert_eq!(subject.floors, floors);
@@ -79,7 +85,7 @@ fn refresh_of_factory_device_finds_the_highest_release() {
     let repository = Repository::default();
     let mut subject = Subject::new(&repository);
     accepted(&mut subject, &repository, &FULL, Some(2));
-    let floors = subject.floors;
+    let floors = subject.floors.clone();
     assert_eq!(
         (floors.timestamp_version(), floors.snapshot_version(), floors.targets_version()),
         (Some(1), Some(1), Some(1))
@@ -305,7 +311,9 @@ fn write_that_fails_is_asked_for_again() {
     repository.bump(&["timestamp", "snapshot", "targets"]);
     let files = repository.files();
     for writes in 0..=2 {
-        let mut device = Subject { root: subject.root.clone(), banned: Vec::new(), ..subject };
+        let mut device = Subject { banned: Vec::new(), ..Subject::new(&Repository::default()) };
+        (device.root, device.floors, device.sequence) =
+            (subject.root.clone(), subject.floors.clone(), subject.sequence);
         let mut trusted = device.trusted();
         device.writes = Some(writes);
         let _ = device.refresh_with(&mut trusted, &files);
@@ -475,7 +483,6 @@ fn signature_with_any_bit_of_the_signed_bytes_flipped_is_refused() {
 
 #[test]
 fn single_file_is_accepted_under_a_root_as_in_a_cycle() {
-    use tuffet_client::SOFTWARE;
     let trusted = Subject::new(&Repository::default()).trusted();
     let mut repository = Repository::default();
     repository.rotate(root(2, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp", "snapshot"]), &ROOT_KEYS);
@@ -487,15 +494,21 @@ fn single_file_is_accepted_under_a_root_as_in_a_cycle() {
         (Role::Targets, "1.targets.json", 2),
     ] {
         let file = &files[name];
-        assert_eq!(trusted.accepts_file(&SOFTWARE, role, file), Ok(()));
+        assert_eq!(trusted.accepts_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], role, file), Ok(()));
         let mut envelope: Value = serde_json::from_slice(file).unwrap();
         envelope["signatures"].as_array_mut().unwrap().truncate(threshold - 1);
         let fewer = tuffet_keys::canonical::published_bytes(&envelope).unwrap();
         let valid = u8::try_from(threshold).unwrap() - 1;
         let unmet = Rejected::ThresholdNotMet { role, valid, threshold: valid + 1 };
-        assert_eq!(trusted.accepts_file(&SOFTWARE, role, &fewer), Err(unmet.into()));
+        assert_eq!(
+            trusted.accepts_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], role, &fewer),
+            Err(unmet.into())
+        );
         let other = if role == Role::Root { Role::Targets } else { Role::Root };
-        assert_eq!(trusted.accepts_file(&SOFTWARE, other, file), Err(field(other, Field::Type).into()));
+        assert_eq!(
+            trusted.accepts_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], other, file),
+            Err(field(other, Field::Type).into())
+        );
     }
 }
 
@@ -533,41 +546,8 @@ fn root_with_an_impossible_role_is_refused() {
     let none: fn(&mut Value) = |signed| signed["roles"]["timestamp"]["threshold"] = json!(0);
     let impossible = [
         (none, Field::Threshold),
-        (|signed| signed["roles"]["timestamp"]["threshold"] = json!(2), Field::Threshold),
         (|signed| signed["roles"]["targets"]["threshold"] = json!(256), Field::Threshold),
         (|signed| signed["roles"]["targets"]["threshold"] = json!("2"), Field::Threshold),
-        (
-            // Two labels of one key do not make a threshold of two possible.
-            |signed| {
-                signed["keys"]["ab".repeat(32)] = Signer::new("timestamp").key();
-                signed["roles"]["timestamp"]["keyids"].as_array_mut().unwrap().push(json!("ab".repeat(32)));
-                signed["roles"]["timestamp"]["threshold"] = json!(2);
-            },
-            Field::Threshold,
-        ),
-        (
-            // A key that this device cannot verify does not, either.
-            |signed| {
-                let keyid = signed["roles"]["timestamp"]["keyids"][0].as_str().unwrap().to_owned();
-                signed["keys"][keyid] =
-                    json!({ "keytype": "ed25519", "keyval": { "public": "00" }, "scheme": "ed25519" });
-            },
-            Field::Threshold,
-        ),
-        (
-            |signed| {
-                let keyid = signed["roles"]["timestamp"]["keyids"][0].as_str().unwrap().to_owned();
-                signed["keys"][keyid]["keytype"] = json!("rsa");
-            },
-            Field::Threshold,
-        ),
-        (
-            |signed| {
-                let keyid = signed["roles"]["timestamp"]["keyids"][0].as_str().unwrap().to_owned();
-                signed["keys"][keyid]["scheme"] = json!("ecdsa-sha2-nistp384");
-            },
-            Field::Threshold,
-        ),
         (|signed| signed["keys"] = json!([]), Field::Keys),
         (|signed| signed["keys"]["AB".repeat(32)] = Signer::new("timestamp").key(), Field::Keys),
         (|signed| signed["keys"]["ff".repeat(32)] = json!("no key"), Field::Keys),
@@ -607,6 +587,50 @@ fn root_with_an_impossible_role_is_refused() {
         edit(&mut next);
         repository.rotate(next, &ROOT_KEYS);
         refused(&repository, &["2.root.json"], field(Role::Root, wrong));
+    }
+}
+
+#[test]
+fn root_with_a_threshold_that_nobody_can_reach_is_mended_by_the_next() {
+    let timestamp_key = |signed: &mut Value, edit: fn(&mut Value)| {
+        let keyid = signed["roles"]["timestamp"]["keyids"][0].as_str().unwrap().to_owned();
+        edit(&mut signed["keys"][keyid]);
+    };
+    type Edit<'e> = &'e dyn Fn(&mut Value);
+    let unreachable: [(Edit<'_>, u8, u8); 5] = [
+        (&|signed| signed["roles"]["timestamp"]["threshold"] = json!(2), 1, 2),
+        (
+            // Two labels of one key do not make a threshold of two possible.
+            &|signed| {
+                signed["keys"]["ab".repeat(32)] = Signer::new("timestamp").key();
+                signed["roles"]["timestamp"]["keyids"].as_array_mut().unwrap().push(json!("ab".repeat(32)));
+                signed["roles"]["timestamp"]["threshold"] = json!(2);
+            },
+            1,
+            2,
+        ),
+        (
+            // Keys that this device cannot verify with do not, either.
+            &|signed| {
+                timestamp_key(signed, |key| {
+                    *key = json!({ "keytype": "ed25519", "keyval": { "public": "00" }, "scheme": "ed25519" });
+                });
+            },
+            0,
+            1,
+        ),
+        (&|signed| timestamp_key(signed, |key| key["keytype"] = json!("rsa")), 0, 1),
+        (&|signed| timestamp_key(signed, |key| key["scheme"] = json!("ecdsa-sha2-nistp384")), 0, 1),
+    ];
+    for (edit, valid, threshold) in unreachable {
+        let mut repository = Repository::default();
+        let mut next = root(2, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp", "snapshot"]);
+        edit(&mut next);
+        repository.rotate(next, &ROOT_KEYS);
+        let unmet = Rejected::ThresholdNotMet { role: Role::Timestamp, valid, threshold };
+        refused(&repository, &["2.root.json", "3.root.json", "timestamp.json"], unmet);
+        repository.rotate(root(3, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp", "snapshot"]), &ROOT_KEYS);
+        assert_eq!(Subject::new(&Repository::default()).refresh(&repository).result, Ok(Some(2)));
     }
 }
 
@@ -1046,14 +1070,11 @@ fn release_whose_image_is_no_target_with_that_digest_is_refused() {
         let target = repository.targets["lamp/rev-a/versions/1.2.0/lamp.bin"].as_object_mut().unwrap();
         target.remove("hashes");
     });
-    release_refused(&half, &FULL, unauthorised);
+    refused(&half, &FULL, field(Role::Targets, Field::Targets));
 }
 
-#[test]
-fn calls_out_of_place_are_misuse_and_change_nothing() {
-    use tuffet_client::{Device, Misuse, Refresh, SOFTWARE, Want};
-    let files = Repository::default().files();
-    let mut trusted = Subject::new(&Repository::default()).trusted();
+/// What the simulated device asks for, without the simulator.
+fn plan() -> Plan<'static> {
     let device = Device {
         product: "lamp",
         hardware: "rev-a",
@@ -1063,35 +1084,116 @@ fn calls_out_of_place_are_misuse_and_change_nothing() {
         counter: 0,
         banned: &[],
     };
+    let (goal, entry, clock) = (Goal::Release(device), Entry::Refresh, Clock::At(NOW));
+    Plan { crypto: &SOFTWARE, limits: &DEVICE, goal, entry, clock, kept: None }
+}
+
+#[test]
+fn calls_out_of_place_are_misuse_and_change_nothing() {
+    let files = Repository::default().files();
+    let mut trusted = Subject::new(&Repository::default()).trusted();
+    let memory = &mut [0; DEVICE.memory()];
     for name in ["", "-", "Lamp", "a/b", "a".repeat(33).as_str(), "lämp"] {
-        let device = Device { channel: name, ..device };
-        let refused = Refresh::new(&SOFTWARE, &mut trusted, device, Clock::At(NOW)).err();
+        let Goal::Release(device) = plan().goal else { unreachable!() };
+        let goal = Goal::Release(Device { channel: name, ..device });
+        let refused = Refresh::new(Plan { goal, ..plan() }, &mut trusted, memory).err();
         assert_eq!(refused, Some(Misuse::Name.into()), "{name}");
     }
     let before = trusted.clone();
-    let mut refresh = Refresh::new(&SOFTWARE, &mut trusted, device, Clock::At(NOW)).unwrap();
+    let mut refresh = Refresh::new(plan(), &mut trusted, memory).unwrap();
     refresh.missing().unwrap();
     refresh.feed(&files["timestamp.json"]).unwrap();
     refresh.end().unwrap();
+    type Call = fn(&mut Refresh<'_>) -> Result<(), Error>;
+    let calls: [Call; 4] = [
+        |refresh| refresh.end().map(drop),
+        |refresh| refresh.unmodified().map(drop),
+        |refresh| refresh.missing(),
+        |refresh| refresh.feed(b"{}"),
+    ];
     // What was verified must be stored before anything else is fetched.
     assert!(matches!(refresh.want(), Want::Persist(_)));
-    for call in [Refresh::end, Refresh::missing, |refresh: &mut Refresh<'_>| refresh.feed(b"{}")] {
+    for call in calls {
         assert_eq!(call(&mut refresh), Err(Misuse::NotFetching.into()));
     }
     refresh.persisted();
-    assert!(refresh.feed(b"[").is_err());
-    assert!(matches!(refresh.want(), Want::Over));
-    for call in [Refresh::end, Refresh::missing, |refresh: &mut Refresh<'_>| refresh.feed(b"{}")] {
-        assert_eq!(call(&mut refresh), Err(Misuse::CycleOver.into()));
+    // A snapshot is no timestamp, of which alone it can be known that nothing changed.
+    assert_eq!(refresh.unmodified(), Err(Misuse::NotFetching.into()));
+    for name in ["1.snapshot.json", "1.targets.json"] {
+        assert!(matches!(refresh.want(), Want::Fetch { file, .. } if file.to_string() == name));
+        refresh.feed(&files[name]).unwrap();
+        refresh.end().unwrap();
+        assert!(matches!(refresh.want(), Want::Persist(_)));
+        refresh.persisted();
+    }
+    assert!(matches!(refresh.want(), Want::Install(_)));
+    for call in calls {
+        assert_eq!(call(&mut refresh), Err(Misuse::NotFetching.into()));
     }
     assert_ne!(trusted, before);
     assert_eq!(trusted.floors().timestamp_version(), Some(1));
-    assert_eq!(trusted.floors().snapshot_version(), None);
+    assert_eq!(trusted.floors().snapshot_version(), Some(1));
+
+    // Once verified metadata led nowhere the cycle is over.
+    let mut nothing = Repository::default();
+    nothing.candidates.clear();
+    let files = nothing.files();
+    let mut trusted = Subject::new(&nothing).trusted();
+    let mut refresh = Refresh::new(plan(), &mut trusted, memory).unwrap();
+    while !matches!(refresh.want(), Want::Over(Rejected::NoRelease)) {
+        step(&mut refresh, &files).unwrap();
+    }
+    for call in calls {
+        assert_eq!(call(&mut refresh), Err(Misuse::CycleOver.into()));
+    }
+}
+
+/// Gives the machine what it wants.
+fn step(refresh: &mut Refresh<'_>, files: &BTreeMap<String, Vec<u8>>) -> Result<(), Error> {
+    match refresh.want() {
+        Want::Fetch { file, .. } | Want::Again { file, .. } => match files.get(&file.to_string()) {
+            Some(bytes) => refresh.feed(bytes).and_then(|()| refresh.end().map(drop)),
+            None => refresh.missing(),
+        },
+        Want::Persist(_) => {
+            refresh.persisted();
+            Ok(())
+        }
+        want => panic!("{want:?}"),
+    }
+}
+
+#[test]
+fn file_that_is_refused_is_still_wanted_and_may_come_from_elsewhere() {
+    let files = Repository::default().files();
+    let mut trusted = Subject::new(&Repository::default()).trusted();
+    let memory = &mut [0; DEVICE.memory()];
+    let mut refresh = Refresh::new(plan(), &mut trusted, memory).unwrap();
+    let mut counted = 0;
+    while !matches!(refresh.want(), Want::Install(_)) {
+        if let Want::Fetch { file, .. } = refresh.want()
+            && let Some(bytes) = files.get(&file.to_string())
+        {
+            let name = file.to_string();
+            let before = refresh.trusted().floors().clone();
+            // A mirror that breaks off, and one that changes a byte in the middle of what is signed.
+            let mut flipped = bytes.clone();
+            flipped[bytes.len() - 9] ^= 1;
+            for (bad, len) in [(bytes, bytes.len() / 2), (&flipped, bytes.len())] {
+                let fed = refresh.feed(&bad[..len]).and_then(|()| refresh.end());
+                assert!(matches!(fed, Err(Error::Rejected(_))), "{name}: {fed:?}");
+                assert!(matches!(refresh.want(), Want::Fetch { file, .. } if file.to_string() == name));
+                assert_eq!(*refresh.trusted().floors(), before);
+                counted += 1;
+            }
+        }
+        step(&mut refresh, &files).unwrap();
+    }
+    assert_eq!(counted, 6);
 }
 
 #[test]
 fn second_reading_of_other_bytes_is_refused() {
-    use tuffet_client::{Device, Refresh, SOFTWARE, Want};
     let mut repository = Repository::default();
     repository.targets.insert("lamp/rev-a/a.bin".to_owned(), target(&image("1.2.0")));
     repository.release(3, "1.2.0").image.path = "lamp/rev-a/a.bin".try_into().unwrap();
@@ -1100,37 +1202,17 @@ fn second_reading_of_other_bytes_is_refused() {
     let forged = String::from_utf8(files["1.targets.json"].clone()).unwrap();
     let forged = forged.replacen("2026-11-21", "2026-11-20", 1).into_bytes();
     assert_eq!(forged.len(), files["1.targets.json"].len());
-    for (second, expected) in [
-        (&files["1.targets.json"], Ok(true)),
-        (&forged, Err(Rejected::MixAndMatch { role: Role::Targets }.into())),
-    ] {
-        let mut trusted = Subject::new(&repository).trusted();
-        let device = Device {
-            product: "lamp",
-            hardware: "rev-a",
-            channel: "stable",
-            id: b"x",
-            sequence: 0,
-            counter: 0,
-            banned: &[],
-        };
-        let mut refresh = Refresh::new(&SOFTWARE, &mut trusted, device, Clock::At(NOW)).unwrap();
-        let result = loop {
-            match refresh.want() {
-                Want::Again { .. } => {
-                    let end = refresh.feed(second).and_then(|()| refresh.end());
-                    break end.map(|()| matches!(refresh.want(), Want::Install(_)));
-                }
-                Want::Fetch { file, .. } => match files.get(&file.to_string()) {
-                    Some(bytes) => refresh.feed(bytes).and_then(|()| refresh.end()).unwrap(),
-                    None => refresh.missing().unwrap(),
-                },
-                Want::Persist(_) => refresh.persisted(),
-                want => panic!("{want:?}"),
-            }
-        };
-        assert_eq!(result, expected);
+    let mut trusted = Subject::new(&repository).trusted();
+    let memory = &mut [0; DEVICE.memory()];
+    let mut refresh = Refresh::new(plan(), &mut trusted, memory).unwrap();
+    while !matches!(refresh.want(), Want::Again { .. }) {
+        step(&mut refresh, &files).unwrap();
     }
+    let again = refresh.feed(&forged).and_then(|()| refresh.end());
+    assert_eq!(again, Err(Rejected::MixAndMatch { role: Role::Targets }.into()));
+    assert!(matches!(refresh.want(), Want::Again { .. }), "the right bytes may still come");
+    step(&mut refresh, &files).unwrap();
+    assert!(matches!(refresh.want(), Want::Install(_)));
 }
 
 #[test]

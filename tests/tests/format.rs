@@ -1,6 +1,6 @@
 //! The vectors that `docs/format.md` publishes, and that the page does not lag behind the code.
 
-use tuffet_client::limits;
+use tuffet_client::limits::{self, DEVICE};
 use tuffet_client::release::{Candidate, Entry, Image, Rollout, read_entry};
 use tuffet_client::time::{Date, parse};
 
@@ -47,21 +47,21 @@ fn limits_of_the_page_are_those_of_the_client() {
     let kib = |bytes: u32| format!("{} KiB", bytes / 1024);
     let mib = |bytes: u32| format!("{} MiB", bytes / 1024 / 1024);
     for (row, limit) in [
-        ("keys in a root", limits::KEYS.to_string()),
-        ("signatures in a file", limits::SIGNATURES.to_string()),
+        ("keys in a root", DEVICE.keys.to_string()),
+        ("signatures in a file", DEVICE.signatures.to_string()),
         ("objects and arrays within each other", limits::DEPTH.to_string()),
         (
             "a key, or a string that must be read, with the keys on the way to it",
-            format!("{} bytes", limits::TEXT),
+            format!("{} bytes", DEVICE.text),
         ),
         ("candidates in a release entry", limits::CANDIDATES.to_string()),
-        ("root file", kib(limits::ROOT_FILE)),
-        ("timestamp file", kib(limits::TIMESTAMP_FILE)),
+        ("root file", kib(DEVICE.root_file)),
+        ("timestamp file", kib(DEVICE.timestamp_file)),
         (
             "snapshot, targets file whose length is not stated",
-            format!("{}, {}", mib(limits::SNAPSHOT_FILE), mib(limits::TARGETS_FILE)),
+            format!("{}, {}", mib(DEVICE.snapshot_file), mib(DEVICE.targets_file)),
         ),
-        ("roots walked in one cycle", limits::ROOTS.to_string()),
+        ("roots walked in one cycle", DEVICE.roots.to_string()),
     ] {
         assert!(PAGE.contains(&format!("| {row} | {limit} |")), "{row}: {limit}");
     }

@@ -1,215 +1,266 @@
 //! Root: which keys sign for which role.
 
-use heapless::Vec;
-
 use crate::Role;
-use crate::error::{Bound, Field};
-use crate::key::{KeyId, Point, PublicKey};
-use crate::limits::{KEYS, SIGNATURES};
-use crate::role::{Body, Header, number, text};
+use crate::error::Field;
+use crate::key::{Algorithm, Key, KeyId, Keys};
+use crate::limits::ROOT;
+use crate::role::number;
+use crate::role::place::Place;
 use crate::scan::{Fault, Value};
 
 /// The facts of a root file. A caller stores them and gives them back; it cannot make them up, for
 /// only [`Trusted`](crate::Trusted) reads them out of signed bytes.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+///
+/// `B` is the memory that its keys lie in, [`ROOT`] bytes on a device.
+#[derive(Clone)]
+pub struct Root<B: ?Sized = [u8; ROOT]> {
+    pub(crate) facts: RootFacts,
+    len: u16,
+    bytes: B,
+}
+
+/// What a root says, but for its keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Root {
+pub(crate) struct RootFacts {
     pub(crate) version: u32,
     pub(crate) expires: u64,
     pub(crate) issued: u64,
     /// The version at which keys or threshold of timestamp or snapshot last changed.
     pub(crate) online_since: u32,
-    keys: Vec<Key, KEYS>,
-    root: RoleKeys,
-    timestamp: RoleKeys,
-    snapshot: RoleKeys,
-    targets: RoleKeys,
+    /// In the order of [`Role`].
+    pub(crate) roles: [RoleKeys; 4],
 }
 
-/// A key under its label.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct Key {
-    pub(crate) id: KeyId,
-    pub(crate) public: PublicKey,
-}
-
-/// A role's keys, as bits over the root's key table, and its threshold.
+/// A role's keys, as bits over a table of keys, and its threshold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-struct RoleKeys {
-    members: u16,
-    threshold: u8,
+pub(crate) struct RoleKeys {
+    pub(crate) members: u32,
+    pub(crate) threshold: u8,
 }
 
-impl Root {
+/// The keys that may sign for a role, and how many distinct ones must.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Authority<'k> {
+    pub(crate) keys: Keys<'k>,
+    pub(crate) by: RoleKeys,
+}
+
+impl<const N: usize> Root<[u8; N]> {
+    /// No root yet.
+    pub(crate) const fn empty() -> Self {
+        let roles = [RoleKeys { members: 0, threshold: 0 }; 4];
+        let facts = RootFacts { version: 0, expires: 0, issued: 0, online_since: 0, roles };
+        Root { facts, len: 0, bytes: [0; N] }
+    }
+}
+
+impl<B: ?Sized + AsRef<[u8]>> Root<B> {
     /// The root's version.
     #[must_use]
     pub fn version(&self) -> u32 {
-        self.version
+        self.facts.version
     }
 
     /// When the root expires, in seconds since 1970.
     #[must_use]
     pub fn expires(&self) -> u64 {
-        self.expires
+        self.facts.expires
     }
 
-    /// The keys that may sign for a role, and how many distinct ones must.
-    pub(crate) fn authority(&self, role: Role) -> (impl Iterator<Item = &Key> + Clone, u8) {
-        let RoleKeys { members, threshold } = *self.role(role);
-        let keys = self.keys.iter().enumerate();
-        (keys.filter(move |(index, _)| members & bit(*index) != 0).map(|(_, key)| key), threshold)
+    /// The same root in memory of another size; `None` if its keys do not fit there.
+    #[must_use]
+    pub fn to_size<const N: usize>(&self) -> Option<Root<[u8; N]>> {
+        let mut root = Root::empty();
+        root.replace(self.facts, self.keys())?;
+        Some(root)
     }
 
-    /// Whether timestamp and snapshot have the same distinct keys and thresholds in both roots, whatever the
-    /// order and the labels.
-    pub(crate) fn has_online_keys_of(&self, other: &Root) -> bool {
-        let within = |role, one: &Root, other: &Root| {
-            let mut points = one.authority(role).0.filter_map(point);
-            points.all(|point| other.authority(role).0.any(|key| key.public == PublicKey::P256(*point)))
+    pub(crate) fn keys(&self) -> Keys<'_> {
+        Keys(self.bytes.as_ref().get(..usize::from(self.len)).unwrap_or_default())
+    }
+
+    pub(crate) fn authority(&self, role: Role) -> Authority<'_> {
+        self.facts.authority(self.keys(), role)
+    }
+}
+
+impl<B: ?Sized + AsMut<[u8]>> Root<B> {
+    /// Becomes another root; `None` if its keys do not fit, and nothing changed.
+    pub(crate) fn replace(&mut self, facts: RootFacts, keys: Keys<'_>) -> Option<()> {
+        let len = u16::try_from(keys.0.len()).ok()?;
+        self.bytes.as_mut().get_mut(..keys.0.len())?.copy_from_slice(keys.0);
+        (self.len, self.facts) = (len, facts);
+        Some(())
+    }
+}
+
+impl<B: ?Sized + AsRef<[u8]>> PartialEq for Root<B> {
+    fn eq(&self, other: &Self) -> bool {
+        self.facts == other.facts && self.keys().0 == other.keys().0
+    }
+}
+
+impl<B: ?Sized + AsRef<[u8]>> Eq for Root<B> {}
+
+impl<B: ?Sized + AsRef<[u8]>> core::fmt::Debug for Root<B> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Root").field("facts", &self.facts).field("keys", &self.keys()).finish()
+    }
+}
+
+impl RootFacts {
+    /// What the root says of a role, given its keys.
+    pub(crate) fn authority<'k>(&self, keys: Keys<'k>, role: Role) -> Authority<'k> {
+        Authority { keys, by: self.roles.get(role.index()).copied().unwrap_or_default() }
+    }
+}
+
+impl<'k> Authority<'k> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (u32, Key<'k>)> + Clone {
+        self.keys.members(self.by.members)
+    }
+
+    /// Whether both have the same distinct keys and thresholds, whatever the order and the labels.
+    pub(crate) fn is_same(&self, other: &Authority<'_>) -> bool {
+        let within = |one: &Authority<'_>, other: &Authority<'_>| {
+            let mut keys = one.keys().filter(|(_, key)| key.algorithm != Algorithm::Unsupported);
+            keys.all(|(_, key)| other.keys().any(|(_, other)| other.is_same(&key)))
         };
-        [Role::Timestamp, Role::Snapshot].into_iter().all(|role| {
-            self.role(role).threshold == other.role(role).threshold
-                && within(role, self, other)
-                && within(role, other, self)
-        })
-    }
-
-    fn role(&self, role: Role) -> &RoleKeys {
-        match role {
-            Role::Root => &self.root,
-            Role::Timestamp => &self.timestamp,
-            Role::Snapshot => &self.snapshot,
-            Role::Targets => &self.targets,
-        }
-    }
-
-    fn distinct(&self, role: Role) -> usize {
-        // A key that this device cannot verify helps nobody to reach a threshold on it.
-        let points = self.authority(role).0.filter_map(point);
-        let all = points.clone().enumerate();
-        all.filter(|(index, point)| points.clone().take(*index).all(|other| other != *point)).count()
+        self.by.threshold == other.by.threshold && within(self, other) && within(other, self)
     }
 }
 
-fn point(key: &Key) -> Option<&Point> {
-    match &key.public {
-        PublicKey::P256(point) => Some(point),
-        PublicKey::Unsupported => None,
-    }
-}
-
-fn bit(index: usize) -> u16 {
-    u32::try_from(index).ok().and_then(|index| 1_u16.checked_shl(index)).unwrap_or(0)
-}
-
-/// Reads a root's `signed`.
+/// Reads a root's `signed`, but for its keys.
 #[derive(Debug, Default)]
-pub(crate) struct RootBody {
-    root: Root,
+pub(crate) struct RootReader {
+    pub(crate) facts: RootFacts,
     consistent: bool,
-    point: Option<PublicKey>,
-    right_type: bool,
-    right_scheme: bool,
+    role: usize,
 }
 
-impl RootBody {
-    /// The facts, once the file is over.
-    pub(crate) fn complete(&mut self, header: Header) -> &Root {
-        self.root.version = header.version;
-        self.root.expires = header.expires;
-        self.root.issued = header.issued;
-        self.root.online_since = header.version;
-        &self.root
-    }
-
-    fn key(&mut self, path: &[&[u8]], value: Value<'_>) -> Result<(), Fault> {
-        let wrong = Fault::Field(Field::Keys);
-        match (path, value) {
-            ([_], Value::Object) => (self.point, self.right_type, self.right_scheme) = (None, false, false),
-            ([_, b"keytype"], value) => {
-                // The second is the name of the type before specification 1.0.32.
-                let name = text(value, Field::Keys)?;
-                self.right_type = name == b"ecdsa" || name == b"ecdsa-sha2-nistp256";
+impl RootReader {
+    /// A member of `roles` begins.
+    pub(crate) fn begin(&mut self, name: &[u8]) -> Place {
+        match Role::TOP.into_iter().find(|role| role.name().as_bytes() == name) {
+            Some(role) => {
+                self.role = role.index();
+                Place::RootRole
             }
-            ([_, b"keyval", b"public"], Value::Text(pem)) => self.point = PublicKey::from_p256_pem(pem),
-            ([_, b"scheme"], value) => {
-                self.right_scheme = text(value, Field::Keys)? == b"ecdsa-sha2-nistp256";
-            }
-            ([keyid], Value::End) => {
-                let id = KeyId::from_hex(keyid).ok_or(wrong)?;
-                let public = if self.right_type && self.right_scheme {
-                    self.point.take().ok_or(wrong)?
-                } else {
-                    PublicKey::Unsupported
-                };
-                self.root.keys.push(Key { id, public }).map_err(|_| Fault::Limit(Bound::Keys))?;
-            }
-            ([] | [_], value) if !matches!(value, Value::Object | Value::End) => return Err(wrong),
-            _ => {}
+            None => Place::Skip,
         }
-        Ok(())
     }
 
-    fn role(&mut self, name: &[u8], path: &[&[u8]], value: Value<'_>) -> Result<(), Fault> {
-        let wrong = Fault::Field(Field::Roles);
-        let role = match name {
-            b"root" => &mut self.root.root,
-            b"timestamp" => &mut self.root.timestamp,
-            b"snapshot" => &mut self.root.snapshot,
-            b"targets" => &mut self.root.targets,
-            _ => return Ok(()),
-        };
-        match (path, value) {
-            ([b"keyids"], Value::Array | Value::End) => {}
-            ([b"keyids"], _) => return Err(wrong),
-            ([b"keyids", _], value) => {
-                let id = KeyId::from_hex(text(value, Field::Roles)?).ok_or(wrong)?;
-                let index = self.root.keys.iter().position(|key| key.id == id).ok_or(wrong)?;
+    pub(crate) fn value(&mut self, keys: Keys<'_>, place: Place, value: Value<'_>) -> Result<(), Fault> {
+        let wrong = Fault::Field(place.field());
+        let Some(by) = self.facts.roles.get_mut(self.role) else { return Ok(()) };
+        match (place, value) {
+            (Place::ConsistentSnapshot, value) => self.consistent = value == Value::True,
+            (Place::KeyId, Value::Text(text)) => {
                 // 4.3: keyids are unique within a role.
-                if role.members & bit(index) != 0 {
-                    return Err(wrong);
-                }
-                role.members |= bit(index);
+                let bit = KeyId::from_hex(text).and_then(|id| keys.bit(id));
+                let bit = bit.filter(|bit| by.members & bit == 0).ok_or(wrong)?;
+                by.members |= bit;
             }
-            ([b"threshold"], value) => {
-                let threshold = number(value).and_then(|threshold| u8::try_from(threshold).ok());
-                role.threshold = threshold.ok_or(Fault::Field(Field::Threshold))?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-impl Body for RootBody {
-    fn value(&mut self, path: &[&[u8]], value: Value<'_>) -> Result<(), Fault> {
-        match path {
-            [b"consistent_snapshot"] => self.consistent = value == Value::True,
-            [b"keys", path @ ..] => self.key(path, value)?,
-            [b"roles", name, path @ ..] => self.role(name, path, value)?,
+            (Place::Threshold, value) => by.threshold = threshold(value).ok_or(wrong)?,
             _ => {}
         }
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<(), Fault> {
+    /// The file is over: is it a root that anything could follow?
+    ///
+    /// A role whose threshold nobody can reach is no reason to refuse it. Refused, it would stand in the way of the
+    /// next root, which mends it. For the role root itself it is no root that meets its own threshold (5.3.4).
+    pub(crate) fn finish(&self) -> Result<(), Fault> {
         // Files are named by version and digest; repositories without consistent snapshots are not ours.
         if !self.consistent {
             return Err(Fault::Field(Field::ConsistentSnapshot));
         }
-        for role in [Role::Root, Role::Timestamp, Role::Snapshot, Role::Targets] {
-            let RoleKeys { members, threshold } = *self.root.role(role);
+        for RoleKeys { members, threshold } in self.facts.roles {
             if members == 0 {
                 return Err(Fault::Field(Field::Roles));
             }
-            // A threshold of 0 would trust anybody; one above the number of distinct keys, or of signatures in
-            // a file, nobody, for ever.
-            if threshold == 0 || usize::from(threshold) > self.root.distinct(role).min(SIGNATURES) {
+            if threshold == 0 {
                 return Err(Fault::Field(Field::Threshold));
             }
         }
         Ok(())
+    }
+}
+
+/// A threshold. One of 0 would trust anybody.
+pub(crate) fn threshold(value: Value<'_>) -> Option<u8> {
+    number(value).and_then(|threshold| u8::try_from(threshold).ok()).filter(|threshold| *threshold > 0)
+}
+
+#[cfg(feature = "serde")]
+mod stored {
+    use super::{Root, RootFacts};
+    use crate::key::Keys;
+    use core::fmt;
+    use serde::de::{Error, SeqAccess, Visitor};
+    use serde::ser::SerializeTuple;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// The packed keys as a byte string.
+    struct Bytes<'b>(&'b [u8]);
+
+    impl Serialize for Bytes<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_bytes(self.0)
+        }
+    }
+
+    impl<B: ?Sized + AsRef<[u8]>> Serialize for Root<B> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut tuple = serializer.serialize_tuple(2)?;
+            tuple.serialize_element(&self.facts)?;
+            tuple.serialize_element(&Bytes(self.keys().0))?;
+            tuple.end()
+        }
+    }
+
+    impl<'de, const N: usize> Deserialize<'de> for Root<[u8; N]> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Parts<const N: usize>;
+            impl<'de, const N: usize> Visitor<'de> for Parts<N> {
+                type Value = Root<[u8; N]>;
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("a root's facts and its packed keys")
+                }
+                fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
+                    let facts: RootFacts = parts.next_element()?.ok_or(Error::custom("no facts"))?;
+                    let mut root: Root<[u8; N]> =
+                        parts.next_element::<Packed<N>>()?.ok_or(Error::custom("no keys"))?.0;
+                    root.facts = facts;
+                    Ok(root)
+                }
+            }
+            deserializer.deserialize_tuple(2, Parts)
+        }
+    }
+
+    /// A root of which only the keys are there.
+    struct Packed<const N: usize>(Root<[u8; N]>);
+
+    impl<'de, const N: usize> Deserialize<'de> for Packed<N> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Bytes<const N: usize>;
+            impl<const N: usize> Visitor<'_> for Bytes<N> {
+                type Value = Packed<N>;
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    write!(f, "packed keys of at most {N} bytes")
+                }
+                fn visit_bytes<E: Error>(self, keys: &[u8]) -> Result<Self::Value, E> {
+                    let mut root = Root::empty();
+                    let fits = root.replace(RootFacts::default(), Keys(keys));
+                    fits.ok_or(Error::invalid_length(keys.len(), &self))?;
+                    Ok(Packed(root))
+                }
+            }
+            deserializer.deserialize_bytes(Bytes)
+        }
     }
 }

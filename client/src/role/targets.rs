@@ -1,129 +1,187 @@
-//! Targets: finds one device's release among any number of targets, in constant memory.
+//! Targets: finds a release entry and its image, or any one target, among any number of them.
 //!
 //! The release entry names images by path, and each of them must be a target of its own with the same
 //! length and digest. Targets stream by in order of their paths: an image that comes after its release
-//! entry is checked in the same pass, one that comes before it needs a second pass over the same bytes.
+//! entry in the same file is seen in the same pass.
 
 use heapless::String;
 
-use crate::error::{Field, Rejected};
+use crate::error::Rejected;
 use crate::key::hex_array;
 use crate::limits::PATH;
-use crate::release::{Candidate, Device, EntryReader, Verdict};
-use crate::role::{Body, number, text};
+use crate::release::{Device, EntryReader, Image, Verdict};
+use crate::role::place::Place;
+use crate::role::{number, text};
 use crate::scan::{Fault, Value};
 
-/// Reads a targets file's `signed` for one device.
-#[derive(Debug)]
-pub(crate) struct TargetsBody<'a> {
-    device: Device<'a>,
-    /// Seconds since 1970: the cycle's start time.
-    now: u64,
-    release_path: String<PATH>,
-    entry: EntryReader,
-    found: bool,
-    selected: Option<Candidate>,
-    length: Option<u32>,
-    sha256: Option<[u8; 32]>,
+/// A target: what its bytes are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Target {
+    /// Bytes.
+    pub length: u32,
+    /// SHA-256 of those bytes, where stated.
+    pub sha256: Option<[u8; 32]>,
+    /// SHA-512 of those bytes, where stated.
+    #[cfg(feature = "host")]
+    pub sha512: Option<[u8; 64]>,
 }
 
-/// What a targets file holds for the device.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Find {
-    /// No release is for this device now.
+/// What is looked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Seek {
+    /// Nothing.
+    #[default]
     Nothing,
-    /// This one is, and its image is a target with that length and digest.
-    Authorised,
-    /// One is, but its image was not seen behind it: the file must be read again.
-    Again,
+    /// The release entry. Its path stands where the image's will: in the candidate.
+    Release,
+    /// The image of the candidate.
+    Image,
+    /// The target at the path that the caller named.
+    Named,
 }
 
-impl<'a> TargetsBody<'a> {
-    pub(crate) fn new(device: Device<'a>, release_path: String<PATH>, now: u64) -> Self {
-        TargetsBody {
-            device,
-            now,
-            release_path,
+/// Reads a targets file's `targets`.
+#[derive(Debug)]
+pub(crate) struct TargetsReader {
+    pub(crate) seek: Seek,
+    pub(crate) entry: EntryReader,
+    /// The release entry was found. What is looked for from then on is the image.
+    pub(crate) found: bool,
+    /// The target that was looked for.
+    pub(crate) target: Option<Target>,
+    /// When the next candidate becomes eligible that is not yet, in seconds since 1970.
+    pub(crate) turn: u64,
+    reading: Target,
+    has_length: bool,
+    in_release: bool,
+}
+
+impl TargetsReader {
+    pub(crate) fn new() -> Self {
+        TargetsReader {
+            seek: Seek::Nothing,
             entry: EntryReader::default(),
             found: false,
-            selected: None,
-            length: None,
-            sha256: None,
+            target: None,
+            turn: u64::MAX,
+            reading: Target::default(),
+            has_length: false,
+            in_release: false,
         }
     }
 
-    /// A second pass over the same file, for the image of the candidate that the first one selected.
-    pub(crate) fn again(self) -> Self {
-        TargetsBody { length: None, sha256: None, entry: EntryReader::default(), ..self }
+    /// Looks for the release entry at this path.
+    pub(crate) fn seek_release(&mut self, path: &String<PATH>) {
+        self.entry.restart();
+        self.entry.candidate.image.path.clone_from(path);
+        (self.seek, self.found, self.target, self.turn) = (Seek::Release, false, None, u64::MAX);
     }
 
-    pub(crate) fn selected(&self) -> Option<&Candidate> {
-        self.selected.as_ref()
+    /// Looks for another target, the candidate's image or the one that the caller named.
+    pub(crate) fn seek_target(&mut self, seek: Seek) {
+        (self.seek, self.target) = (seek, None);
     }
 
-    /// What was found, once the file is over.
-    pub(crate) fn find(&self) -> Result<Find, Rejected> {
-        if !self.found {
-            return Err(Rejected::NoRelease);
+    /// The path that is looked for.
+    pub(crate) fn path<'p>(&'p self, named: &'p str) -> &'p [u8] {
+        match self.seek {
+            Seek::Named => named.as_bytes(),
+            _ => self.entry.candidate.image.path.as_bytes(),
         }
-        let Some(Candidate { sequence, image, .. }) = &self.selected else { return Ok(Find::Nothing) };
-        match (self.length, self.sha256) {
-            (None, None) => Ok(Find::Again),
-            (Some(length), Some(sha256)) if length == image.length && sha256 == image.sha256 => {
-                Ok(Find::Authorised)
+    }
+
+    /// A target's entry begins.
+    pub(crate) fn begin(&mut self, named: &str, key: &[u8]) -> Place {
+        self.in_release = false;
+        let wanted = match self.seek {
+            Seek::Nothing => false,
+            // Behind the entry comes its image, if a candidate was taken and its path sorts later.
+            Seek::Release => !self.found || self.entry.taken,
+            Seek::Image | Seek::Named => true,
+        };
+        if !wanted || key != self.path(named) {
+            return Place::Skip;
+        }
+        (self.reading, self.has_length) = (Target::default(), false);
+        if self.seek == Seek::Release && !self.found {
+            (self.found, self.in_release) = (true, true);
+        }
+        Place::Target
+    }
+
+    /// The `custom` of a target's entry begins.
+    pub(crate) fn custom(&self) -> Place {
+        if self.in_release { Place::Custom } else { Place::Skip }
+    }
+
+    pub(crate) fn value(
+        &mut self,
+        device: Option<&Device<'_>>,
+        start: u64,
+        place: Place,
+        value: Value<'_>,
+    ) -> Result<(), Fault> {
+        let wrong = Fault::Field(place.field());
+        match (place, value) {
+            (Place::Length, value) => {
+                self.reading.length = number(value).ok_or(wrong)?;
+                self.has_length = true;
             }
-            _ => Err(Rejected::ImageNotAuthorised { sequence: *sequence }),
+            (Place::Sha256, value) => self.reading.sha256 = Some(hex_array(text(value)).ok_or(wrong)?),
+            #[cfg(feature = "host")]
+            (Place::Sha512, value) => self.reading.sha512 = Some(hex_array(text(value)).ok_or(wrong)?),
+            (Place::Target, Value::End) if self.in_release => self.entry.finish()?,
+            (Place::Target, Value::End) => {
+                if !self.has_length || !self.reading.has_hash() {
+                    return Err(wrong);
+                }
+                self.target = Some(self.reading);
+            }
+            (Place::Target | Place::Targets | Place::Hashes, _) => {}
+            _ => {
+                if self.entry.value(place, value)? && !self.entry.taken {
+                    self.judge(device, start)?;
+                }
+            }
         }
+        Ok(())
     }
 
-    fn candidate(&mut self, path: &[&[u8]], value: Value<'_>) -> Result<(), Fault> {
-        let Some(candidate) = self.entry.value(path, value)? else { return Ok(()) };
-        // The first that the device may take is the highest: they stand in falling order.
-        if self.selected.is_some() || candidate.verdict(&self.device, self.now) != Verdict::Eligible {
-            return Ok(());
+    /// Takes the candidate if the device may. The first is the highest, for they stand in falling order.
+    fn judge(&mut self, device: Option<&Device<'_>>, start: u64) -> Result<(), Fault> {
+        let Some(device) = device else { return Ok(()) };
+        let candidate = &self.entry.candidate;
+        match candidate.verdict(device, start) {
+            Verdict::Eligible => {}
+            Verdict::NotYet(turn) => {
+                self.turn = self.turn.min(turn);
+                return Ok(());
+            }
+            _ => return Ok(()),
         }
-        let rest = candidate.image.path.strip_prefix(self.device.product);
+        let rest = candidate.image.path.strip_prefix(device.product);
         let rest = rest.and_then(|path| path.strip_prefix('/'));
-        let rest = rest.and_then(|path| path.strip_prefix(self.device.hardware));
+        let rest = rest.and_then(|path| path.strip_prefix(device.hardware));
         if !rest.is_some_and(|path| path.starts_with('/')) {
             return Err(Fault::Rejected(Rejected::OtherHardware { sequence: candidate.sequence }));
         }
-        self.selected = Some(candidate.clone());
+        self.entry.taken = true;
         Ok(())
     }
 
-    fn image(&mut self, path: &[&[u8]], value: Value<'_>) -> Result<(), Fault> {
-        let wrong = Fault::Field(Field::Targets);
-        match path {
-            [b"length"] => self.length = Some(number(value).ok_or(wrong)?),
-            [b"hashes", b"sha256"] => {
-                self.sha256 = Some(hex_array(text(value, Field::Targets)?).ok_or(wrong)?);
-            }
-            _ => {}
-        }
-        Ok(())
+    /// Whether the target that was found is the image that the candidate names.
+    pub(crate) fn is_image(&self, target: &Target) -> bool {
+        let Image { length, sha256, .. } = &self.entry.candidate.image;
+        target.length == *length && target.sha256 == Some(*sha256)
     }
 }
 
-impl Body for TargetsBody<'_> {
-    fn value(&mut self, path: &[&[u8]], value: Value<'_>) -> Result<(), Fault> {
-        let [b"targets", target, path @ ..] = path else { return Ok(()) };
-        if *target == self.release_path.as_bytes() {
-            return match path {
-                [b"custom", path @ ..] => {
-                    self.found = true;
-                    self.candidate(path, value)
-                }
-                _ => Ok(()),
-            };
+impl Target {
+    fn has_hash(&self) -> bool {
+        #[cfg(feature = "host")]
+        if self.sha512.is_some() {
+            return true;
         }
-        match &self.selected {
-            Some(selected) if *target == selected.image.path.as_bytes() => self.image(path, value),
-            _ => Ok(()),
-        }
-    }
-
-    fn finish(&mut self) -> Result<(), Fault> {
-        if self.found { self.entry.finish() } else { Ok(()) }
+        self.sha256.is_some()
     }
 }

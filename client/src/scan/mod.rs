@@ -4,19 +4,22 @@
 //!
 //! * The bytes that are hashed are the bytes that are parsed. What a role reader sees and what goes into
 //!   the digest come out of the same step, so no second reading of a file can disagree with the signed one.
-//! * Memory is one buffer. It holds, end to end, the current key of every open object and behind them the
-//!   string being read; a key is compared with its predecessor while it overwrites it.
+//! * Memory is one buffer, the caller's. It holds, end to end, the current key of every open object and behind
+//!   them the string being read; a key is compared with its predecessor while it overwrites it.
 //! * Every object's keys must strictly ascend. That makes the canonical form a matter of dropping white
 //!   space and re-encoding strings, and refuses duplicate keys, which parsers are known to disagree on.
 //! * Only the member `signed` of the outermost object is hashed, in the OLPC canonical form that TUF signs:
 //!   strings escape `"` and `\` alone, so a PEM key's `\n` goes into the digest as a raw line feed.
+//! * Where a value stands is a [`Place`], looked up once for each key. Values that stand nowhere of interest
+//!   cost the reader nothing.
 
 use heapless::Vec;
 use sha2::{Digest, Sha256};
 
 use crate::Role;
 use crate::error::{Bound, Field, Rejected};
-use crate::limits::{DEPTH, TEXT};
+use crate::limits::DEPTH;
+use crate::role::place::Place;
 
 /// What a reader is told. Containers are announced when they open and when they close.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,9 +38,13 @@ pub(crate) enum Value<'a> {
     Null,
 }
 
-/// A role reader. The path holds the key at each open object, and an empty slice at each open array.
+/// A role reader.
 pub(crate) trait Reader {
-    fn value(&mut self, path: &[&[u8]], value: Value<'_>) -> Result<(), Fault>;
+    /// A key of the object at this place has ended, or, with an empty key, an array's item begins: where does
+    /// its value stand?
+    fn member(&mut self, place: Place, key: &[u8]) -> Result<Place, Fault>;
+    /// A value at this place, which is not [`Place::Skip`].
+    fn value(&mut self, place: Place, value: Value<'_>) -> Result<(), Fault>;
 }
 
 /// A refusal without its file and place, which the caller knows.
@@ -98,29 +105,40 @@ enum Echo {
 
 #[derive(Clone, Copy)]
 struct Level {
+    place: Place,
     object: bool,
-    /// The current key's place in the buffer. An array has an empty one.
-    start: usize,
-    len: usize,
     /// No key was read yet, so the next one has no predecessor.
     fresh: bool,
+    /// The current key's place in the buffer: it ends where the next level's begins. An array has an empty one.
+    start: u16,
 }
 
-/// How the key being read compares with its predecessor so far.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Order {
-    Equal,
-    Greater,
+/// Where the canonical form of `signed` goes: into a digest, and where a role's keys need the message itself,
+/// into a buffer.
+struct Signed<'m> {
+    on: bool,
+    seen: bool,
+    digest: Sha256,
+    copy: &'m mut [u8],
+    copied: usize,
+    copying: bool,
 }
 
-pub(crate) struct Scanner {
+pub(crate) struct Scanner<'m> {
     state: State,
     levels: Vec<Level, DEPTH>,
-    text: [u8; TEXT],
+    text: &'m mut [u8],
+    /// First byte behind the keys of all open objects: where a string goes.
+    top: usize,
     /// Bytes of the string being read that are in the buffer.
     len: usize,
+    /// Where the value that comes next stands.
+    place: Place,
     is_key: bool,
-    order: Order,
+    /// Length of the predecessor of the key being read.
+    previous: usize,
+    /// The key being read is, so far, the same as its predecessor.
+    equal: bool,
     long: bool,
     /// Code units of a `\u` escape: digits read, the unit, and a high surrogate that waits for its pair.
     digits: u8,
@@ -132,22 +150,25 @@ pub(crate) struct Scanner {
     number: u64,
     number_len: u8,
     negative: bool,
-    literal: (&'static [u8], usize),
-    hashing: bool,
-    signed: Sha256,
-    saw_signed: bool,
+    /// First letter of a literal, and what must follow.
+    literal: (u8, &'static [u8]),
+    signed: Signed<'m>,
     at: u32,
 }
 
-impl Scanner {
-    pub(crate) fn new() -> Self {
+impl<'m> Scanner<'m> {
+    /// `text` holds keys and strings, `copy` the canonical form of `signed` where that is asked for.
+    pub(crate) fn new(text: &'m mut [u8], copy: &'m mut [u8]) -> Self {
         Scanner {
             state: State::Value,
             levels: Vec::new(),
-            text: [0; TEXT],
+            text,
+            top: 0,
             len: 0,
+            place: Place::Top,
             is_key: false,
-            order: Order::Greater,
+            previous: 0,
+            equal: false,
             long: false,
             digits: 0,
             unit: 0,
@@ -157,12 +178,35 @@ impl Scanner {
             number: 0,
             number_len: 0,
             negative: false,
-            literal: (b"", 0),
-            hashing: false,
-            signed: Sha256::new(),
-            saw_signed: false,
+            literal: (0, b""),
+            signed: Signed { on: false, seen: false, digest: Sha256::new(), copy, copied: 0, copying: false },
             at: 0,
         }
+    }
+
+    /// Begins another text, whose outermost value stands at this place.
+    pub(crate) fn restart(&mut self, place: Place) {
+        self.state = State::Value;
+        self.levels.clear();
+        self.top = 0;
+        self.place = place;
+        self.high = None;
+        self.owed = 0;
+        self.range = CONTINUATION;
+        self.signed.digest.reset();
+        (self.signed.on, self.signed.seen, self.signed.copying) = (false, false, false);
+        self.signed.copied = 0;
+        self.at = 0;
+    }
+
+    /// Keeps the canonical form of `signed`, which has not begun.
+    pub(crate) fn keep_message(&mut self) {
+        self.signed.copying = true;
+    }
+
+    /// The canonical form of `signed`, if it was to be kept and there was room for all of it.
+    pub(crate) fn message(&self) -> Option<&[u8]> {
+        if self.signed.copying { self.signed.copy.get(..self.signed.copied) } else { None }
     }
 
     /// Offset of the byte that the last call stopped at, from 0.
@@ -173,29 +217,33 @@ impl Scanner {
     /// Reads on. Chunks may end anywhere; how a file is cut never changes the result.
     pub(crate) fn feed(&mut self, chunk: &[u8], reader: &mut dyn Reader) -> Result<(), Fault> {
         // Runs of bytes that are canonical as they stand go into the digest in one piece.
-        let mut from = 0;
-        for (index, &byte) in chunk.iter().enumerate() {
-            let hashed = self.hashing;
-            let echo = self.step(byte, reader)?;
-            self.at = self.at.saturating_add(1);
+        let (mut from, mut index) = (0_usize, 0_usize);
+        while let Some(&byte) = chunk.get(index) {
+            let hashed = self.signed.on;
+            let (echo, length) = match self.run(chunk.get(index..).unwrap_or_default())? {
+                0 => (self.step(byte, reader)?, 1),
+                length => (Echo::Keep, length),
+            };
+            let next = index.saturating_add(length);
+            self.at = self.at.saturating_add(u32::try_from(length).unwrap_or(u32::MAX));
             if !hashed {
                 // If this byte opened `signed`, the digest starts with it.
                 from = index;
-                continue;
-            }
-            let next = index.saturating_add(1);
-            if echo != Echo::Keep {
-                self.signed.update(chunk.get(from..index).unwrap_or_default());
-                if let Echo::Replace(len, bytes) = echo {
-                    self.signed.update(bytes.get(..len).unwrap_or_default());
+            } else {
+                if echo != Echo::Keep {
+                    self.signed.update(chunk.get(from..index).unwrap_or_default());
+                    if let Echo::Replace(len, bytes) = echo {
+                        self.signed.update(bytes.get(..len).unwrap_or_default());
+                    }
+                    from = next;
                 }
-                from = next;
+                if !self.signed.on {
+                    self.signed.update(chunk.get(from..next).unwrap_or_default());
+                }
             }
-            if !self.hashing {
-                self.signed.update(chunk.get(from..next).unwrap_or_default());
-            }
+            index = next;
         }
-        if self.hashing {
+        if self.signed.on {
             self.signed.update(chunk.get(from..).unwrap_or_default());
         }
         Ok(())
@@ -206,7 +254,44 @@ impl Scanner {
         if self.state != State::Done {
             return Err(Fault::Truncated);
         }
-        Ok(self.saw_signed.then(|| self.signed.finalize_reset().into()))
+        Ok(self.signed.seen.then(|| self.signed.digest.finalize_reset().into()))
+    }
+
+    /// Takes the bytes within a string that stand for themselves, in one piece; returns how many. Most of a
+    /// file is such bytes.
+    fn run(&mut self, rest: &[u8]) -> Result<usize, Fault> {
+        if self.state != State::Text || self.owed > 0 || self.high.is_some() {
+            return Ok(0);
+        }
+        let mut length = 0_usize;
+        for &byte in rest {
+            if !(0x20..0x80).contains(&byte) || byte == b'"' || byte == b'\\' {
+                break;
+            }
+            length = length.wrapping_add(1);
+        }
+        let run = rest.get(..length).unwrap_or_default();
+        if self.equal {
+            for (index, &byte) in (0..).zip(run) {
+                self.push(byte).inspect_err(|_| self.at = self.at.saturating_add(index))?;
+            }
+        } else if self.is_key || self.place != Place::Skip {
+            let from = self.top.saturating_add(self.len);
+            let to = from.saturating_add(length);
+            match self.text.get_mut(from..to) {
+                Some(place) => {
+                    place.copy_from_slice(run);
+                    self.len = self.len.saturating_add(length);
+                }
+                None => {
+                    let left = self.text.len().saturating_sub(from);
+                    self.overflow().inspect_err(|_| {
+                        self.at = self.at.saturating_add(u32::try_from(left).unwrap_or(u32::MAX));
+                    })?;
+                }
+            }
+        }
+        Ok(length)
     }
 
     fn step(&mut self, byte: u8, reader: &mut dyn Reader) -> Result<Echo, Fault> {
@@ -232,14 +317,15 @@ impl Scanner {
         match (self.state, byte) {
             (State::FirstKey | State::Key, b'"') => self.start_of_text(true),
             (State::Colon, b':') => self.state = State::Value,
-            (State::After, b',') => {
-                let object = self.levels.last().is_some_and(|level| level.object);
-                self.state = if object { State::Key } else { State::Value };
-            }
-            (State::FirstKey, b'}') => self.close(true, reader)?,
-            (State::FirstValue, b']') => self.close(false, reader)?,
-            (State::After, b'}') => self.close(true, reader)?,
-            (State::After, b']') => self.close(false, reader)?,
+            (State::After, b',') => match self.levels.last() {
+                Some(Level { object: true, .. }) => self.state = State::Key,
+                _ => {
+                    self.item(reader)?;
+                    self.state = State::Value;
+                }
+            },
+            (State::FirstKey | State::After, b'}') => self.close(true, reader)?,
+            (State::FirstValue | State::After, b']') => self.close(false, reader)?,
             (State::Value | State::FirstValue, _) => self.start_of_value(byte, reader)?,
             _ => return Err(Fault::Syntax),
         }
@@ -249,47 +335,57 @@ impl Scanner {
     fn start_of_value(&mut self, byte: u8, reader: &mut dyn Reader) -> Result<(), Fault> {
         match byte {
             b'"' => self.start_of_text(false),
-            b'{' => self.open(true, reader)?,
-            b'[' => self.open(false, reader)?,
+            b'{' | b'[' => self.open(byte == b'{', reader)?,
             b'-' | b'0'..=b'9' => {
                 self.negative = byte == b'-';
                 self.number = u64::from(byte.saturating_sub(b'0'));
                 self.number_len = u8::from(!self.negative);
                 self.state = State::Number;
             }
-            b't' => self.start_of_literal(b"true"),
-            b'f' => self.start_of_literal(b"false"),
-            b'n' => self.start_of_literal(b"null"),
+            b't' | b'f' | b'n' => {
+                let rest: &[u8] = match byte {
+                    b't' => b"rue",
+                    b'f' => b"alse",
+                    _ => b"ull",
+                };
+                self.literal = (byte, rest);
+                self.state = State::Literal;
+            }
             _ => return Err(Fault::Syntax),
         }
         Ok(())
     }
 
     fn open(&mut self, object: bool, reader: &mut dyn Reader) -> Result<(), Fault> {
-        if self.is_signed() {
-            if !object {
-                return Err(Fault::Field(Field::Signed));
-            }
-            self.hashing = true;
-            self.saw_signed = true;
-        }
-        if self.levels.is_empty() && !object {
+        if !object && matches!(self.place, Place::Top | Place::Signed) {
             return Err(Fault::Field(Field::Signed));
         }
+        if self.place == Place::Signed {
+            self.signed.on = true;
+            self.signed.seen = true;
+        }
         self.tell(reader, if object { Value::Object } else { Value::Array })?;
-        let level = Level { object, start: self.top(), len: 0, fresh: true };
+        let start = u16::try_from(self.top).map_err(|_| Fault::Limit(Bound::Text))?;
+        let level = Level { place: self.place, object, start, fresh: true };
         self.levels.push(level).map_err(|_| Fault::Limit(Bound::Depth))?;
-        self.state = if object { State::FirstKey } else { State::FirstValue };
+        self.state = State::FirstKey;
+        if !object {
+            self.item(reader)?;
+            self.state = State::FirstValue;
+        }
         Ok(())
     }
 
     fn close(&mut self, object: bool, reader: &mut dyn Reader) -> Result<(), Fault> {
         match self.levels.pop() {
-            Some(level) if level.object == object => {}
+            Some(level) if level.object == object => {
+                self.place = level.place;
+                self.top = usize::from(level.start);
+            }
             _ => return Err(Fault::Syntax),
         }
-        if self.is_signed() {
-            self.hashing = false;
+        if self.place == Place::Signed {
+            self.signed.on = false;
         }
         self.tell(reader, Value::End)?;
         self.end_of_value();
@@ -300,30 +396,26 @@ impl Scanner {
         self.state = if self.levels.is_empty() { State::Done } else { State::After };
     }
 
-    /// Whether the value at hand is the member `signed` of the outermost object.
-    fn is_signed(&self) -> bool {
-        match self.levels.as_slice() {
-            [outermost] => self.key(outermost) == b"signed",
-            _ => false,
-        }
-    }
-
-    fn start_of_literal(&mut self, literal: &'static [u8]) {
-        self.literal = (literal, 1);
-        self.state = State::Literal;
+    /// An array's next item.
+    fn item(&mut self, reader: &mut dyn Reader) -> Result<(), Fault> {
+        self.place = match self.levels.last() {
+            Some(level) if level.place != Place::Skip => reader.member(level.place, b"")?,
+            _ => Place::Skip,
+        };
+        Ok(())
     }
 
     fn literal_byte(&mut self, byte: u8, reader: &mut dyn Reader) -> Result<Echo, Fault> {
-        let (literal, read) = self.literal;
-        if literal.get(read) != Some(&byte) {
-            return Err(Fault::Syntax);
-        }
-        let read = read.saturating_add(1);
-        self.literal = (literal, read);
-        if read == literal.len() {
-            let value = match literal.first() {
-                Some(b't') => Value::True,
-                Some(b'f') => Value::False,
+        let (first, rest) = self.literal;
+        let rest = match rest.split_first() {
+            Some((&expected, rest)) if byte == expected => rest,
+            _ => return Err(Fault::Syntax),
+        };
+        self.literal = (first, rest);
+        if rest.is_empty() {
+            let value = match first {
+                b't' => Value::True,
+                b'f' => Value::False,
                 _ => Value::Null,
             };
             self.tell(reader, value)?;
@@ -360,10 +452,14 @@ impl Scanner {
         self.is_key = is_key;
         self.len = 0;
         self.long = false;
-        self.order = match self.levels.last() {
-            Some(level) if is_key && !level.fresh => Order::Equal,
-            _ => Order::Greater,
-        };
+        self.equal = false;
+        if let Some(level) = self.levels.last_mut().filter(|_| is_key) {
+            // The new key takes the place of its predecessor, byte by byte.
+            let start = usize::from(level.start);
+            self.previous = self.top.saturating_sub(start);
+            self.top = start;
+            self.equal = !core::mem::take(&mut level.fresh);
+        }
         self.state = State::Text;
     }
 
@@ -452,48 +548,36 @@ impl Scanner {
     }
 
     fn end_of_text(&mut self, reader: &mut dyn Reader) -> Result<(), Fault> {
+        let end = self.top.saturating_add(self.len);
+        let text = self.text.get(self.top..end).unwrap_or_default();
         if !self.is_key {
-            let start = self.top();
-            let end = start.saturating_add(self.len);
-            if self.long {
-                self.tell(reader, Value::LongText)?;
-            } else {
-                let text = self.text.get(start..end).unwrap_or_default();
-                reader.value(&self.path(), Value::Text(text))?;
+            if self.place != Place::Skip {
+                reader.value(self.place, if self.long { Value::LongText } else { Value::Text(text) })?;
             }
             self.end_of_value();
             return Ok(());
         }
-        let len = self.len;
-        let order = self.order;
-        let level = self.levels.last_mut().ok_or(Fault::Syntax)?;
         // Equal so far and not longer than its predecessor: the same key, or a prefix of it.
-        if order == Order::Equal && len <= level.len {
+        if self.equal && self.len <= self.previous {
             return Err(Fault::KeyOrder);
         }
-        level.len = len;
-        level.fresh = false;
+        self.place = match self.levels.last() {
+            Some(level) if level.place != Place::Skip => reader.member(level.place, text)?,
+            _ => Place::Skip,
+        };
+        self.top = end;
         self.state = State::Colon;
         Ok(())
     }
 
     /// Takes a decoded byte of a key or string into the buffer.
     fn push(&mut self, byte: u8) -> Result<(), Fault> {
-        let (start, previous) = match self.levels.last() {
-            Some(level) if self.is_key => (level.start, level.len),
-            _ => (self.top(), 0),
+        let Some(place) = self.text.get_mut(self.top.saturating_add(self.len)) else {
+            return self.overflow();
         };
-        let place = start.checked_add(self.len).and_then(|place| self.text.get_mut(place));
-        let Some(place) = place else {
-            if self.is_key {
-                return Err(Fault::Limit(Bound::Text));
-            }
-            self.long = true;
-            return Ok(());
-        };
-        if self.order == Order::Equal {
-            if self.len >= previous || byte > *place {
-                self.order = Order::Greater;
+        if self.equal {
+            if self.len >= self.previous || byte > *place {
+                self.equal = false;
             } else if byte < *place {
                 return Err(Fault::KeyOrder);
             }
@@ -503,21 +587,34 @@ impl Scanner {
         Ok(())
     }
 
-    /// First free byte of the buffer.
-    fn top(&self) -> usize {
-        self.levels.last().map_or(0, |level| level.start.saturating_add(level.len))
-    }
-
-    fn key(&self, level: &Level) -> &[u8] {
-        self.text.get(level.start..level.start.saturating_add(level.len)).unwrap_or_default()
-    }
-
-    fn path(&self) -> Vec<&[u8], DEPTH> {
-        self.levels.iter().map(|level| self.key(level)).collect()
+    /// The buffer is full: a key must be held, a string need not.
+    fn overflow(&mut self) -> Result<(), Fault> {
+        if self.is_key {
+            return Err(Fault::Limit(Bound::Text));
+        }
+        self.long = true;
+        Ok(())
     }
 
     fn tell(&self, reader: &mut dyn Reader, value: Value<'_>) -> Result<(), Fault> {
-        reader.value(&self.path(), value)
+        if self.place == Place::Skip { Ok(()) } else { reader.value(self.place, value) }
+    }
+}
+
+impl Signed<'_> {
+    fn update(&mut self, bytes: &[u8]) {
+        self.digest.update(bytes);
+        if self.copying {
+            let end = self.copied.saturating_add(bytes.len());
+            match self.copy.get_mut(self.copied..end) {
+                Some(place) => {
+                    place.copy_from_slice(bytes);
+                    self.copied = end;
+                }
+                // Behind the buffer's end there is nothing: a message that does not fit is none.
+                None => self.copied = usize::MAX,
+            }
+        }
     }
 }
 

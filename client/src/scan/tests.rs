@@ -10,14 +10,20 @@ use std::{format, vec::Vec};
 
 use super::*;
 
+const TEXT: usize = 512;
+
 /// Writes down what it is told, so that two runs can be compared.
 #[derive(Default, PartialEq, Debug)]
 struct Transcript(Vec<String>);
 
 impl Reader for Transcript {
-    fn value(&mut self, path: &[&[u8]], value: Value<'_>) -> Result<(), Fault> {
-        let path: Vec<_> = path.iter().map(|key| String::from_utf8_lossy(key)).collect();
-        self.0.push(format!("{} {value:?}", path.join("/")));
+    fn member(&mut self, place: Place, key: &[u8]) -> Result<Place, Fault> {
+        self.0.push(String::from_utf8_lossy(key).into_owned());
+        Ok(if place == Place::Top && key == b"signed" { Place::Signed } else { Place::Custom })
+    }
+
+    fn value(&mut self, place: Place, value: Value<'_>) -> Result<(), Fault> {
+        self.0.push(format!("{place:?} {value:?}"));
         Ok(())
     }
 }
@@ -30,7 +36,9 @@ struct Run {
 }
 
 fn run(text: &[u8], sizes: &[usize]) -> Run {
-    let mut scanner = Scanner::new();
+    let (mut memory, mut copy) = ([0; TEXT], [0; 4096]);
+    let mut scanner = Scanner::new(&mut memory, &mut copy);
+    scanner.keep_message();
     let mut told = Transcript::default();
     let mut rest = text;
     let mut sizes = sizes.iter().copied().chain(core::iter::repeat(1));
@@ -42,6 +50,9 @@ fn run(text: &[u8], sizes: &[usize]) -> Run {
         }
     }
     let end = scanner.finish().map_err(|fault| (fault, scanner.at()));
+    if let (Ok(Some(digest)), Some(message)) = (end, scanner.message()) {
+        assert_eq!(digest, <[u8; 32]>::from(Sha256::digest(message)), "what is kept is what is hashed");
+    }
     Run { told, end }
 }
 
@@ -182,8 +193,8 @@ fn nesting_at_the_bound_passes_and_one_more_is_refused() {
 #[test]
 fn text_at_the_bound_passes_and_a_longer_one_is_told_apart() {
     let value = |len: usize| run(format!(r#"{{"a":"{}"}}"#, "x".repeat(len)).as_bytes(), &[usize::MAX]);
-    assert!(value(TEXT - 1).told.0[1].starts_with("a Text"));
-    assert_eq!(value(TEXT).told.0[1], "a LongText");
+    assert!(value(TEXT - 1).told.0[2].starts_with("Custom Text"));
+    assert_eq!(value(TEXT).told.0[2], "Custom LongText");
     let key = |len: usize| scan(&format!(r#"{{"{}":1}}"#, "x".repeat(len)));
     assert_eq!(key(TEXT), Ok(None));
     assert!(matches!(key(TEXT + 1), Err((Fault::Limit(Bound::Text), _))));

@@ -313,7 +313,7 @@ fn device() -> (TestFlash, SlotImage) {
         erased: 0xFF,
         boot: region(0, 0x400),
         root: region(0x3000, 0xA00),
-        floors: region(0x400, 0x400),
+        floors: region(0x400, 0x800),
         slot_a: region(0x1000, 0x1000),
         slot_b: region(0x2000, 0x1000),
     })

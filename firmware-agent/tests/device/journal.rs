@@ -6,7 +6,7 @@ use tuffet_agent::{Environment, Error, Flash, Misuse};
 
 use crate::nor::{Cut, Nor, Operation, Tear};
 
-/// The smallest area of boot record and floors, in bytes.
+/// The smallest area of the boot record, in bytes.
 const AREA: usize = 512;
 
 /// Lengths that end on, just before and just after words and frames; the largest fills most of the
@@ -365,7 +365,7 @@ fn blank<const ERASE: usize, const WRITE: usize>(erased: u8) -> Flash<Nor<ERASE,
         erased,
         boot: region(0, AREA as u32),
         root: region(0x2000, 1280),
-        floors: region(0x4000, AREA as u32),
+        floors: region(0x4000, 1024),
         slot_a: region(0x6000, unit),
         slot_b: region(0x8000, unit),
     })

@@ -153,7 +153,8 @@ impl Repository {
 
 /// A root with as many keys as the client takes, each in as many roles as it may be, and the largest numbers.
 pub(crate) fn largest_root() -> Vec<u8> {
-    let names: Vec<String> = (0..tuffet_client::limits::KEYS).map(|number| format!("key-{number}")).collect();
+    let names: Vec<String> =
+        (0..tuffet_client::limits::DEVICE.keys).map(|number| format!("key-{number}")).collect();
     let keys: Map<String, Value> = names.iter().map(|name| public(name)).collect();
     let mut ids: Vec<&String> = keys.keys().collect();
     ids.sort();

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use tuffet_client::limits::{DEVICE, ROOT};
 use tuffet_client::{SOFTWARE, Trusted};
 
 use crate::support::*;
@@ -73,7 +74,7 @@ fn ceremony_with_three_encrypted_root_keys_finishes_with_two() {
 
     room.ok(&["finish", "both.json", "--out", "1.root.json"]);
     let file = room.read("1.root.json");
-    Trusted::from_root_file(&SOFTWARE, &file).unwrap();
+    Trusted::<[u8; ROOT]>::from_root_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], &file).unwrap();
 
     // openssl verifies both signatures over the payload of the request.
     let payload = room.json("both.json")["payload"].as_str().unwrap().to_owned();
@@ -123,8 +124,10 @@ fn rotation_of_one_root_key_needs_old_and_new_holders() {
     room.ok(&["merge", "2.d", "2.ab", "--out", "2.abd"]);
     room.ok(&["finish", "2.abd", "--out", "2.root.json"]);
 
-    let mut trusted = Trusted::from_root_file(&SOFTWARE, &room.read("1.root.json")).unwrap();
-    trusted.next_root_file(&SOFTWARE, &room.read("2.root.json")).unwrap();
+    let mut trusted: Trusted =
+        Trusted::from_root_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], &room.read("1.root.json"))
+            .unwrap();
+    trusted.next_root_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], &room.read("2.root.json")).unwrap();
 
     // Root 3 finds 1.root.json beside 2.root.json; it may be named as well; without it there is no chain.
     let next =

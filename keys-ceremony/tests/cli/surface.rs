@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::{Command, Output};
 
+use tuffet_client::limits::{DEVICE, ROOT};
 use tuffet_client::{SOFTWARE, Trusted};
 
 use crate::support::*;
@@ -89,7 +90,13 @@ fn output_that_fails_is_told_with_the_files_that_exist() {
         }
         assert_eq!(keyid(&room, &key), keyid(&room, &public));
         assert_eq!(room.read(&merged), room.read("of-ab"));
-        Trusted::from_root_file(&SOFTWARE, &room.read(&finished)).unwrap();
+        Trusted::<[u8; ROOT]>::from_root_file(
+            &SOFTWARE,
+            &DEVICE,
+            &mut [0; DEVICE.memory()],
+            &room.read(&finished),
+        )
+        .unwrap();
     }
 }
 

@@ -1,0 +1,156 @@
+//! The snapshot that was trusted before, streamed beside the new one: with it no role at all may be dropped or
+//! rolled back (5.5.5), however many there are. Both are sorted, so that neither is held.
+
+use core::cmp::Ordering;
+
+use crate::Role;
+use crate::error::{Error, Misuse, Rejected};
+use crate::role::place::Place;
+use crate::role::version;
+use crate::scan::{Fault, Reader, Scanner, Value};
+
+/// A kept snapshot, and how far it was read.
+pub(crate) struct Kept<'m> {
+    bytes: &'m [u8],
+    rest: &'m [u8],
+    scanner: Scanner<'m>,
+    entry: Entry<'m>,
+    /// The new snapshot has an entry of the same name as the one at hand.
+    met: bool,
+    fault: Option<Error>,
+}
+
+/// The entry of `meta` at hand, and at the end the file's own version.
+struct Entry<'m> {
+    name: &'m mut [u8],
+    len: usize,
+    version: u32,
+    /// There is no further one.
+    over: bool,
+    complete: bool,
+    own_version: u32,
+}
+
+impl<'m> Kept<'m> {
+    /// `memory` holds the keys and strings of the scanner, and behind them a name.
+    pub(crate) fn new(bytes: &'m [u8], memory: &'m mut [u8]) -> Self {
+        let half = memory.len() / 2;
+        let (text, name) = memory.split_at_mut_checked(half).unwrap_or_default();
+        let entry = Entry { name, len: 0, version: 0, over: false, complete: false, own_version: 0 };
+        let scanner = Scanner::new(text, &mut []);
+        Kept { bytes, rest: bytes, scanner, entry, met: false, fault: None }
+    }
+
+    /// A new snapshot begins.
+    pub(crate) fn restart(&mut self) {
+        self.rest = self.bytes;
+        self.scanner.restart(Place::Top);
+        (self.entry.over, self.entry.own_version, self.fault) = (false, 0, None);
+        self.advance();
+    }
+
+    /// An entry of the new snapshot begins. Those of the kept one that sort before it are no more.
+    pub(crate) fn meet(&mut self, name: &[u8]) {
+        self.met = false;
+        while !self.entry.over {
+            match self.entry.name().cmp(name) {
+                Ordering::Less => {
+                    self.dropped();
+                    self.advance();
+                }
+                Ordering::Equal => {
+                    self.met = true;
+                    return;
+                }
+                Ordering::Greater => return,
+            }
+        }
+    }
+
+    /// The version of the entry that began last is known.
+    pub(crate) fn compare(&mut self, offered: u32) {
+        if core::mem::take(&mut self.met) {
+            let trusted = self.entry.version;
+            if offered < trusted {
+                let role = self.entry.role();
+                self.blame(Rejected::Rollback { role, trusted, offered }.into());
+            }
+            self.advance();
+        }
+    }
+
+    /// The new snapshot has no further entries.
+    pub(crate) fn finish(&mut self) {
+        while !self.entry.over {
+            self.dropped();
+            self.advance();
+        }
+    }
+
+    /// What is wrong with the new snapshot, or with the kept one if it is not of this version. Asked once
+    /// signatures were counted, and not before.
+    pub(crate) fn verdict(&self, version: u32) -> Result<(), Error> {
+        if self.entry.own_version != version {
+            return Err(Misuse::KeptSnapshot.into());
+        }
+        self.fault.map_or(Ok(()), Err)
+    }
+
+    fn dropped(&mut self) {
+        let role = self.entry.role();
+        self.blame(Rejected::RoleDropped { role }.into());
+    }
+
+    /// The first thing that is wrong is reported.
+    fn blame(&mut self, error: Error) {
+        self.fault = self.fault.or(Some(error));
+    }
+
+    /// Reads on to the end of the next entry, and from the last one to the end of the file.
+    fn advance(&mut self) {
+        self.entry.complete = false;
+        while !self.entry.complete && !self.rest.is_empty() {
+            // An entry ends with a brace.
+            let brace = self.rest.iter().position(|byte| *byte == b'}');
+            let length = brace.map_or(self.rest.len(), |brace| brace.saturating_add(1));
+            let (chunk, behind) = self.rest.split_at_checked(length).unwrap_or_default();
+            self.rest = behind;
+            if self.scanner.feed(chunk, &mut self.entry).is_err() {
+                break;
+            }
+        }
+        self.entry.over |= !self.entry.complete;
+    }
+}
+
+impl Entry<'_> {
+    fn name(&self) -> &[u8] {
+        self.name.get(..self.len).unwrap_or_default()
+    }
+
+    fn role(&self) -> Role {
+        if self.name() == b"targets.json" { Role::Targets } else { Role::Delegated }
+    }
+}
+
+impl Reader for Entry<'_> {
+    fn member(&mut self, place: Place, key: &[u8]) -> Result<Place, Fault> {
+        if place != Place::Meta {
+            return Ok(place.member(Role::Snapshot, key));
+        }
+        self.len = key.len();
+        self.version = 0;
+        self.name.get_mut(..key.len()).ok_or(Fault::Syntax)?.copy_from_slice(key);
+        Ok(Place::MetaEntry)
+    }
+
+    fn value(&mut self, place: Place, value: Value<'_>) -> Result<(), Fault> {
+        match (place, value) {
+            (Place::MetaVersion, value) => self.version = version(value).unwrap_or(0),
+            (Place::MetaEntry, Value::End) => self.complete = true,
+            (Place::Version, value) => self.own_version = version(value).unwrap_or(0),
+            _ => {}
+        }
+        Ok(())
+    }
+}
