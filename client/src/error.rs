@@ -112,7 +112,7 @@ pub enum Rejected {
         /// The role.
         role: Role,
     },
-    /// More roots in one cycle than [`limits::ROOTS`](crate::limits::ROOTS). What was walked is stored;
+    /// More roots in one cycle than [`Limits::roots`](crate::Limits::roots). What was walked is stored;
     /// the next cycle goes on from there.
     TooManyRoots,
     /// No role that may has a release entry for this product, hardware and channel.

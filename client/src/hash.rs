@@ -64,19 +64,19 @@ impl FileHasher {
         self.sha512 = Some(sha2::Sha512::new());
     }
 
-    /// Takes a chunk; `None` if the file is longer than `limit` with it.
-    pub(crate) fn update(&mut self, chunk: &[u8], limit: u32) -> Option<()> {
-        let length = self.length.checked_add(u32::try_from(chunk.len()).ok()?)?;
-        if length > limit {
-            return None;
-        }
-        self.length = length;
+    /// Bytes that a file of at most `limit` still may have.
+    pub(crate) fn room(&self, limit: u32) -> usize {
+        usize::try_from(limit.saturating_sub(self.length)).unwrap_or(usize::MAX)
+    }
+
+    /// Takes a chunk, for which there is room.
+    pub(crate) fn update(&mut self, chunk: &[u8]) {
+        self.length = self.length.saturating_add(u32::try_from(chunk.len()).unwrap_or(u32::MAX));
         self.sha256.update(chunk);
         #[cfg(feature = "host")]
         if let Some(sha512) = &mut self.sha512 {
             sha512.update(chunk);
         }
-        Some(())
     }
 
     /// The file is over.

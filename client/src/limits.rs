@@ -40,11 +40,11 @@ pub const CANDIDATES: usize = 8;
 /// Bytes that a device keeps a root's keys in.
 pub const ROOT: usize = DEVICE.key_bytes();
 
-/// What a kept key takes beside itself: 16 bytes of its keyid, its kind, and its length.
-pub(crate) const KEY_HEAD: usize = 19;
+/// What a kept key takes beside itself: eight bytes for its keyid, its kind, and its length.
+pub(crate) const KEY_HEAD: usize = 11;
 
-/// What a kept signature takes beside itself: 16 bytes of its keyid, and its length.
-pub(crate) const SIGNATURE_HEAD: usize = 18;
+/// What a kept signature takes beside itself: eight bytes for its keyid, and its length.
+pub(crate) const SIGNATURE_HEAD: usize = 10;
 
 /// The bounds of one kind of device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -164,30 +164,16 @@ impl Limits {
         }
     }
 
-    /// Bytes of memory that a cycle needs on top of that if it has a kept snapshot to read.
-    #[must_use]
-    #[expect(
-        clippy::arithmetic_side_effects,
-        reason = "evaluated when a constant is made, where it would not compile"
-    )]
-    pub const fn kept_memory(&self) -> usize {
-        2 * self.text
-    }
-
-    /// Divides a cycle's memory: text, keys, signatures, names, message, and what is left. A part that there is no
-    /// room for is empty, and its bound is reached at once.
-    pub(crate) fn divide<'m>(&self, memory: &'m mut [u8]) -> [&'m mut [u8]; 6] {
+    /// Divides a cycle's memory: text, keys, signatures, names, message. A part that there is no room for is empty,
+    /// and its bound is reached at once.
+    pub(crate) fn divide<'m>(&self, memory: &'m mut [u8]) -> [&'m mut [u8]; 5] {
         let mut rest = memory;
-        let mut take = |length: usize| {
+        [self.text, self.key_bytes(), self.signature_bytes(), self.names, self.message].map(|length| {
             let whole = core::mem::take(&mut rest);
             let length = if length <= whole.len() { length } else { 0 };
             let (part, behind) = whole.split_at_mut_checked(length).unwrap_or_default();
             rest = behind;
             part
-        };
-        let parts =
-            [self.text, self.key_bytes(), self.signature_bytes(), self.names, self.message].map(&mut take);
-        let [text, keys, signatures, names, message] = parts;
-        [text, keys, signatures, names, message, rest]
+        })
     }
 }

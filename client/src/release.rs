@@ -15,13 +15,14 @@ use core::fmt;
 use heapless::{String, Vec};
 use sha2::{Digest, Sha256};
 
-use crate::error::{Bound, Error, Field, Misuse, Rejected};
-use crate::key::hex_array;
+use crate::crypto::SOFTWARE;
+use crate::error::{Bound, Error, Field, Misuse};
+use crate::file::FileReader;
 use crate::limits::{self, CANDIDATES, NAME, PATH, VERSION_TEXT};
-use crate::role::place::Place;
-use crate::role::{Role, number, text, version};
-use crate::scan::{Fault, Reader, Scanner, Value};
-use crate::time::{self, Date};
+use crate::role::place::{Place, Places};
+use crate::role::{Context, Reading, Role};
+use crate::scan::Fault;
+use crate::time::Date;
 
 /// The number of the entry's format. A device refuses an entry of another one.
 pub const FORMAT: u32 = 1;
@@ -191,18 +192,24 @@ pub fn is_name(text: &str) -> bool {
 
 /// Whether a text may be a release's version: 1 to 32 printable ASCII characters, no quote, no backslash.
 #[must_use]
-pub fn is_version(text: &str) -> bool {
-    (1..=VERSION_TEXT).contains(&text.len())
-        && text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
+pub fn is_version(text: impl AsRef<[u8]>) -> bool {
+    let text = text.as_ref();
+    (1..=VERSION_TEXT).contains(&text.len()) && text.iter().all(|byte| *byte == b' ' || is_plain(*byte))
+}
+
+/// Printable ASCII, and nothing that JSON escapes.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\')
 }
 
 /// Whether a text may be a target path: at most 160 bytes of printable ASCII in segments that are neither
 /// empty nor `.` nor `..`, without white space, quotes and backslashes.
 #[must_use]
-pub fn is_path(text: &str) -> bool {
+pub fn is_path(text: impl AsRef<[u8]>) -> bool {
+    let text = text.as_ref();
     text.len() <= PATH
-        && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
-        && text.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
+        && text.iter().all(|byte| is_plain(*byte))
+        && text.split(|byte| *byte == b'/').all(|segment| !matches!(segment, b"" | b"." | b".."))
 }
 
 impl Image {
@@ -261,31 +268,25 @@ impl fmt::Display for Entry<'_> {
 /// Reads a release entry's `custom` back, by the reader that devices use.
 ///
 /// # Errors
-/// What a device would say: [`Rejected::Field`] and its like, for the role targets.
+/// What a device would say: [`Rejected::Field`](crate::Rejected::Field) and its like, for the role targets.
 pub fn read_entry(custom: &[u8]) -> Result<Vec<Candidate, CANDIDATES>, Error> {
-    struct All(EntryReader, Vec<Candidate, CANDIDATES>);
-    impl Reader for All {
-        fn member(&mut self, place: Place, key: &[u8]) -> Result<Place, Fault> {
-            Ok(place.member(Role::Targets, key))
-        }
-        fn value(&mut self, place: Place, value: Value<'_>) -> Result<(), Fault> {
-            place.check(value)?;
-            if self.0.value(place, value)? {
-                self.1.push(self.0.candidate.clone()).map_err(|_| Fault::Limit(Bound::Candidates))?;
-            }
-            Ok(())
+    let (mut memory, role) = ([0; limits::DEVICE.memory()], Role::Targets);
+    let FileReader { mut scanner, mut sheet, .. } = FileReader::new(&limits::DEVICE, &mut memory);
+    scanner.restart(Place::Custom);
+    sheet.restart(role);
+    let mut all = Vec::new();
+    for byte in custom {
+        let context = Context::of(&SOFTWARE, &limits::DEVICE);
+        let fed = scanner.feed(&[*byte], &mut Reading { sheet: &mut sheet, context, kept: None });
+        let entry = &sheet.targets.entry;
+        fed.map_err(|fault| fault.of(role, scanner.at(), entry.sequence))?;
+        if entry.count > all.len() && all.push(entry.candidate.clone()).is_err() {
+            break;
         }
     }
-    let mut all = All(EntryReader::default(), Vec::new());
-    let mut text = [0; limits::DEVICE.text];
-    let mut scanner = Scanner::new(&mut text, &mut []);
-    scanner.restart(Place::Custom);
-    scanner
-        .feed(custom, &mut all)
-        .and_then(|()| scanner.finish())
-        .and_then(|_| all.0.finish())
-        .map_err(|fault| fault.of(Role::Targets, scanner.at()))?;
-    Ok(all.1)
+    let end = scanner.finish().and_then(|_| sheet.targets.entry.finish());
+    end.map_err(|fault| fault.of(role, scanner.at(), 0))?;
+    Ok(all)
 }
 
 /// Reads a release entry's `custom` as it streams by, one candidate in memory at a time.
@@ -293,14 +294,12 @@ pub fn read_entry(custom: &[u8]) -> Result<Vec<Candidate, CANDIDATES>, Error> {
 pub(crate) struct EntryReader {
     /// The candidate being read; once one is taken, that one.
     pub(crate) candidate: Candidate,
-    /// Those that follow are held against the format, and not kept.
+    /// Of those that follow only the sequence is read.
     pub(crate) taken: bool,
-    /// Members of the candidate being read: each must be there.
-    seen: u32,
-    sequence: u32,
-    ramp: Rollout,
-    count: usize,
-    format: bool,
+    pub(crate) sequence: u32,
+    pub(crate) ramp: Rollout,
+    pub(crate) count: usize,
+    pub(crate) format: u32,
 }
 
 /// What every candidate has.
@@ -313,102 +312,66 @@ const MEMBERS: [Place; 7] = [
     Place::Sequence,
     Place::VersionText,
 ];
-/// What a rollout has.
-const RAMP: [Place; 3] = [Place::RampEnd, Place::Salt, Place::RampStart];
 
 impl EntryReader {
     /// Begins another entry.
     pub(crate) fn restart(&mut self) {
-        (self.taken, self.seen, self.sequence, self.count, self.format) = (false, 0, 0, 0, false);
+        (self.taken, self.sequence, self.count, self.format) = (false, 0, 0, 0);
     }
 
-    /// Takes a value; whether a candidate is complete with it.
-    pub(crate) fn value(&mut self, place: Place, value: Value<'_>) -> Result<bool, Fault> {
-        let wrong = Fault::Field(Field::Release);
-        self.seen |= place.bit();
-        let Self { candidate, taken, .. } = self;
-        let Candidate { sequence, counter, minimum, version: name, image, rollout } = candidate;
-        let taken = *taken;
-        match (place, value) {
-            (Place::Candidate, Value::Object) => {
-                self.seen = 0;
-                keep(taken, rollout, None);
+    /// A candidate has this sequence. They fall, so that the first that fits is the highest, and no two are one.
+    pub(crate) fn sequence(&mut self, sequence: u32) -> Result<(), Fault> {
+        let before = core::mem::replace(&mut self.sequence, sequence);
+        if self.count > 0 && sequence >= before { Err(Fault::SequenceOrder) } else { Ok(()) }
+    }
+
+    /// The image is at this path.
+    pub(crate) fn path(&mut self, text: &[u8]) -> Result<(), Fault> {
+        keep(&mut self.candidate.image.path, text, is_path)
+    }
+
+    /// The candidate has this version.
+    pub(crate) fn version(&mut self, text: &[u8]) -> Result<(), Fault> {
+        keep(&mut self.candidate.version, text, is_version)
+    }
+
+    /// The rollout is over. A ramp that cannot be read must not become "everybody, at once".
+    pub(crate) fn end_of_ramp(&mut self, seen: &Places) -> Result<(), Fault> {
+        self.candidate.rollout = Some(self.ramp);
+        let whole = seen.has_all(&[Place::RampEnd, Place::Salt, Place::RampStart]);
+        if whole && self.ramp.end >= self.ramp.start { Ok(()) } else { Err(Fault::Field(Field::Release)) }
+    }
+
+    /// The candidate is over.
+    pub(crate) fn end_of_candidate(&mut self, seen: &Places) -> Result<(), Fault> {
+        if !self.taken {
+            if !seen.has_all(&MEMBERS) {
+                return Err(Fault::Field(Field::Release));
             }
-            (Place::Candidate, _) => return self.end_of_candidate().map(|()| true),
-            (Place::Counter, value) => keep(taken, counter, number(value).ok_or(wrong)?),
-            (Place::ImageSha256, value) => {
-                keep(taken, &mut image.sha256, hex_array(text(value)).ok_or(wrong)?);
-            }
-            (Place::ImageLength, value) => keep(taken, &mut image.length, number(value).ok_or(wrong)?),
-            (Place::ImagePath, value) => {
-                let path = core::str::from_utf8(text(value)).ok().filter(|path| is_path(path));
-                copy(taken, &mut image.path, path.ok_or(wrong)?);
-            }
-            (Place::Minimum, value) => keep(taken, minimum, number(value).ok_or(wrong)?),
-            (Place::RampEnd, value) => self.ramp.end = time::parse(text(value)).ok_or(wrong)?,
-            (Place::Salt, value) => self.ramp.salt = hex_array(text(value)).ok_or(wrong)?,
-            (Place::RampStart, value) => self.ramp.start = time::parse(text(value)).ok_or(wrong)?,
-            // A ramp that cannot be read must not become "everybody, at once".
-            (Place::Rollout, Value::End) => {
-                keep(taken, rollout, Some(self.ramp));
-                if !self.saw(&RAMP) || self.ramp.end < self.ramp.start {
-                    return Err(wrong);
-                }
-            }
-            (Place::Sequence, value) => {
-                let new = version(value).ok_or(wrong)?;
-                // Falling, so that the first that fits is the highest, and no two are one.
-                if self.count > 0 && new >= self.sequence {
-                    return Err(Fault::Rejected(Rejected::SequenceOrder { sequence: new }));
-                }
-                self.sequence = new;
-                keep(taken, sequence, new);
-            }
-            (Place::VersionText, value) => {
-                let text = core::str::from_utf8(text(value)).ok().filter(|text| is_version(text));
-                copy(taken, name, text.ok_or(wrong)?);
-            }
-            (Place::Format, value) => {
-                self.format = number(value) == Some(FORMAT);
-                if !self.format {
-                    return Err(wrong);
-                }
-            }
-            _ => {}
+            self.candidate.sequence = self.sequence;
         }
-        Ok(false)
+        self.count = self.count.wrapping_add(1);
+        if self.count > CANDIDATES { Err(Fault::Limit(Bound::Candidates)) } else { Ok(()) }
     }
 
     /// The entry is over: is it one, of a format that we know?
     pub(crate) fn finish(&self) -> Result<(), Fault> {
-        if self.format && self.count > 0 { Ok(()) } else { Err(Fault::Field(Field::Release)) }
-    }
-
-    fn end_of_candidate(&mut self) -> Result<(), Fault> {
-        if !self.saw(&MEMBERS) {
-            return Err(Fault::Field(Field::Release));
-        }
-        self.count = self.count.saturating_add(1);
-        if self.count > CANDIDATES { Err(Fault::Limit(Bound::Candidates)) } else { Ok(()) }
-    }
-
-    fn saw(&self, places: &[Place]) -> bool {
-        places.iter().all(|place| self.seen & place.bit() != 0)
+        if self.format == FORMAT && self.count > 0 { Ok(()) } else { Err(Fault::Field(Field::Release)) }
     }
 }
 
-/// Keeps a value, unless a candidate is taken already.
-fn keep<T>(taken: bool, place: &mut T, value: T) {
-    if !taken {
-        *place = value;
+/// Keeps a text of a form that is all ASCII, and that knows its own length.
+fn keep<'t, const N: usize>(
+    place: &mut String<N>,
+    text: &'t [u8],
+    is: fn(&'t [u8]) -> bool,
+) -> Result<(), Fault> {
+    if !is(text) {
+        return Err(Fault::Field(Field::Release));
     }
-}
-
-/// The same for a text that fits.
-fn copy<const N: usize>(taken: bool, place: &mut String<N>, text: &str) {
-    if !taken {
-        place.clear();
-        // `is_path` and `is_version` know the length.
-        let _ = place.push_str(text);
+    place.clear();
+    for byte in text {
+        let _ = place.push(char::from(*byte));
     }
+    Ok(())
 }

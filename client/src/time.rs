@@ -21,63 +21,60 @@ const DAY: u64 = 86_400;
 /// Returns seconds since 1970-01-01, or `None` if the text has another form or names no real moment.
 #[must_use]
 pub fn parse(text: &[u8]) -> Option<u64> {
-    let &[y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1, b'T', h0, h1, b':', i0, i1, b':', s0, s1, b'Z'] = text
-    else {
-        return None;
-    };
-    let year = digits(&[y0, y1, y2, y3])?;
-    let month = digits(&[m0, m1])?;
-    let day = digits(&[d0, d1])?;
-    let (hour, minute, second) = (digits(&[h0, h1])?, digits(&[i0, i1])?, digits(&[s0, s1])?);
-    if year < 1970 || !(1..=12).contains(&month) || hour > 23 || minute > 59 || second > 59 {
+    let text: &[u8; 20] = text.try_into().ok()?;
+    // Four digits of a year, then pairs of digits, each behind its mark.
+    let mut numbers = [0_u32; 6];
+    for (byte, form) in text.iter().zip(b"0000-11-22T33:44:55Z") {
+        let digit = u32::from(byte.wrapping_sub(b'0'));
+        if form.is_ascii_digit() && digit < 10 {
+            let number = numbers.get_mut(usize::from(form.wrapping_sub(b'0')))?;
+            *number = number.wrapping_mul(10).wrapping_add(digit);
+        } else if byte != form || form.is_ascii_digit() {
+            return None;
+        }
+    }
+    let [year, month, day, hour, minute, second] = numbers;
+    let real = year >= 1970 && (1..=12).contains(&month) && hour < 24 && minute < 60 && second < 60;
+    if !real || day < 1 || day > days_in_month(year, month) {
         return None;
     }
-    if day < 1 || day > days_in_month(year, month) {
-        return None;
-    }
-    let days = days_before_year(year)
-        .saturating_add((1..month).fold(0, |sum: u64, m| sum.saturating_add(days_in_month(year, m))))
-        .saturating_add(day.saturating_sub(1));
-    let clock = hour.saturating_mul(3600).saturating_add(minute.saturating_mul(60)).saturating_add(second);
-    Some(days.saturating_mul(DAY).saturating_add(clock))
+    let days =
+        (1..month).fold(days_before_year(year), |days, month| days.wrapping_add(days_in_month(year, month)));
+    let days = days.wrapping_add(day).wrapping_sub(1);
+    let clock = hour.wrapping_mul(3600).wrapping_add(minute.wrapping_mul(60)).wrapping_add(second);
+    Some(u64::from(days).wrapping_mul(DAY).wrapping_add(clock.into()))
 }
 
 impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.min(LAST);
-        let (mut days, clock) = (seconds / DAY, seconds % DAY);
+        let [days, clock] = [seconds / DAY, seconds % DAY];
+        let [mut days, clock] = [days, clock].map(|part| u32::try_from(part).unwrap_or_default());
         let mut year = 1970;
         while days >= days_in_year(year) {
-            days = days.saturating_sub(days_in_year(year));
-            year = year.saturating_add(1);
+            days = days.wrapping_sub(days_in_year(year));
+            year = year.wrapping_add(1);
         }
         let mut month = 1;
         while days >= days_in_month(year, month) {
-            days = days.saturating_sub(days_in_month(year, month));
-            month = month.saturating_add(1);
+            days = days.wrapping_sub(days_in_month(year, month));
+            month = month.wrapping_add(1);
         }
-        let day = days.saturating_add(1);
+        let day = days.wrapping_add(1);
         let (hour, minute, second) = (clock / 3600, clock / 60 % 60, clock % 60);
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
 }
 
-fn digits(text: &[u8]) -> Option<u64> {
-    text.iter().try_fold(0_u64, |number, byte| {
-        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
-        number.checked_mul(10)?.checked_add(u64::from(digit))
-    })
-}
-
-fn is_leap(year: u64) -> bool {
+fn is_leap(year: u32) -> bool {
     (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400)
 }
 
-fn days_in_year(year: u64) -> u64 {
+fn days_in_year(year: u32) -> u32 {
     if is_leap(year) { 366 } else { 365 }
 }
 
-fn days_in_month(year: u64, month: u64) -> u64 {
+fn days_in_month(year: u32, month: u32) -> u32 {
     match month {
         2 if is_leap(year) => 29,
         2 => 28,
@@ -87,11 +84,11 @@ fn days_in_month(year: u64, month: u64) -> u64 {
 }
 
 /// Days from 1970-01-01 to the first of January of `year`.
-fn days_before_year(year: u64) -> u64 {
-    let leap_days = |year: u64| (year / 4).saturating_sub(year / 100).saturating_add(year / 400);
-    let passed = year.saturating_sub(1);
+fn days_before_year(year: u32) -> u32 {
+    let passed = year.wrapping_sub(1);
+    let leap_days = (passed / 4).wrapping_sub(passed / 100).wrapping_add(passed / 400);
     // 477 leap days lie before 1970.
-    year.saturating_sub(1970).saturating_mul(365).saturating_add(leap_days(passed)).saturating_sub(477)
+    year.wrapping_sub(1970).wrapping_mul(365).wrapping_add(leap_days).wrapping_sub(477)
 }
 
 /// What the device knows of the time when a cycle starts (5.1: the update start time is fixed).

@@ -6,15 +6,15 @@
 use heapless::Vec;
 
 use crate::crypto::Crypto;
-use crate::error::{Bound, Error, Field, Rejected};
+use crate::error::{Bound, Error, Rejected};
+use crate::file::FileReader;
 use crate::hash::{FileHash, Verbatim};
 use crate::key::Keys;
 use crate::limits::{HALTS, Limits, ROOT, TRACKED};
 use crate::role::meta::{Meta, MetaReader, Tracked};
 use crate::role::root::{Authority, Root, RootFacts};
-use crate::role::{Context, Header, Reading, Role, Sheet};
-use crate::scan::Scanner;
-use crate::threshold::{Envelope, Verified, verify, verify_root};
+use crate::role::{Context, Header, Role};
+use crate::threshold::{Verified, verify, verify_root};
 use crate::time::{Clock, Moment};
 
 /// What the device trusts: a root, and the floors under everything that it verified before.
@@ -58,6 +58,8 @@ pub struct Floors {
     snapshot: Option<Link>,
     /// Delegated roles that were verified, and the versions that the trusted snapshot has of them.
     tracked: Vec<Tracked, TRACKED>,
+    /// Which of them makes room for another.
+    oldest: u8,
     /// There is nothing to do under the trusted snapshot.
     settled: Option<Settled>,
     /// The latest `issued` of targets metadata, in seconds since 1970: it is later than this. Never reset.
@@ -89,13 +91,6 @@ pub(crate) struct Settled {
     pub(crate) root: u32,
 }
 
-/// A whole file, read in one piece.
-struct Whole<'m> {
-    scanner: Scanner<'m>,
-    sheet: Sheet<'m>,
-    digest: [u8; 32],
-}
-
 impl<const N: usize> Trusted<[u8; N]> {
     /// Trust that starts from a root file alone, for a device that verified nothing yet (5.2). `memory` is that
     /// of a cycle, [`Limits::memory`] bytes.
@@ -111,10 +106,10 @@ impl<const N: usize> Trusted<[u8; N]> {
         memory: &mut [u8],
         bytes: &[u8],
     ) -> Result<Self, Error> {
-        let whole = Whole::read(crypto, limits, memory, Role::Root, bytes)?;
+        let file = read(crypto, limits, memory, Role::Root, bytes)?;
         let mut trusted = Trusted::restore(Root::empty(), Floors::default());
-        let (facts, own) = whole.root();
-        let new = verify_root(crypto, None, own, whole.envelope(), facts)?;
+        let (facts, own) = file.sheet.root_facts();
+        let new = verify_root(crypto, None, own, file.envelope(), facts)?;
         let facts = RootFacts { online_since: new.version, ..*new };
         let bound = Rejected::Limit { role: Role::Root, bound: Bound::Keys };
         trusted.root.replace(facts, own.keys).ok_or(bound)?;
@@ -181,9 +176,9 @@ impl<B: ?Sized + AsRef<[u8]> + AsMut<[u8]>> Trusted<B> {
         memory: &mut [u8],
         bytes: &[u8],
     ) -> Result<(), Error> {
-        let whole = Whole::read(crypto, limits, memory, Role::Root, bytes)?;
-        let (facts, own) = whole.root();
-        let new = verify_root(crypto, Some(self.root.authority(Role::Root)), own, whole.envelope(), facts)?;
+        let file = read(crypto, limits, memory, Role::Root, bytes)?;
+        let (facts, own) = file.sheet.root_facts();
+        let new = verify_root(crypto, Some(self.root.authority(Role::Root)), own, file.envelope(), facts)?;
         Ok(self.update_root(&new, own.keys)?)
     }
 
@@ -207,8 +202,8 @@ impl<B: ?Sized + AsRef<[u8]> + AsMut<[u8]>> Trusted<B> {
         if role == Role::Root {
             return self.clone().next_root_file(crypto, limits, memory, bytes);
         }
-        let whole = Whole::read(crypto, limits, memory, role, bytes)?;
-        verify(crypto, self.root.authority(role), whole.envelope(), ())?;
+        let file = read(crypto, limits, memory, role, bytes)?;
+        verify(crypto, self.root.authority(role), file.envelope(), ())?;
         Ok(())
     }
 
@@ -313,19 +308,19 @@ impl<B: ?Sized + AsRef<[u8]> + AsMut<[u8]>> Trusted<B> {
         self.floors.snapshot.map(|snapshot| (snapshot.version, snapshot.file))
     }
 
-    /// 5.5.4 to 5.5.7: the snapshot. The caller compared length and digest with `meta` (5.5.2), and with the
-    /// kept snapshot if there is one.
+    /// 5.5.4 to 5.5.7: the snapshot. The caller compared length and digest (5.5.2), and the kept snapshot if there
+    /// is one.
     pub(crate) fn update_snapshot(
         &mut self,
         new: &Verified<Header>,
         listed: &MetaReader,
-        meta: Meta,
+        version: u32,
         file: Verbatim,
         moment: Moment,
     ) -> Result<(), Rejected> {
         let role = Role::Snapshot;
         // 5.5.4: the version that the timestamp names.
-        if new.version != meta.version {
+        if new.version != version {
             return Err(Rejected::MixAndMatch { role });
         }
         // 5.5.5: no role dropped, none rolled back. Without a kept snapshot only tracked roles are remembered.
@@ -354,17 +349,17 @@ impl<B: ?Sized + AsRef<[u8]> + AsMut<[u8]>> Trusted<B> {
     }
 
     /// 5.6.4 to 5.6.6: the targets metadata, and those of a delegated role, which has a name then. The caller
-    /// compared length and digest with `meta` (5.6.2). Whether another role is tracked from here on.
+    /// compared length and digest (5.6.2). Whether another role is tracked from here on.
     pub(crate) fn update_targets(
         &mut self,
         new: &Verified<Header>,
         delegated: Option<&[u8]>,
-        meta: Meta,
+        version: u32,
         moment: Moment,
     ) -> Result<bool, Rejected> {
         let role = if delegated.is_some() { Role::Delegated } else { Role::Targets };
         // 5.6.4: the version that the snapshot names, and so no rollback either.
-        if new.version != meta.version {
+        if new.version != version {
             return Err(Rejected::MixAndMatch { role });
         }
         // 5.6.5: freeze.
@@ -436,11 +431,17 @@ impl<B: ?Sized + AsRef<[u8]> + AsMut<[u8]>> Trusted<B> {
         }
         // One with a longer name is remembered by who keeps snapshots.
         let Ok(name) = Vec::from_slice(name) else { return false };
-        if tracked.len() >= TRACKED {
-            tracked.remove(0);
-        }
         self.unsaved.floors = true;
-        tracked.push(Tracked { name, version }).is_ok()
+        let new = Tracked { name, version };
+        if let Err(new) = tracked.push(new) {
+            let oldest = usize::from(self.floors.oldest);
+            if let Some(oldest) = tracked.get_mut(oldest) {
+                *oldest = new;
+            }
+            self.floors.oldest =
+                if oldest.wrapping_add(1) < TRACKED { self.floors.oldest.wrapping_add(1) } else { 0 };
+        }
+        true
     }
 }
 
@@ -494,54 +495,25 @@ impl Link {
     }
 }
 
-impl<'m> Whole<'m> {
-    fn read(
-        crypto: &Crypto,
-        limits: &Limits,
-        memory: &'m mut [u8],
-        role: Role,
-        bytes: &[u8],
-    ) -> Result<Self, Rejected> {
-        let limit = limits.of(role);
-        if u32::try_from(bytes.len()).map_or(true, |length| length > limit) {
-            return Err(Rejected::Oversize { role, limit });
-        }
-        let [text, keys, signatures, names, message, _] = limits.divide(memory);
-        let mut scanner = Scanner::new(text, message);
-        if crypto.message.is_some() {
-            scanner.keep_message();
-        }
-        let mut sheet = Sheet::new(keys, signatures, names);
-        sheet.restart(role);
-        // Nothing below `signed` is looked for but a header and, in a root, keys.
-        sheet.delegations.restart(u32::MAX);
-        let context = Context {
-            crypto,
-            limits,
-            device: None,
-            named: "",
-            path_sha256: [0; 32],
-            start: 0,
-            tracked: &[],
-            seek_role: false,
-            keys_only: role != Role::Root,
-        };
-        let mut reading = Reading { sheet: &mut sheet, context, kept: None };
-        let read = scanner.feed(bytes, &mut reading).and_then(|()| scanner.finish());
-        let at = scanner.at();
-        let digest = read.map_err(|fault| fault.of(role, at))?;
-        let digest = digest.ok_or(Rejected::Field { role, field: Field::Signed })?;
-        sheet.finish().map_err(|fault| fault.of(role, at))?;
-        Ok(Whole { scanner, sheet, digest })
+/// Reads a whole file in one piece.
+fn read<'m>(
+    crypto: &Crypto,
+    limits: &Limits,
+    memory: &'m mut [u8],
+    role: Role,
+    bytes: &[u8],
+) -> Result<FileReader<'m>, Rejected> {
+    let mut file = FileReader::new(limits, memory);
+    file.begin(role);
+    if crypto.message.is_some() {
+        file.scanner.keep_message();
     }
-
-    fn envelope(&self) -> Envelope<'_> {
-        self.sheet.envelope(&self.digest, self.scanner.message())
-    }
-
-    fn root(&self) -> (RootFacts, Authority<'_>) {
-        self.sheet.root_facts()
-    }
+    // Nothing below `signed` is looked for but a header and, in a root, keys.
+    file.sheet.delegations.restart(u32::MAX);
+    let keys_only = role != Role::Root;
+    file.feed(bytes, limits.of(role), Context { keys_only, ..Context::of(crypto, limits) }, None)?;
+    file.finish()?;
+    Ok(file)
 }
 
 fn not_older(role: Role, trusted: u32, listed: Meta) -> Result<(), Rejected> {

@@ -19,18 +19,20 @@ use sha2::{Digest, Sha256};
 use crate::crypto::Crypto;
 use crate::delegation::{Next, Walk};
 use crate::error::{Environment, Error, Field, Misuse, Rejected};
-use crate::hash::{FileHasher, Verbatim};
+use crate::file::FileReader;
+use crate::hash::Verbatim;
 #[cfg(feature = "host")]
 use crate::key::Algorithm;
-use crate::limits::Limits;
-use crate::release::{Candidate, Device};
-use crate::role::kept::Kept;
+use crate::limits::{Limits, TRACKED};
+use crate::name::FileName;
+use crate::plan::{Entry, Goal, Plan};
+use crate::release::Candidate;
+use crate::role::kept::KeptSnapshot;
 use crate::role::meta::{Meta, MetaReader};
-use crate::role::place::Place;
 use crate::role::root::{Authority, RoleKeys};
 use crate::role::targets::{Seek, Target};
-use crate::role::{Context, Reading, Role, Sheet, delegations};
-use crate::scan::{Fault, Scanner};
+use crate::role::{Context, Role, delegations};
+use crate::scan::Fault;
 use crate::threshold::{verify, verify_root};
 use crate::time::{Clock, Moment};
 use crate::trusted::{Change, Settled, Trusted};
@@ -74,8 +76,8 @@ pub enum Want<'a> {
 pub enum Age {
     /// By the caller's clock nothing of it has expired.
     Fresh,
-    /// There is no clock. Nothing of it had expired when the newest of it was signed; somebody may have kept what
-    /// is newer away for any time.
+    /// There is no clock, or the files came with a bundle. Nothing of it had expired when the newest of it was signed;
+    /// what is newer may have been kept away for any time.
     Unknown,
 }
 
@@ -86,59 +88,6 @@ pub enum Ended {
     Trusted,
     /// It is a timestamp that was trusted already, or has that one's version.
     NotNew,
-}
-
-/// The name of a metadata file: `3.root.json`, `timestamp.json`, `7.lamp.json`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct FileName<'a> {
-    /// Whose file.
-    pub role: Role,
-    /// Its version, which the timestamp's name does not hold.
-    pub version: Option<u32>,
-    /// The name of the role. Nothing in it is safe to be used as the name of a local file.
-    pub name: &'a [u8],
-}
-
-/// What a cycle is for.
-#[derive(Clone, Copy, Debug)]
-pub enum Goal<'a> {
-    /// The release that this device is to install, if there is one.
-    Release(Device<'a>),
-    /// The target at this path.
-    Target(&'a str),
-    /// The top-level metadata.
-    Metadata,
-}
-
-/// Where a cycle begins.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Entry {
-    /// With the next root, as the specification has it (5.3).
-    Refresh,
-    /// With the timestamp. Is it the trusted one, and nothing left to do under it, the cycle ends; on any
-    /// difference it goes on as `Refresh`. Whoever publishes a root publishes a timestamp, so that it is heard of.
-    Poll,
-    /// As `Refresh`, over files that came together by other ways than a network, long ago perhaps. Timestamp and
-    /// snapshot may have expired. All else holds: roots, targets, and all floors.
-    Offline,
-}
-
-/// What a cycle needs to know.
-#[derive(Clone, Copy, Debug)]
-pub struct Plan<'a> {
-    /// Verifies signatures.
-    pub crypto: &'a Crypto,
-    /// The bounds of the device, by which `memory` is divided.
-    pub limits: &'a Limits,
-    /// What for.
-    pub goal: Goal<'a>,
-    /// Where it begins.
-    pub entry: Entry,
-    /// What is known of the time. It is frozen here (5.1).
-    pub clock: Clock,
-    /// The bytes of the trusted snapshot, where they were kept. With them no role at all may be dropped or rolled
-    /// back; without, only those that the device came upon.
-    pub kept: Option<&'a [u8]>,
 }
 
 /// One update cycle of one device.
@@ -155,10 +104,12 @@ pub struct Refresh<'a> {
     clock: Clock,
     moment: Moment,
     state: State,
-    scanner: Scanner<'a>,
-    sheet: Sheet<'a>,
-    kept: Option<Kept<'a>>,
-    hasher: FileHasher,
+    /// What is stated of the file that is wanted, if it is a snapshot or targets file that was not verified yet.
+    meta: Meta,
+    /// Why the cycle is over.
+    why: Rejected,
+    reader: FileReader<'a>,
+    kept: Option<&'a mut dyn KeptSnapshot>,
     walk: Walk,
     /// SHA-256 of the path that is searched for.
     path_sha256: [u8; 32],
@@ -176,35 +127,32 @@ enum State {
     /// By its bytes alone.
     ExpectKnownTimestamp,
     ExpectTimestamp,
-    ExpectSnapshot(Meta),
+    ExpectSnapshot,
     /// For the entry of the role that the search came to.
     ExpectSnapshotAgain,
     /// Of the role that the search came to.
-    ExpectTargets(Meta),
+    ExpectTargets,
     ExpectTargetsAgain,
     /// The same once more, for keys.
     ExpectKeys,
     Install,
     Halted,
     UpToDate,
-    Found(Target),
-    Over(Rejected),
+    Found,
+    Over,
 }
 
 impl<'a> Refresh<'a> {
-    /// Begins a cycle. `memory` has [`Limits::memory`] bytes, and [`Limits::kept_memory`] more for a kept snapshot.
+    /// Begins a cycle. `memory` has [`Limits::memory`] bytes.
     ///
     /// # Errors
     /// [`Misuse::Name`] for a device whose product, hardware or channel no repository can have.
     pub fn new(plan: Plan<'a>, trusted: &'a mut Trusted<[u8]>, memory: &'a mut [u8]) -> Result<Self, Error> {
         let Plan { crypto, limits, goal, entry, clock, kept } = plan;
-        let [text, keys, signatures, names, message, rest] = limits.divide(memory);
         if let Goal::Release(device) = goal {
             device.release_path()?;
         }
         let moment = Moment { start: trusted.start_time(clock), offline: entry == Entry::Offline };
-        // What was kept of a snapshot that is trusted no more is no floor (5.3.11).
-        let kept = kept.map(|bytes| Kept::new(bytes, rest));
         let state = if entry == Entry::Poll { State::ExpectKnownTimestamp } else { State::ExpectRoot };
         let mut refresh = Refresh {
             crypto,
@@ -215,10 +163,10 @@ impl<'a> Refresh<'a> {
             clock,
             moment,
             state,
-            scanner: Scanner::new(text, message),
-            sheet: Sheet::new(keys, signatures, names),
+            meta: Meta::default(),
+            why: Rejected::NoTarget,
+            reader: FileReader::new(limits, memory),
             kept,
-            hasher: FileHasher::new(),
             walk: Walk::default(),
             path_sha256: [0; 32],
             expires: u64::MAX,
@@ -235,19 +183,20 @@ impl<'a> Refresh<'a> {
         if let Some(change) = self.trusted.unsaved() {
             return Want::Persist(change);
         }
-        let candidate = &self.sheet.targets.entry.candidate;
+        let candidate = &self.reader.sheet.targets.entry.candidate;
         match self.state {
             State::Install => Want::Install(candidate),
             State::Halted => Want::Halted(candidate),
             State::UpToDate => Want::UpToDate(match self.clock {
-                Clock::At(_) => Age::Fresh,
-                Clock::Unknown => Age::Unknown,
+                // A bundle was under way for any time.
+                Clock::At(_) if self.entry != Entry::Offline => Age::Fresh,
+                _ => Age::Unknown,
             }),
-            State::Found(target) => Want::Found(target),
+            State::Found => Want::Found(self.reader.sheet.targets.target.unwrap_or_default()),
             State::ExpectSnapshotAgain | State::ExpectTargetsAgain | State::ExpectKeys => {
                 Want::Again { file: self.file(), limit: self.limit() }
             }
-            State::Over(why) => Want::Over(why),
+            State::Over => Want::Over(self.why),
             _ => Want::Fetch { file: self.file(), limit: self.limit() },
         }
     }
@@ -315,7 +264,7 @@ impl<'a> Refresh<'a> {
         // 5.3.10
         match self.trusted.check_root(self.moment) {
             Ok(()) => self.expect(State::ExpectTimestamp),
-            Err(expired) => self.state = State::Over(expired),
+            Err(expired) => self.over(expired),
         }
         Ok(())
     }
@@ -330,9 +279,13 @@ impl<'a> Refresh<'a> {
     /// # Errors
     /// [`Misuse::NotFetching`] while the cycle is not at an end, or was not for a target.
     pub fn find(&mut self, path: &'a str) -> Result<(), Error> {
-        match (self.state, self.goal) {
-            (State::Found(_) | State::Over(_), Goal::Target(_)) if self.trusted.snapshot().is_some() => {}
-            _ => return Err(Misuse::NotFetching.into()),
+        let searched = match self.state {
+            State::Found => true,
+            State::Over => matches!(self.why, Rejected::NoTarget | Rejected::RoleNotListed),
+            _ => false,
+        };
+        if !searched || !matches!(self.goal, Goal::Target(_)) {
+            return Err(Misuse::NotFetching.into());
         }
         self.goal = Goal::Target(path);
         self.expect_targets();
@@ -340,35 +293,40 @@ impl<'a> Refresh<'a> {
     }
 
     fn try_feed(&mut self, chunk: &[u8]) -> Result<(), Rejected> {
-        let (role, limit) = (self.role(), self.limit());
+        let limit = self.limit();
         if self.state == State::ExpectRoot && self.roots >= self.limits.roots {
             return Err(Rejected::TooManyRoots);
         }
         // 5.3.3, 5.4.1, 5.5.1, 5.6.1: never more than the limit; endless data ends here.
-        self.hasher.update(chunk, limit).ok_or(Rejected::Oversize { role, limit })?;
         if self.state == State::ExpectKnownTimestamp {
+            if chunk.len() > self.reader.hasher.room(limit) {
+                return Err(Rejected::Oversize { role: Role::Timestamp, limit });
+            }
+            self.reader.hasher.update(chunk);
             return Ok(());
         }
-        let Self { crypto, limits, trusted, goal, moment, scanner, sheet, kept, .. } = self;
         let context = Context {
-            crypto,
-            limits,
-            device: goal.device(),
-            named: goal.named(),
+            crypto: self.crypto,
+            limits: self.limits,
+            device: self.goal.device(),
+            named: self.goal.named(),
             path_sha256: self.path_sha256,
-            start: moment.start,
-            tracked: trusted.tracked(),
+            start: self.moment.start,
+            tracked: self.trusted.tracked(),
             seek_role: self.state == State::ExpectSnapshotAgain,
             keys_only: self.state == State::ExpectKeys,
         };
-        let kept = if matches!(self.state, State::ExpectSnapshot(_)) { kept.as_mut() } else { None };
-        let fed = scanner.feed(chunk, &mut Reading { sheet, context, kept });
-        fed.map_err(|fault| fault.of(role, scanner.at()))
+        match &mut self.kept {
+            Some(kept) if self.state == State::ExpectSnapshot => {
+                self.reader.feed(chunk, limit, context, Some(&mut **kept))
+            }
+            _ => self.reader.feed(chunk, limit, context, None),
+        }
     }
 
     fn try_end(&mut self) -> Result<Ended, Error> {
         let role = self.role();
-        let file = self.hasher.finish();
+        let file = self.reader.hasher.finish();
         let same = self.trusted.has_timestamp(&file);
         match self.state {
             State::ExpectKnownTimestamp => {
@@ -381,28 +339,21 @@ impl<'a> Refresh<'a> {
             }
             _ => {}
         }
-        let at = self.scanner.at();
-        let of = |fault: Fault| fault.of(role, at);
-        let digest =
-            self.scanner.finish().map_err(of)?.ok_or(Rejected::Field { role, field: Field::Signed })?;
-        match self.state {
+        self.reader.finish()?;
+        let as_stated = match self.state {
+            // Another reading counts only if it was of the bytes that were verified.
             State::ExpectSnapshotAgain | State::ExpectTargetsAgain | State::ExpectKeys => {
-                // Another reading counts only if it was of the bytes that were verified.
-                if file.bytes != self.verbatim().1 {
-                    return Err(Rejected::MixAndMatch { role }.into());
-                }
-                self.read_again();
-                return Ok(Ended::Trusted);
+                file.bytes == self.verbatim().1
             }
             // 5.5.2, 5.6.2
-            State::ExpectSnapshot(meta) | State::ExpectTargets(meta) if !meta.describes(&file) => {
-                return Err(Rejected::MixAndMatch { role }.into());
-            }
-            _ => {}
+            _ => self.meta.describes(&file),
+        };
+        if !as_stated {
+            return Err(Rejected::MixAndMatch { role }.into());
         }
-        self.sheet.finish().map_err(of)?;
-        let Self { crypto, trusted, sheet, scanner, walk, moment, .. } = self;
-        let envelope = sheet.envelope(&digest, scanner.message());
+        let Self { crypto, trusted, reader, walk, moment, meta, .. } = self;
+        let envelope = reader.envelope();
+        let sheet = &reader.sheet;
         let header = sheet.header;
         match self.state {
             State::ExpectRoot => {
@@ -425,17 +376,17 @@ impl<'a> Refresh<'a> {
                 self.expect_snapshot();
                 return Ok(if is_new { Ended::Trusted } else { Ended::NotNew });
             }
-            State::ExpectSnapshot(meta) => {
+            State::ExpectSnapshot => {
                 // 5.5.3
                 let new = verify(crypto, trusted.authority(role), envelope, header)?;
                 // 5.5.5, over all roles
-                if let (Some(kept), Some((version, _))) = (&self.kept, trusted.snapshot()) {
-                    kept.verdict(version)?;
+                if let (Some(kept), Some((_, file))) = (&self.kept, trusted.snapshot()) {
+                    kept.verdict(&file.sha256)?;
                 }
-                trusted.update_snapshot(&new, &sheet.meta, meta, file.bytes, *moment)?;
+                trusted.update_snapshot(&new, &sheet.meta, meta.version, file.bytes, *moment)?;
                 self.expect_targets();
             }
-            State::ExpectTargets(meta) => {
+            State::ExpectTargets => {
                 // 5.6.3
                 let delegated = walk.delegated(&sheet.names);
                 let authority = match delegated {
@@ -446,16 +397,16 @@ impl<'a> Refresh<'a> {
                     None => trusted.authority(role),
                 };
                 let new = verify(crypto, authority, envelope, header)?;
-                if trusted.update_targets(&new, delegated, meta, *moment)? {
+                if trusted.update_targets(&new, delegated, meta.version, *moment)? {
                     // What was read of the snapshot for roles that are tracked stands in the order of these.
-                    sheet.meta.tracked = Default::default();
+                    reader.sheet.meta.tracked = [None; TRACKED];
                 }
                 walk.verified(header.version, file.bytes);
                 self.expires = self.expires.min(header.expires);
                 // The file is trusted from here on, whatever becomes of what it leads to.
                 self.go_on();
             }
-            _ => return Err(Misuse::NotFetching.into()),
+            _ => self.read_again(),
         }
         Ok(Ended::Trusted)
     }
@@ -463,13 +414,14 @@ impl<'a> Refresh<'a> {
     /// A file was read again that had been verified.
     fn read_again(&mut self) {
         match self.state {
-            State::ExpectSnapshotAgain => match self.sheet.meta.sought {
-                Some(meta) => self.expect(State::ExpectTargets(meta)),
-                None => self.state = State::Over(Rejected::RoleNotListed),
+            State::ExpectSnapshotAgain => match self.reader.sheet.meta.sought {
+                Some(meta) => self.expect_file(State::ExpectTargets, meta),
+                None => self.over(Rejected::RoleNotListed),
             },
             State::ExpectKeys => {
-                self.sheet.own_keys = self.sheet.keys.len();
-                self.sheet.delegations.wanted.clear();
+                let sheet = &mut self.reader.sheet;
+                sheet.own_keys = sheet.keys.len();
+                sheet.delegations.wanted.clear();
                 self.go_on();
             }
             _ => self.go_on(),
@@ -478,12 +430,13 @@ impl<'a> Refresh<'a> {
 
     /// A targets file was read: is the search over?
     fn go_on(&mut self) {
-        match (self.sheet.targets.seek, self.sheet.targets.target) {
+        let targets = &self.reader.sheet.targets;
+        match (targets.seek, targets.target) {
             (Seek::Nothing, _) => self.settle(u64::MAX),
-            (Seek::Release, _) if self.sheet.targets.found => self.release(),
+            (Seek::Release, _) if targets.found => self.release(),
             (Seek::Image | Seek::Named, Some(target)) => self.found(target),
             _ => {
-                let Self { walk, sheet, limits, .. } = self;
+                let Self { walk, reader: FileReader { sheet, .. }, limits, .. } = self;
                 let next = walk.next(&sheet.delegations, limits, &sheet.names);
                 self.walk(next);
             }
@@ -492,7 +445,7 @@ impl<'a> Refresh<'a> {
 
     /// Takes the next step of a search.
     fn walk(&mut self, next: Result<Next, Fault>) {
-        let sheet = &mut self.sheet;
+        let sheet = &mut self.reader.sheet;
         match next {
             Ok(next @ (Next::Keys | Next::Down)) => {
                 if let Some(chosen) = sheet.delegations.chosen.filter(|_| self.state != State::ExpectKeys) {
@@ -511,32 +464,33 @@ impl<'a> Refresh<'a> {
             }
             Ok(Next::Seen(target)) => self.found(target),
             Ok(Next::Nowhere) => {
-                self.state = State::Over(match sheet.targets.seek {
+                let why = match sheet.targets.seek {
                     Seek::Named => Rejected::NoTarget,
                     Seek::Image => self.image_not_authorised(),
                     _ => Rejected::NoRelease,
-                });
+                };
+                self.over(why);
             }
-            Err(fault) => self.state = State::Over(fault.of(Role::Delegated, 0)),
+            Err(fault) => self.over(fault.of(Role::Delegated, 0, 0)),
         }
     }
 
     /// The release entry was read: what of it is for this device?
     fn release(&mut self) {
-        let Self { sheet, walk, trusted, .. } = self;
-        let reader = &mut sheet.targets;
-        if !reader.entry.taken {
-            let turn = reader.turn;
+        let Self { reader: FileReader { sheet, .. }, walk, trusted, .. } = self;
+        let targets = &mut sheet.targets;
+        if !targets.entry.taken {
+            let turn = targets.turn;
             return self.settle(turn);
         }
-        let image = &reader.entry.candidate.image;
+        let image = &targets.entry.candidate.image;
         if trusted.halts(&image.sha256) {
             self.state = State::Halted;
             return;
         }
         self.path_sha256 = Sha256::digest(image.path.as_bytes()).into();
-        let seen = reader.target.take();
-        reader.seek_target(Seek::Image);
+        let seen = targets.target.take();
+        targets.seek_target(Seek::Image);
         let next = walk.begin_after(seen, &mut sheet.names);
         self.walk(next);
     }
@@ -550,23 +504,28 @@ impl<'a> Refresh<'a> {
 
     /// The target that was searched for is found.
     fn found(&mut self, target: Target) {
-        let reader = &self.sheet.targets;
-        self.state = match reader.seek {
-            Seek::Named => State::Found(target),
-            _ if reader.is_image(&target) => State::Install,
-            _ => State::Over(self.image_not_authorised()),
-        };
+        let targets = &self.reader.sheet.targets;
+        match targets.seek {
+            Seek::Named => self.state = State::Found,
+            _ if targets.is_image(&target) => self.state = State::Install,
+            _ => self.over(self.image_not_authorised()),
+        }
+    }
+
+    /// What was verified does not lead to what the cycle is for.
+    fn over(&mut self, why: Rejected) {
+        (self.state, self.why) = (State::Over, why);
     }
 
     fn image_not_authorised(&self) -> Rejected {
-        Rejected::ImageNotAuthorised { sequence: self.sheet.targets.entry.candidate.sequence }
+        Rejected::ImageNotAuthorised { sequence: self.reader.sheet.targets.entry.candidate.sequence }
     }
 
     /// A poll came to its end: by that timestamp there is nothing new, or all must be asked for.
     fn poll(&mut self, same: bool) {
-        let Self { trusted, moment, goal, .. } = self;
+        let Self { trusted, moment, .. } = self;
         let fresh = trusted.check_root(*moment).and_then(|()| trusted.check_timestamp(*moment));
-        if same && fresh.is_ok() && trusted.is_settled(goal.facts(), *moment) {
+        if same && fresh.is_ok() && self.is_settled() {
             self.state = State::UpToDate;
         } else {
             self.expect(State::ExpectRoot);
@@ -580,22 +539,27 @@ impl<'a> Refresh<'a> {
         Ok(())
     }
 
-    fn expect_snapshot(&mut self) {
+    /// Whether there is nothing to do without another look. A target that is named is always looked for.
+    fn is_settled(&self) -> bool {
         let settles = !matches!(self.goal, Goal::Target(_));
-        if settles && self.trusted.is_settled(self.goal.facts(), self.moment) {
+        settles && self.trusted.is_settled(self.goal.facts(), self.moment)
+    }
+
+    fn expect_snapshot(&mut self) {
+        if self.is_settled() {
             self.state = State::UpToDate;
             return;
         }
         match self.trusted.expected_snapshot() {
             Some(meta) if !self.trusted.has_snapshot(meta, self.moment) => {
-                self.expect(State::ExpectSnapshot(meta));
+                self.expect_file(State::ExpectSnapshot, meta);
             }
             _ => self.expect_targets(),
         }
     }
 
     fn expect_targets(&mut self) {
-        let Self { walk, sheet, .. } = self;
+        let Self { walk, reader: FileReader { sheet, .. }, .. } = self;
         sheet.own_keys = 0;
         let seek = match self.goal {
             Goal::Release(_) => Seek::Release,
@@ -606,46 +570,50 @@ impl<'a> Refresh<'a> {
         // There is room for one name.
         let _ = walk.begin(&mut sheet.names);
         let meta = self.trusted.expected_targets().unwrap_or_default();
-        self.expect(State::ExpectTargets(meta));
-        self.path_sha256 = Sha256::digest(self.sheet.targets.path(self.goal.named())).into();
+        self.expect_file(State::ExpectTargets, meta);
+        self.path_sha256 = Sha256::digest(self.reader.sheet.targets.path(self.goal.named())).into();
     }
 
     /// The role that the search came to. Its entry in the snapshot may have been passed by.
     fn expect_delegated(&mut self) {
-        let Self { sheet, trusted, .. } = self;
+        let Self { reader: FileReader { sheet, .. }, trusted, .. } = self;
         let name = delegations::names(sheet.names.as_slice()).last().unwrap_or_default();
         let tracked = trusted.tracked().iter().position(|tracked| tracked.name == *name);
         let listed = tracked.and_then(|index| sheet.meta.tracked.get(index).copied().flatten());
-        self.expect(match listed {
-            Some(meta) => State::ExpectTargets(meta),
-            None => State::ExpectSnapshotAgain,
-        });
+        match listed {
+            Some(meta) => self.expect_file(State::ExpectTargets, meta),
+            None => self.expect(State::ExpectSnapshotAgain),
+        }
     }
 
+    /// A file of which nothing is stated.
     fn expect(&mut self, state: State) {
-        self.state = state;
-        self.visited = self.sheet.names.len();
+        self.expect_file(state, Meta::default());
+    }
+
+    fn expect_file(&mut self, state: State, meta: Meta) {
+        (self.state, self.meta) = (state, meta);
+        self.visited = self.reader.sheet.names.len();
         self.begin_file();
     }
 
     /// Makes ready for the first byte of the wanted file. Nothing is left of an earlier try.
     fn begin_file(&mut self) {
         let role = self.role();
-        let Self { sheet, scanner, hasher, walk, .. } = self;
-        hasher.restart();
-        scanner.restart(Place::Top);
-        sheet.restart(role);
+        let Self { reader, walk, .. } = self;
+        reader.begin(role);
+        let sheet = &mut reader.sheet;
         sheet.names.truncate(self.visited);
         match self.state {
             State::ExpectTimestamp => sheet.meta = MetaReader::default(),
-            State::ExpectSnapshot(_) => {
+            State::ExpectSnapshot => {
                 sheet.meta = MetaReader::default();
                 if let Some(kept) = &mut self.kept {
                     kept.restart();
                 }
             }
             State::ExpectSnapshotAgain => sheet.meta.sought = None,
-            State::ExpectTargets(_) | State::ExpectTargetsAgain => {
+            State::ExpectTargets | State::ExpectTargetsAgain => {
                 match (sheet.targets.seek, self.goal) {
                     (Seek::Release, Goal::Release(device)) => {
                         sheet.targets.seek_release(&device.release_path().unwrap_or_default());
@@ -665,20 +633,18 @@ impl<'a> Refresh<'a> {
     #[cfg(feature = "host")]
     fn prepare_for_host(&mut self) {
         let role = self.role();
-        if let State::ExpectSnapshot(meta) | State::ExpectTargets(meta) = self.state
-            && meta.wants_sha512()
-        {
-            self.hasher.with_sha512();
+        if self.meta.wants_sha512() {
+            self.reader.hasher.with_sha512();
         }
         let of_message = |key: crate::key::Key<'_>| key.algorithm != Algorithm::P256;
         let keep = match role {
             // Its own keys are not known before they are read.
             Role::Root => true,
-            Role::Delegated => self.sheet.chosen_keys().iter().any(of_message),
+            Role::Delegated => self.reader.sheet.chosen_keys().iter().any(of_message),
             role => self.trusted.authority(role).keys().any(|(_, key)| of_message(key)),
         };
         if keep && self.crypto.message.is_some() {
-            self.scanner.keep_message();
+            self.reader.scanner.keep_message();
         }
     }
 
@@ -686,8 +652,8 @@ impl<'a> Refresh<'a> {
         match self.state {
             State::ExpectRoot => Role::Root,
             State::ExpectKnownTimestamp | State::ExpectTimestamp => Role::Timestamp,
-            State::ExpectSnapshot(_) | State::ExpectSnapshotAgain => Role::Snapshot,
-            _ if self.walk.delegated(&self.sheet.names).is_some() => Role::Delegated,
+            State::ExpectSnapshot | State::ExpectSnapshotAgain => Role::Snapshot,
+            _ if self.walk.delegated(&self.reader.sheet.names).is_some() => Role::Delegated,
             _ => Role::Targets,
         }
     }
@@ -697,25 +663,22 @@ impl<'a> Refresh<'a> {
         let role = self.role();
         let version = match self.state {
             State::ExpectRoot => Some(self.trusted.root().version().saturating_add(1)),
-            State::ExpectSnapshot(meta) | State::ExpectTargets(meta) => Some(meta.version),
+            State::ExpectSnapshot | State::ExpectTargets => Some(self.meta.version),
             State::ExpectSnapshotAgain | State::ExpectTargetsAgain | State::ExpectKeys => {
                 Some(self.verbatim().0)
             }
             _ => None,
         };
-        let name = self.walk.delegated(&self.sheet.names).filter(|_| role == Role::Delegated);
+        let name = self.walk.delegated(&self.reader.sheet.names).filter(|_| role == Role::Delegated);
         FileName { role, version, name: name.unwrap_or(role.name().as_bytes()) }
     }
 
     fn limit(&self) -> u32 {
         match self.state {
-            State::ExpectSnapshot(meta) | State::ExpectTargets(meta) => {
-                meta.length.unwrap_or(self.limits.of(self.role()))
-            }
             State::ExpectSnapshotAgain | State::ExpectTargetsAgain | State::ExpectKeys => {
                 self.verbatim().1.length
             }
-            _ => self.limits.of(self.role()),
+            _ => self.meta.length.unwrap_or(self.limits.of(self.role())),
         }
     }
 
@@ -730,8 +693,8 @@ impl<'a> Refresh<'a> {
     /// Whether a file is wanted.
     fn fetching(&self) -> Result<(), Error> {
         match self.state {
-            State::Over(_) => Err(Misuse::CycleOver.into()),
-            State::Install | State::Halted | State::UpToDate | State::Found(_) => {
+            State::Over => Err(Misuse::CycleOver.into()),
+            State::Install | State::Halted | State::UpToDate | State::Found => {
                 Err(Misuse::NotFetching.into())
             }
             _ if self.trusted.unsaved().is_some() => Err(Misuse::NotFetching.into()),
@@ -747,75 +710,5 @@ impl fmt::Debug for Refresh<'_> {
             .field("entry", &self.entry)
             .field("moment", &self.moment)
             .finish_non_exhaustive()
-    }
-}
-
-impl<'a> Goal<'a> {
-    fn device(&self) -> Option<&Device<'a>> {
-        match self {
-            Goal::Release(device) => Some(device),
-            Goal::Target(_) | Goal::Metadata => None,
-        }
-    }
-
-    fn named(&self) -> &'a str {
-        match self {
-            Goal::Target(path) => path,
-            Goal::Release(_) | Goal::Metadata => "",
-        }
-    }
-
-    fn facts(&self) -> [u8; 16] {
-        self.device().map(Device::facts).unwrap_or_default()
-    }
-}
-
-impl FileName<'_> {
-    /// Hands out the name byte by byte. A role's name is percent-encoded (RFC 3986), all but unreserved characters,
-    /// so that none of it can leave the directory or start a query.
-    pub fn bytes(&self, mut emit: impl FnMut(u8)) {
-        const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-        let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or_default();
-        if let Some(version) = self.version {
-            let mut place = 1_000_000_000_u32;
-            let mut begun = false;
-            while place > 0 {
-                let value = version.checked_div(place).unwrap_or(0) % 10;
-                begun |= value > 0 || place == 1;
-                if begun {
-                    emit(digit(value.to_le_bytes()[0]));
-                }
-                place /= 10;
-            }
-            emit(b'.');
-        }
-        for &byte in self.name {
-            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-                emit(byte);
-            } else {
-                [b'%', digit(byte >> 4), digit(byte & 15)].into_iter().for_each(&mut emit);
-            }
-        }
-        b".json".iter().copied().for_each(emit);
-    }
-
-    /// The same at the front of a buffer; `None` if it does not fit.
-    pub fn write<'b>(&self, buffer: &'b mut [u8]) -> Option<&'b str> {
-        let mut length = Some(0_usize);
-        self.bytes(|byte| {
-            length = length.and_then(|at| {
-                *buffer.get_mut(at)? = byte;
-                at.checked_add(1)
-            });
-        });
-        core::str::from_utf8(buffer.get(..length?)?).ok()
-    }
-}
-
-impl fmt::Display for FileName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = Ok(());
-        self.bytes(|byte| shown = shown.and_then(|()| fmt::Write::write_char(f, char::from(byte))));
-        shown
     }
 }

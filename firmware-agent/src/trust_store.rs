@@ -10,7 +10,7 @@
 //! |---|---|
 //! | version, expires, issued, online since | u32, u64, u64, u32 |
 //! | root, timestamp, snapshot, targets | each: members u32 (bits over the keys), threshold u8 |
-//! | keys | byte string, one key behind the other: the first 16 bytes of the keyid's SHA-256; 1 for P-256, 0 for a key that counts for nothing; length u16, little-endian; then x and y of 32 bytes each, or nothing |
+//! | keys | byte string, one key behind the other: the first eight bytes of the keyid's SHA-256; 1 for P-256, 0 for a key that counts for nothing; length u16, little-endian; then x and y of 32 bytes each, or nothing |
 //!
 //! Kind 3, format 2, floors and memory:
 //!
@@ -21,6 +21,7 @@
 //! | halts | sequence of: first eight bytes of a digest, as u64 |
 //! | snapshot | as timestamp |
 //! | tracked | sequence of: name of a delegated role, byte sequence; version u32 |
+//! | oldest | u8, which of these makes room for another |
 //! | settled | an option of: device facts 16 bytes, expires u64, next turn u64, root version u32 |
 //! | issued | u64 |
 //! | counter | u32 |
@@ -50,14 +51,14 @@ const ROOT_FORMAT: u8 = 2;
 const FLOORS_FORMAT: u8 = 2;
 
 /// Twelve keys, all fields at their longest.
-pub(crate) const ROOT_MAX: usize = 1056;
+pub(crate) const ROOT_MAX: usize = 960;
 const _: () = assert!(5 + 10 + 10 + 5 + 4 * 6 + 2 + limits::ROOT <= ROOT_MAX, "a full root fits its record");
 /// Floors, counter and number, failures and their count, what was lost, all at their longest.
 pub(crate) const FLOORS_MAX: usize = 832;
 const FLOORS: usize = {
     let link = 1 + 5 + 10 + 10 + (5 + 32) + (5 + 6 + 33);
     let tracked = 1 + limits::TRACKED * (1 + limits::TRACKED_NAME + 5);
-    5 + 2 * link + (1 + 10 * limits::HALTS) + tracked + (1 + 16 + 10 + 10 + 5) + 10
+    5 + 2 * link + (1 + 10 * limits::HALTS) + tracked + 1 + (1 + 16 + 10 + 10 + 5) + 10
 };
 const _: () = assert!(FLOORS + 10 + (1 + 38 * ENTRIES) + 2 <= FLOORS_MAX, "a full ledger fits its record");
 

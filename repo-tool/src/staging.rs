@@ -295,7 +295,7 @@ impl Names {
         let hardware = format!("{}/{}/", workspace.config().product, release.hardware);
         let version = format!("{hardware}{VERSIONS}/{}/", release.version);
         let entry = format!("{hardware}{}/release", release.channel);
-        if !is_path(&format!("{version}{file}")) {
+        if !is_path(format!("{version}{file}")) {
             return Err(Misuse::BadName { what: "image's file name", text: file, allowed }.into());
         }
         Ok(Names { hardware, version, entry, file })

@@ -2,4 +2,7 @@
 //!
 //! Every fault test starts from a repository that is accepted, changes one thing, and names the exact error.
 
+pub mod expect;
+pub mod fuzz;
 pub mod simulator;
+pub mod subject;

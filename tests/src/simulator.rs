@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use p256::ecdsa::signature::Signer as _;
+use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use p256::pkcs8::{EncodePublicKey as _, LineEnding};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
-use tuffet_client::limits::DEVICE;
 use tuffet_client::release::{Candidate, Entry, Hex, Image, Rollout};
 use tuffet_client::time::Date;
-use tuffet_client::{
-    Change, Clock, Device, Entry as Begin, Error, FileName, Floors, Goal, Plan, Refresh, Role, Root,
-    SOFTWARE, Trusted, Want,
-};
+use tuffet_client::{FileName, Role};
+
+pub use crate::subject::{Cycle, End, Subject, drive};
 
 /// 2026-11-22T12:00:00Z, the present of the simulated world.
 pub const NOW: u64 = 1_795_348_800;
@@ -38,7 +37,7 @@ impl Signer {
         let pem = secret.verifying_key().to_public_key_pem(LineEnding::LF).expect("a key has a PEM form");
         let scheme = "ecdsa-sha2-nistp256";
         let key = json!({ "keytype": "ecdsa", "keyval": { "public": pem }, "scheme": scheme });
-        let keyid = sha256(&tuffet_keys::canonical::signed_bytes(&key).expect("a key is canonical"));
+        let keyid = sha256(canonical(&key).as_bytes());
         Signer { secret, key, keyid }
     }
 
@@ -57,9 +56,18 @@ impl Signer {
     /// An entry of `signatures` over a role's `signed`.
     #[must_use]
     pub fn sign(&self, signed: &Value) -> Value {
-        let message =
-            tuffet_keys::canonical::signed_bytes(signed).expect("the simulator writes canonical JSON");
-        let signature: p256::ecdsa::Signature = self.secret.sign(&message);
+        let signature: p256::ecdsa::Signature = self.secret.sign(canonical(signed).as_bytes());
+        self.signature(&signature)
+    }
+
+    /// The same, given the SHA-256 of canonical bytes that nobody holds at once.
+    #[must_use]
+    pub fn sign_digest(&self, digest: &[u8; 32]) -> Value {
+        let signature = self.secret.sign_prehash(digest).expect("a digest can be signed");
+        self.signature(&signature)
+    }
+
+    fn signature(&self, signature: &p256::ecdsa::Signature) -> Value {
         json!({ "keyid": self.keyid, "sig": Hex(signature.to_der().as_bytes()).to_string() })
     }
 }
@@ -251,8 +259,36 @@ impl Repository {
         self.delegated.entry(name.to_owned()).or_insert(role)
     }
 
-    /// Delegates all paths to 2^`bits` bins, which this signer signs. Only those that hold a target are files of
-    /// the repository once [`sort_into_bins`](Self::sort_into_bins) was called, and all are listed.
+    /// Moves all targets, and the release entry, from the top-level targets into this delegated role.
+    ///
+    /// # Panics
+    /// If there is no such role.
+    pub fn move_to(&mut self, name: &str) {
+        let role = self.delegated.get_mut(name).expect("a delegated role");
+        role.targets.append(&mut self.targets);
+        self.release_role = name.to_owned();
+    }
+
+    /// Moves them back from there.
+    ///
+    /// # Panics
+    /// If there is no such role.
+    pub fn move_back(&mut self, name: &str) {
+        let role = self.delegated.get_mut(name).expect("a delegated role");
+        self.targets.append(&mut role.targets);
+        "targets".clone_into(&mut self.release_role);
+    }
+
+    /// The delegation of this place in a role's list.
+    ///
+    /// # Panics
+    /// If the role delegates nothing.
+    pub fn delegation(&mut self, from: &str, index: usize) -> &mut Value {
+        &mut self.delegations.get_mut(from).expect("a role that delegates")["roles"][index]
+    }
+
+    /// Delegates all paths to 2^`bits` bins, which this signer signs. They are empty until
+    /// [`sort_into_bins`](Self::sort_into_bins) was called.
     pub fn delegate_to_bins(&mut self, bits: u32, prefix: &str, signer: &str) {
         let signer = Signer::new(signer);
         let succinct =
@@ -264,6 +300,18 @@ impl Repository {
             let role = DelegatedRole { version: 1, signers: vec![signer.clone()], targets: Map::new() };
             self.delegated.insert(format!("{prefix}-{bin:0digits$x}"), role);
         }
+    }
+
+    /// Moves the targets, and the release entry, from the top-level targets into their bins.
+    ///
+    /// # Panics
+    /// If there are no such bins.
+    pub fn sort_into_bins(&mut self, bits: u32, prefix: &str) {
+        for (path, target) in core::mem::take(&mut self.targets) {
+            let bin = self.delegated.get_mut(&Self::bin(bits, prefix, &path)).expect("a bin for each path");
+            bin.targets.insert(path, target);
+        }
+        self.release_role = Self::bin(bits, prefix, RELEASE);
     }
 
     /// The bin, of so many bits, of a path (TAP 15).
@@ -284,7 +332,7 @@ impl Repository {
 
     /// All metadata files by name.
     #[must_use]
-    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
+    pub fn files(&self) -> Files {
         let mut files = BTreeMap::new();
         for (index, (signed, signers)) in self.roots.iter().enumerate() {
             let last = index + 1 == self.roots.len();
@@ -362,9 +410,22 @@ impl Repository {
         let version = signed["version"].as_u64().unwrap_or(0);
         let mut envelope = json!({ "signatures": signatures, "signed": signed });
         edits(&self.envelope_edits, &mut envelope);
-        let bytes =
-            tuffet_keys::canonical::published_bytes(&envelope).expect("the simulator writes canonical JSON");
-        (version, bytes)
+        (version, envelope.to_string().into_bytes())
+    }
+}
+
+/// OLPC canonical JSON, which is what is signed.
+#[must_use]
+pub fn canonical(value: &Value) -> String {
+    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    match value {
+        Value::String(text) => quoted(text),
+        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        Value::Object(members) => {
+            let members = members.iter().map(|(key, value)| format!("{}:{}", quoted(key), canonical(value)));
+            format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+        }
+        other => other.to_string(),
     }
 }
 
@@ -386,10 +447,16 @@ pub fn ramp(start: u64, end: u64) -> Rollout {
     Rollout { start: NOW + start * DAY, end: NOW + end * DAY, salt: *b"sixteen salt byt" }
 }
 
+/// SHA-256.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
 /// SHA-256 in hexadecimal.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> String {
-    Hex(&Sha256::digest(bytes)).to_string()
+    Hex(&digest(bytes)).to_string()
 }
 
 /// A date as TUF writes it.
@@ -402,166 +469,5 @@ fn link((version, bytes): &(u64, Vec<u8>)) -> Value {
     json!({ "hashes": { "sha256": sha256(bytes) }, "length": bytes.len(), "version": version })
 }
 
-/// What one cycle did.
-#[derive(Debug)]
-pub struct Cycle {
-    /// The release to install, by sequence; `None` when there is nothing to do.
-    pub result: Result<Option<u32>, Error>,
-    /// The release that would be installed, were it not halted, by sequence.
-    pub halted: Option<u32>,
-    /// Files asked for, in order; `again` stands before a second reading.
-    pub requests: Vec<String>,
-}
-
-/// A device of hardware `rev-a` of product `lamp`. Between cycles it has only what it stored when it was asked to.
-pub struct Subject {
-    /// The stored root.
-    pub root: Root,
-    /// The stored floors.
-    pub floors: Floors,
-    /// Its clock.
-    pub clock: Clock,
-    /// The release that it runs.
-    pub sequence: u32,
-    /// Its security counter.
-    pub counter: u32,
-    /// Images that failed on it.
-    pub banned: Vec<[u8; 32]>,
-    /// Its id.
-    pub id: &'static [u8],
-    /// Where its cycles begin.
-    pub entry: Begin,
-    /// Bytes a chunk.
-    pub chunk: usize,
-    /// Writes that work before the power fails; none if it never does.
-    pub writes: Option<usize>,
-}
-
-impl Subject {
-    /// A factory-new device of this repository, at [`NOW`].
-    #[must_use]
-    pub fn new(repository: &Repository) -> Self {
-        let trusted: Result<Trusted, Error> = Trusted::from_root_file(
-            &SOFTWARE,
-            &DEVICE,
-            &mut [0; DEVICE.memory()],
-            &repository.files()["1.root.json"],
-        );
-        let trusted = trusted.expect("the simulator's first root");
-        Subject {
-            root: trusted.root().clone(),
-            floors: trusted.floors().clone(),
-            clock: Clock::At(NOW),
-            sequence: 0,
-            counter: 0,
-            banned: Vec::new(),
-            id: b"device-1",
-            entry: Begin::Refresh,
-            chunk: 512,
-            writes: None,
-        }
-    }
-
-    /// What it trusts when it starts.
-    #[must_use]
-    pub fn trusted(&self) -> Trusted {
-        Trusted::restore(self.root.clone(), self.floors.clone())
-    }
-
-    /// Runs one cycle.
-    pub fn refresh(&mut self, repository: &Repository) -> Cycle {
-        self.refresh_from(&repository.files())
-    }
-
-    /// Runs one cycle over these files.
-    pub fn refresh_from(&mut self, files: &BTreeMap<String, Vec<u8>>) -> Cycle {
-        let mut trusted = self.trusted();
-        self.refresh_with(&mut trusted, files)
-    }
-
-    /// Runs one cycle over these files, from what is trusted in memory.
-    ///
-    /// # Panics
-    /// If the client refuses the device's names.
-    pub fn refresh_with(&mut self, trusted: &mut Trusted, files: &BTreeMap<String, Vec<u8>>) -> Cycle {
-        let banned = self.banned.clone();
-        let device = Device {
-            product: "lamp",
-            hardware: "rev-a",
-            channel: "stable",
-            id: self.id,
-            sequence: self.sequence,
-            counter: self.counter,
-            banned: &banned,
-        };
-        let plan = Plan {
-            crypto: &SOFTWARE,
-            limits: &DEVICE,
-            goal: Goal::Release(device),
-            entry: self.entry,
-            clock: self.clock,
-            kept: None,
-        };
-        let mut memory = [0; DEVICE.memory()];
-        let mut refresh = Refresh::new(plan, trusted, &mut memory).expect("good names");
-        let mut requests = Vec::new();
-        let mut halted = None;
-        let result = loop {
-            let file = match refresh.want() {
-                Want::Fetch { file, .. } => {
-                    requests.push(file.to_string());
-                    file.to_string()
-                }
-                Want::Again { file, .. } => {
-                    requests.push(format!("again {file}"));
-                    file.to_string()
-                }
-                Want::Persist(change) => match self.store(&refresh, change) {
-                    true => {
-                        refresh.persisted();
-                        continue;
-                    }
-                    false => break Ok(None),
-                },
-                Want::Install(release) => break Ok(Some(release.sequence)),
-                Want::UpToDate(_) => break Ok(None),
-                Want::Halted(release) => {
-                    halted = Some(release.sequence);
-                    break Ok(None);
-                }
-                Want::Found(_) => unreachable!("a release was asked for"),
-                Want::Over(why) => break Err(why.into()),
-            };
-            let fed = match files.get(&file) {
-                Some(bytes) => {
-                    let fed = bytes.chunks(self.chunk).try_for_each(|chunk| refresh.feed(chunk));
-                    fed.and_then(|()| refresh.end().map(drop))
-                }
-                None => refresh.missing(),
-            };
-            if let Err(error) = fed {
-                break Err(error);
-            }
-        };
-        // A refused release may stand behind targets that were verified.
-        while let Want::Persist(change) = refresh.want() {
-            if !self.store(&refresh, change) {
-                break;
-            }
-            refresh.persisted();
-        }
-        Cycle { result, halted, requests }
-    }
-
-    fn store(&mut self, refresh: &Refresh<'_>, change: Change) -> bool {
-        if self.writes == Some(0) {
-            return false;
-        }
-        self.writes = self.writes.map(|writes| writes - 1);
-        match change {
-            Change::Root => self.root = refresh.trusted().root().to_size().expect("room as large as before"),
-            Change::Floors => self.floors = refresh.trusted().floors().clone(),
-        }
-        true
-    }
-}
+/// Files of a repository by name.
+pub type Files = BTreeMap<String, Vec<u8>>;

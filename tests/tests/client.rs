@@ -1,82 +1,14 @@
 //! The client against a repository that is accepted, with one thing changed.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 use tuffet_client::limits::DEVICE;
 use tuffet_client::time::Date;
 use tuffet_client::{
-    Bound, Clock, Device, Entry, Environment, Error, Field, Goal, Misuse, Plan, Refresh, Rejected, Role,
-    SOFTWARE, Want,
+    Bound, Clock, Device, Environment, Error, Field, Goal, Misuse, Plan, Refresh, Rejected, Role, SOFTWARE,
+    Want,
 };
+use tuffet_tests::expect::*;
 use tuffet_tests::simulator::*;
-
-const FULL: [&str; 4] = ["2.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"];
-
-/// A factory-new device refuses the repository with this error after these requests, however the files are
-/// cut into chunks, and trusts no more than it would had the last file not been there.
-#[track_caller]
-fn refused(repository: &Repository, requests: &[&str], expected: impl Into<Error>) {
-    refused_by(&mut Subject::new(&Repository::default()), repository, requests, expected);
-}
-
-#[track_caller]
-fn refused_by(subject: &mut Subject, repository: &Repository, requests: &[&str], expected: impl Into<Error>) {
-    let (last, accepted) = requests.split_last().expect("a refusal is of a file");
-    let files = repository.files();
-    let before = (subject.root.clone(), subject.floors.clone());
-
-    let fewer =
-        files.clone().into_iter().filter(|(name, _)| accepted.contains(&name.as_str()) && name != last);
-    let _ = subject.refresh_from(&fewer.collect());
-    let without = (subject.root.clone(), subject.floors.clone());
-
-    let expected = Err(expected.into());
-    for chunk in [1, 7, usize::MAX] {
-        (subject.root, subject.floors) = before.clone();
-        subject.chunk = chunk;
-        let cycle = subject.refresh_from(&files);
-        assert_eq!((&cycle.result, cycle.requests.as_slice()), (&expected, as_strings(requests).as_slice()));
-        assert_eq!((&subject.root, &subject.floors), (&without.0, &without.1), "what is stored changed");
-    }
-    (subject.root, subject.floors) = before;
-}
-
-/// The metadata are verified and stored, and the release in them is refused.
-#[track_caller]
-fn release_refused(repository: &Repository, requests: &[&str], expected: Rejected) {
-    let mut subject = Subject::new(&Repository::default());
-    let cycle = subject.refresh(repository);
-    assert_eq!((cycle.result, cycle.requests), (Err(expected.into()), as_strings(requests)));
-    // The next cycle has the same floors to start from, and comes to the same end.
-    let floors = subject.floors.clone();
-    assert_eq!(floors.targets_version(), Some(1));
-    assert_eq!(subject.refresh(repository).result, Err(expected.into()));
-    assert_eq!(subject.floors, floors);
-}
-
-#[track_caller]
-fn accepted(subject: &mut Subject, repository: &Repository, requests: &[&str], release: Option<u32>) {
-    let cycle = subject.refresh(repository);
-    assert_eq!((&cycle.result, cycle.requests), (&Ok(release), as_strings(requests)));
-}
-
-fn as_strings(texts: &[&str]) -> Vec<String> {
-    texts.iter().map(ToString::to_string).collect()
-}
-
-/// The simulated repository, and a device that saw all of it and runs its latest release.
-fn settled() -> (Repository, Subject) {
-    let repository = Repository::default();
-    let mut subject = Subject::new(&repository);
-    assert_eq!(subject.refresh(&repository).result, Ok(Some(2)));
-    subject.sequence = 2;
-    (repository, subject)
-}
-
-fn field(role: Role, field: Field) -> Rejected {
-    Rejected::Field { role, field }
-}
 
 // ---- accepted
 
@@ -909,12 +841,6 @@ fn member_that_is_missing_or_of_a_wrong_type_is_refused() {
     assert_eq!(counted, 60);
 }
 
-fn strip_links(signed: &mut Value) {
-    for (_, meta) in signed["meta"].as_object_mut().unwrap() {
-        *meta = json!({ "version": meta["version"] });
-    }
-}
-
 #[test]
 fn spec_version_other_than_1_is_refused() {
     for version in ["2.0.0", "0.9", "10.0.0", "1"] {
@@ -1073,21 +999,6 @@ fn release_whose_image_is_no_target_with_that_digest_is_refused() {
     refused(&half, &FULL, field(Role::Targets, Field::Targets));
 }
 
-/// What the simulated device asks for, without the simulator.
-fn plan() -> Plan<'static> {
-    let device = Device {
-        product: "lamp",
-        hardware: "rev-a",
-        channel: "stable",
-        id: b"x",
-        sequence: 0,
-        counter: 0,
-        banned: &[],
-    };
-    let (goal, entry, clock) = (Goal::Release(device), Entry::Refresh, Clock::At(NOW));
-    Plan { crypto: &SOFTWARE, limits: &DEVICE, goal, entry, clock, kept: None }
-}
-
 #[test]
 fn calls_out_of_place_are_misuse_and_change_nothing() {
     let files = Repository::default().files();
@@ -1145,21 +1056,6 @@ fn calls_out_of_place_are_misuse_and_change_nothing() {
     }
     for call in calls {
         assert_eq!(call(&mut refresh), Err(Misuse::CycleOver.into()));
-    }
-}
-
-/// Gives the machine what it wants.
-fn step(refresh: &mut Refresh<'_>, files: &BTreeMap<String, Vec<u8>>) -> Result<(), Error> {
-    match refresh.want() {
-        Want::Fetch { file, .. } | Want::Again { file, .. } => match files.get(&file.to_string()) {
-            Some(bytes) => refresh.feed(bytes).and_then(|()| refresh.end().map(drop)),
-            None => refresh.missing(),
-        },
-        Want::Persist(_) => {
-            refresh.persisted();
-            Ok(())
-        }
-        want => panic!("{want:?}"),
     }
 }
 

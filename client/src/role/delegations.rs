@@ -7,10 +7,10 @@ use heapless::Vec;
 
 use crate::error::{Bound, Field};
 use crate::key::{KeyId, Keys, Pack};
-use crate::role::place::Place;
-use crate::role::root::{RoleKeys, threshold};
-use crate::role::{Role, number, text};
-use crate::scan::{Fault, Value};
+use crate::role::Role;
+use crate::role::place::{Datum, Place};
+use crate::role::root::RoleKeys;
+use crate::scan::Fault;
 
 /// Keyids of one role whose keys are still to be found.
 const WANTED: usize = 8;
@@ -41,7 +41,6 @@ pub(crate) struct DelegationsReader {
     pub(crate) overflow: bool,
     index: u32,
     role: RoleKeys,
-    missing: bool,
     matched: bool,
     terminating: bool,
     bits: u32,
@@ -72,45 +71,43 @@ impl DelegationsReader {
         place
     }
 
-    pub(crate) fn value(
+    /// A member of a role.
+    pub(crate) fn member(
         &mut self,
         keys: Keys<'_>,
         names: &mut Pack<'_>,
         path: &Path<'_>,
         place: Place,
-        value: Value<'_>,
+        datum: Datum<'_>,
     ) -> Result<(), Fault> {
         let wrong = Fault::Field(place.field());
-        match (place, value) {
-            (Place::DelegatedRole | Place::Succinct, Value::Object) => {
+        match (place, datum) {
+            (Place::DelegatedRole | Place::Succinct, Datum::Container(true)) => {
                 (self.role, self.matched, self.bits) = (RoleKeys::default(), false, 0);
                 // Every bin but the one leads elsewhere, so there is nothing behind it.
                 self.terminating = place == Place::Succinct;
                 self.wanted.clear();
-                self.missing = false;
                 self.names = names.len();
             }
-            (Place::KeyId, value) => self.key_id(keys, KeyId::from_hex(text(value)).ok_or(wrong)?)?,
-            (Place::Threshold, value) => self.role.threshold = threshold(value).ok_or(wrong)?,
-            (Place::Name, value) => push_name(names, &[text(value)])?,
-            (Place::Prefix, value) => {
-                self.matched |= has_prefix(&path.sha256, text(value));
+            (Place::DelegatedRole | Place::Succinct, _) => self.end_of_role(names)?,
+            (Place::KeyId, Datum::Text(id)) => self.key_id(keys, KeyId::from_hex(id).ok_or(wrong)?)?,
+            (Place::Threshold, Datum::Number(number)) => {
+                self.role.threshold = u8::try_from(number).map_err(|_| wrong)?;
             }
-            (Place::Pattern, value) => self.matched |= matches(text(value), path.path),
-            (Place::Terminating, value) => self.terminating = value == Value::True,
+            (Place::Name, Datum::Text(name)) => push_name(names, &[name])?,
+            (Place::Prefix, Datum::Text(prefix)) => self.matched |= has_prefix(&path.sha256, prefix),
+            (Place::Pattern, Datum::Text(pattern)) => self.matched |= matches(pattern, path.path),
+            (Place::Terminating, datum) => self.terminating = datum == Datum::Bool(true),
             // TAP 15: 1 to 32 bits.
-            (Place::BitLength, value) => {
-                self.bits = number(value).filter(|bits| (1..=32).contains(bits)).ok_or(wrong)?;
-            }
-            (Place::NamePrefix, value) => {
+            (Place::BitLength, Datum::Number(bits)) => self.bits = bits,
+            (Place::NamePrefix, Datum::Text(prefix)) => {
                 let mut digits = [0; 8];
                 let (number, bin) = bin(&path.sha256, self.bits, &mut digits).ok_or(wrong)?;
-                push_name(names, &[text(value), b"-", bin])?;
+                push_name(names, &[prefix, b"-", bin])?;
                 // The other bins are passed over.
                 self.index = number.saturating_add(1);
                 self.matched = true;
             }
-            (Place::DelegatedRole | Place::Succinct, Value::End) => self.end_of_role(names)?,
             _ => {}
         }
         Ok(())

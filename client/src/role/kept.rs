@@ -3,14 +3,41 @@
 
 use core::cmp::Ordering;
 
+use sha2::{Digest, Sha256};
+
 use crate::Role;
 use crate::error::{Error, Misuse, Rejected};
-use crate::role::place::Place;
-use crate::role::version;
+use crate::role::place::{Datum, Place};
 use crate::scan::{Fault, Reader, Scanner, Value};
+use sealed::Sealed;
 
-/// A kept snapshot, and how far it was read.
-pub(crate) struct Kept<'m> {
+/// Compares a new snapshot with one that was kept. [`Kept`] does, and nobody else; behind a reference it is code that
+/// devices without one do not link.
+pub trait KeptSnapshot: Sealed {}
+
+impl KeptSnapshot for Kept<'_> {}
+
+mod sealed {
+    use crate::error::Error;
+
+    /// What the verifier asks of a kept snapshot.
+    pub trait Sealed {
+        /// A new snapshot begins.
+        fn restart(&mut self);
+        /// An entry of the new snapshot begins. Those of the kept one that sort before it are no more.
+        fn meet(&mut self, name: &[u8]);
+        /// The version of the entry that began last is known.
+        fn compare(&mut self, offered: u32);
+        /// The new snapshot has no further entries.
+        fn finish(&mut self);
+        /// What is wrong with the new snapshot, or with the kept one if it is not the trusted one, which has this
+        /// SHA-256. Asked once signatures were counted, and not before.
+        fn verdict(&self, sha256: &[u8; 32]) -> Result<(), Error>;
+    }
+}
+
+/// The bytes of the trusted snapshot, and how far they were read.
+pub struct Kept<'m> {
     bytes: &'m [u8],
     rest: &'m [u8],
     scanner: Scanner<'m>,
@@ -20,7 +47,7 @@ pub(crate) struct Kept<'m> {
     fault: Option<Error>,
 }
 
-/// The entry of `meta` at hand, and at the end the file's own version.
+/// The entry of `meta` at hand.
 struct Entry<'m> {
     name: &'m mut [u8],
     len: usize,
@@ -28,29 +55,55 @@ struct Entry<'m> {
     /// There is no further one.
     over: bool,
     complete: bool,
-    own_version: u32,
 }
 
 impl<'m> Kept<'m> {
-    /// `memory` holds the keys and strings of the scanner, and behind them a name.
-    pub(crate) fn new(bytes: &'m [u8], memory: &'m mut [u8]) -> Self {
+    /// `memory` holds keys and strings, and in a second half one name: twice [`Limits::text`](crate::Limits) will do.
+    #[must_use]
+    pub fn new(bytes: &'m [u8], memory: &'m mut [u8]) -> Self {
         let half = memory.len() / 2;
         let (text, name) = memory.split_at_mut_checked(half).unwrap_or_default();
-        let entry = Entry { name, len: 0, version: 0, over: false, complete: false, own_version: 0 };
+        let entry = Entry { name, len: 0, version: 0, over: false, complete: false };
         let scanner = Scanner::new(text, &mut []);
         Kept { bytes, rest: bytes, scanner, entry, met: false, fault: None }
     }
 
-    /// A new snapshot begins.
-    pub(crate) fn restart(&mut self) {
+    fn dropped(&mut self) {
+        let role = self.entry.role();
+        self.blame(Rejected::RoleDropped { role }.into());
+    }
+
+    /// The first thing that is wrong is reported.
+    fn blame(&mut self, error: Error) {
+        self.fault = self.fault.or(Some(error));
+    }
+
+    /// Reads on to the end of the next entry.
+    fn advance(&mut self) {
+        self.entry.complete = false;
+        while !self.entry.complete && !self.rest.is_empty() {
+            // An entry ends with a brace.
+            let brace = self.rest.iter().position(|byte| *byte == b'}');
+            let length = brace.map_or(self.rest.len(), |brace| brace.saturating_add(1));
+            let (chunk, behind) = self.rest.split_at_checked(length).unwrap_or_default();
+            self.rest = behind;
+            if self.scanner.feed(chunk, &mut self.entry).is_err() {
+                break;
+            }
+        }
+        self.entry.over |= !self.entry.complete;
+    }
+}
+
+impl Sealed for Kept<'_> {
+    fn restart(&mut self) {
         self.rest = self.bytes;
         self.scanner.restart(Place::Top);
-        (self.entry.over, self.entry.own_version, self.fault) = (false, 0, None);
+        (self.entry.over, self.fault) = (false, None);
         self.advance();
     }
 
-    /// An entry of the new snapshot begins. Those of the kept one that sort before it are no more.
-    pub(crate) fn meet(&mut self, name: &[u8]) {
+    fn meet(&mut self, name: &[u8]) {
         self.met = false;
         while !self.entry.over {
             match self.entry.name().cmp(name) {
@@ -67,8 +120,7 @@ impl<'m> Kept<'m> {
         }
     }
 
-    /// The version of the entry that began last is known.
-    pub(crate) fn compare(&mut self, offered: u32) {
+    fn compare(&mut self, offered: u32) {
         if core::mem::take(&mut self.met) {
             let trusted = self.entry.version;
             if offered < trusted {
@@ -79,47 +131,18 @@ impl<'m> Kept<'m> {
         }
     }
 
-    /// The new snapshot has no further entries.
-    pub(crate) fn finish(&mut self) {
+    fn finish(&mut self) {
         while !self.entry.over {
             self.dropped();
             self.advance();
         }
     }
 
-    /// What is wrong with the new snapshot, or with the kept one if it is not of this version. Asked once
-    /// signatures were counted, and not before.
-    pub(crate) fn verdict(&self, version: u32) -> Result<(), Error> {
-        if self.entry.own_version != version {
+    fn verdict(&self, sha256: &[u8; 32]) -> Result<(), Error> {
+        if Sha256::digest(self.bytes).as_slice() != sha256 {
             return Err(Misuse::KeptSnapshot.into());
         }
         self.fault.map_or(Ok(()), Err)
-    }
-
-    fn dropped(&mut self) {
-        let role = self.entry.role();
-        self.blame(Rejected::RoleDropped { role }.into());
-    }
-
-    /// The first thing that is wrong is reported.
-    fn blame(&mut self, error: Error) {
-        self.fault = self.fault.or(Some(error));
-    }
-
-    /// Reads on to the end of the next entry, and from the last one to the end of the file.
-    fn advance(&mut self) {
-        self.entry.complete = false;
-        while !self.entry.complete && !self.rest.is_empty() {
-            // An entry ends with a brace.
-            let brace = self.rest.iter().position(|byte| *byte == b'}');
-            let length = brace.map_or(self.rest.len(), |brace| brace.saturating_add(1));
-            let (chunk, behind) = self.rest.split_at_checked(length).unwrap_or_default();
-            self.rest = behind;
-            if self.scanner.feed(chunk, &mut self.entry).is_err() {
-                break;
-            }
-        }
-        self.entry.over |= !self.entry.complete;
     }
 }
 
@@ -145,12 +168,17 @@ impl Reader for Entry<'_> {
     }
 
     fn value(&mut self, place: Place, value: Value<'_>) -> Result<(), Fault> {
-        match (place, value) {
-            (Place::MetaVersion, value) => self.version = version(value).unwrap_or(0),
-            (Place::MetaEntry, Value::End) => self.complete = true,
-            (Place::Version, value) => self.own_version = version(value).unwrap_or(0),
+        match (place, place.decode(&value)?) {
+            (Place::MetaVersion, Datum::Number(version)) => self.version = version,
+            (Place::MetaEntry, Datum::Container(false)) => self.complete = true,
             _ => {}
         }
         Ok(())
+    }
+}
+
+impl core::fmt::Debug for Kept<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Kept").field("bytes", &self.bytes.len()).finish_non_exhaustive()
     }
 }

@@ -4,11 +4,9 @@ use heapless::Vec;
 
 use crate::error::{Bound, Field};
 use crate::hash::FileHash;
-use crate::key::hex_array;
 use crate::limits::{HALTS, TRACKED, TRACKED_NAME};
-use crate::role::place::Place;
-use crate::role::{number, text, version};
-use crate::scan::{Fault, Value};
+use crate::role::place::{Place, Places};
+use crate::scan::Fault;
 
 /// What a timestamp says of the snapshot, or a snapshot of a targets file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -51,7 +49,9 @@ enum Entry {
 #[derive(Debug)]
 pub(crate) struct MetaReader {
     entry: Entry,
-    reading: Meta,
+    pub(crate) reading: Meta,
+    pub(crate) length: u32,
+    pub(crate) sha256: [u8; 32],
     pub(crate) only: Option<Meta>,
     pub(crate) tracked: [Option<Meta>; TRACKED],
     pub(crate) sought: Option<Meta>,
@@ -63,6 +63,8 @@ impl Default for MetaReader {
         MetaReader {
             entry: Entry::Other,
             reading: Meta::default(),
+            length: 0,
+            sha256: [0; 32],
             only: None,
             tracked: [None; TRACKED],
             sought: None,
@@ -99,43 +101,31 @@ impl MetaReader {
         Place::MetaEntry
     }
 
-    /// Takes a value; returns the version of an entry that is over.
-    pub(crate) fn value(&mut self, place: Place, value: Value<'_>) -> Result<Option<u32>, Fault> {
-        let wrong = Fault::Field(place.field());
-        match (place, value) {
-            (Place::MetaVersion, value) => self.reading.version = version(value).ok_or(wrong)?,
-            (Place::MetaLength, value) => self.reading.length = Some(number(value).ok_or(wrong)?),
-            (Place::MetaSha256, value) => {
-                self.reading.sha256 = Some(hex_array(text(value)).ok_or(wrong)?);
-            }
-            #[cfg(feature = "host")]
-            (Place::MetaSha512, value) => {
-                self.reading.sha512 = Some(crate::hash::half(text(value)).ok_or(wrong)?);
-            }
-            // Hashes that are there must match (5.5.2, 5.6.2), so one must be of a kind that can be compared.
-            (Place::MetaHashes, Value::End) if !self.reading.has_hash() => return Err(wrong),
-            (Place::Halted, value) => {
-                let digest: [u8; 32] = hex_array(text(value)).ok_or(wrong)?;
-                self.halts.push(halt(&digest)).map_err(|_| Fault::Limit(Bound::Halts))?;
-            }
-            (Place::MetaEntry, Value::End) => {
-                if self.reading.version == 0 {
-                    return Err(Fault::Field(Field::Meta));
-                }
-                let place = match self.entry {
-                    Entry::Only => Some(&mut self.only),
-                    Entry::Tracked(index) => self.tracked.get_mut(index),
-                    Entry::Sought => Some(&mut self.sought),
-                    Entry::Other => None,
-                };
-                if let Some(place) = place {
-                    *place = Some(self.reading);
-                }
-                return Ok(Some(self.reading.version));
-            }
-            _ => {}
+    /// An entry is over; returns its version.
+    pub(crate) fn end(&mut self, seen: &Places) -> Result<u32, Fault> {
+        let wrong = Fault::Field(Field::Meta);
+        let Self { reading, length, sha256, .. } = self;
+        reading.length = seen.has(Place::MetaLength).then_some(*length);
+        reading.sha256 = seen.has(Place::MetaSha256).then_some(*sha256);
+        // Hashes that are there must match (5.5.2, 5.6.2), so one must be of a kind that can be compared.
+        if !seen.has(Place::MetaVersion) || (seen.has(Place::MetaHashes) && !reading.has_hash()) {
+            return Err(wrong);
         }
-        Ok(None)
+        let place = match self.entry {
+            Entry::Only => Some(&mut self.only),
+            Entry::Tracked(index) => self.tracked.get_mut(index),
+            Entry::Sought => Some(&mut self.sought),
+            Entry::Other => None,
+        };
+        if let Some(place) = place {
+            *place = Some(self.reading);
+        }
+        Ok(self.reading.version)
+    }
+
+    /// An image is halted.
+    pub(crate) fn halt(&mut self, digest: &[u8; 32]) -> Result<(), Fault> {
+        self.halts.push(halt(digest)).map_err(|_| Fault::Limit(Bound::Halts))
     }
 }
 

@@ -4,19 +4,17 @@
 use core::fmt;
 
 use crate::crypto::Crypto;
-use crate::error::{Bound, Field, Rejected};
-use crate::key::{Algorithm, KeyId, Keys, Pack, Signatures};
+use crate::error::{Bound, Field};
+use crate::key::{Algorithm, KeyId, Keys, Pack, Signatures, hex_exact};
 use crate::limits::Limits;
-use crate::release::Device;
+use crate::release::{Candidate, Device};
 use crate::role::delegations::{DelegationsReader, Path};
-use crate::role::kept::Kept;
+use crate::role::kept::KeptSnapshot;
 use crate::role::meta::{MetaReader, Tracked};
-use crate::role::place::Place;
+use crate::role::place::{Datum, Place, Places};
 use crate::role::root::{Authority, RootFacts, RootReader};
 use crate::role::targets::TargetsReader;
 use crate::scan::{Fault, Reader, Value};
-use crate::threshold::Envelope;
-use crate::time;
 
 pub(crate) mod delegations;
 pub(crate) mod kept;
@@ -103,8 +101,8 @@ pub(crate) struct Sheet<'m> {
     pub(crate) meta: MetaReader,
     pub(crate) delegations: DelegationsReader,
     pub(crate) targets: TargetsReader,
-    /// Members of `signed` that were seen.
-    seen: u32,
+    /// Places where something stood. Those of an entry are forgotten when the next one begins.
+    seen: Places,
     /// The signature or key being read.
     id: Option<KeyId>,
     has_signature: bool,
@@ -132,12 +130,29 @@ pub(crate) struct Context<'c> {
     pub(crate) keys_only: bool,
 }
 
+impl<'c> Context<'c> {
+    /// Nothing is looked for.
+    pub(crate) fn of(crypto: &'c Crypto, limits: &'c Limits) -> Self {
+        Context {
+            crypto,
+            limits,
+            device: None,
+            named: "",
+            path_sha256: [0; 32],
+            start: 0,
+            tracked: &[],
+            seek_role: false,
+            keys_only: false,
+        }
+    }
+}
+
 /// A sheet being written.
-pub(crate) struct Reading<'r, 'm> {
+pub(crate) struct Reading<'r, 'm, 'k> {
     pub(crate) sheet: &'r mut Sheet<'m>,
     pub(crate) context: Context<'r>,
     /// The snapshot that was trusted before, where the environment kept it.
-    pub(crate) kept: Option<&'r mut Kept<'m>>,
+    pub(crate) kept: Option<&'r mut (dyn KeptSnapshot + 'k)>,
 }
 
 impl<'m> Sheet<'m> {
@@ -153,7 +168,7 @@ impl<'m> Sheet<'m> {
             meta: MetaReader::default(),
             delegations: DelegationsReader::default(),
             targets: TargetsReader::new(),
-            seen: 0,
+            seen: Places::default(),
             id: None,
             has_signature: false,
             algorithm: Algorithm::Unsupported,
@@ -171,16 +186,11 @@ impl<'m> Sheet<'m> {
         if role == Role::Root {
             self.root = RootReader::default();
         }
-        self.seen = 0;
+        self.seen = Places::default();
     }
 
     pub(crate) fn signatures(&self) -> Signatures<'_> {
         Signatures(self.signatures.as_slice())
-    }
-
-    /// What was read, as a threshold is counted over it.
-    pub(crate) fn envelope<'e>(&'e self, digest: &'e [u8; 32], message: Option<&'e [u8]>) -> Envelope<'e> {
-        Envelope { role: self.role, signatures: self.signatures(), digest, message }
     }
 
     /// What a root says, and who may sign its like.
@@ -204,7 +214,7 @@ impl<'m> Sheet<'m> {
     pub(crate) fn finish(&self) -> Result<(), Fault> {
         let members = [Place::Signatures, Place::Type, Place::SpecVersion, Place::Version, Place::Expires];
         for place in members {
-            if self.seen & place.bit() == 0 {
+            if !self.seen.has(place) {
                 return Err(Fault::Field(place.field()));
             }
         }
@@ -223,44 +233,61 @@ impl<'m> Sheet<'m> {
         Ok(())
     }
 
-    fn head(&mut self, place: Place, value: Value<'_>) -> Result<(), Fault> {
-        let wrong = Fault::Field(place.field());
-        match (place, value) {
-            (Place::SpecVersion, value) if !text(value).starts_with(b"1.") => return Err(wrong),
-            (Place::Version, value) => self.header.version = version(value).ok_or(wrong)?,
-            (Place::Expires, value) => self.header.expires = time::parse(text(value)).ok_or(wrong)?,
-            (Place::Issued, value) => self.header.issued = time::parse(text(value)).ok_or(wrong)?,
-            (Place::Type, value) if text(value) != self.role.file_type().as_bytes() => return Err(wrong),
-            _ => {}
-        }
-        self.seen |= place.bit();
-        Ok(())
+    /// The place of a number, a date or a hash of which nothing else is to be checked.
+    fn number(&mut self, place: Place) -> Option<&mut u32> {
+        let Self { header, meta, targets, .. } = self;
+        let Candidate { counter, minimum, image, .. } = &mut targets.entry.candidate;
+        Some(match place {
+            Place::Version => &mut header.version,
+            Place::MetaVersion => &mut meta.reading.version,
+            Place::MetaLength => &mut meta.length,
+            Place::Length => &mut targets.reading.length,
+            Place::Counter => counter,
+            Place::Minimum => minimum,
+            Place::ImageLength => &mut image.length,
+            Place::Format => &mut targets.entry.format,
+            _ => return None,
+        })
     }
 
-    fn signature(&mut self, limits: &Limits, place: Place, value: Value<'_>) -> Result<(), Fault> {
+    fn date(&mut self, place: Place) -> &mut u64 {
+        match place {
+            Place::Expires => &mut self.header.expires,
+            Place::Issued => &mut self.header.issued,
+            Place::RampStart => &mut self.targets.entry.ramp.start,
+            _ => &mut self.targets.entry.ramp.end,
+        }
+    }
+
+    fn hash(&mut self, place: Place) -> &mut [u8; 32] {
+        match place {
+            Place::MetaSha256 => &mut self.meta.sha256,
+            Place::Sha256 => &mut self.targets.sha256,
+            _ => &mut self.targets.entry.candidate.image.sha256,
+        }
+    }
+
+    fn signature(&mut self, limits: &Limits, place: Place, datum: Datum<'_>) -> Result<(), Fault> {
         let wrong = Fault::Field(Field::Signatures);
-        match (place, value) {
-            (Place::Signature, Value::Object) => (self.id, self.has_signature) = (None, false),
-            (Place::SignatureKeyId, value) => {
-                let id = KeyId::from_hex(text(value)).ok_or(wrong)?;
+        match (place, datum) {
+            (Place::Signature, Datum::Container(true)) => (self.id, self.has_signature) = (None, false),
+            (Place::Signature, _) if !self.has_signature => return Err(wrong),
+            (Place::SignatureKeyId, Datum::Text(id)) => {
+                let id = KeyId::from_hex(id).ok_or(wrong)?;
                 // 4.2.1: a keyid stands once at most, or one key could be counted twice.
                 if self.signatures().iter().any(|other| other.id == id) {
-                    return Err(Fault::Rejected(Rejected::DuplicateSignature { role: self.role }));
+                    return Err(Fault::DuplicateSignature);
                 }
                 self.id = Some(id);
             }
-            (Place::SignatureText, value) => {
-                if self.signatures().iter().count() >= limits.signatures {
-                    return Err(Fault::Limit(Bound::Signatures));
-                }
+            (Place::SignatureText, Datum::Text(digits)) => {
                 let id = self.id.ok_or(wrong)?;
+                let room = self.signatures().iter().count() < limits.signatures;
                 // Longer than any that we can verify, or no signature at all: it is there, and never counts.
-                self.signatures
-                    .push_signature(id, text(value), limits.signature)
-                    .ok_or(Fault::Limit(Bound::Signatures))?;
+                let pushed = self.signatures.push_signature(id, digits, limits.signature);
+                pushed.filter(|()| room).ok_or(Fault::Limit(Bound::Signatures))?;
                 self.has_signature = true;
             }
-            (Place::Signature, _) if !self.has_signature => return Err(wrong),
             _ => {}
         }
         Ok(())
@@ -293,19 +320,21 @@ impl<'m> Sheet<'m> {
         Keys(self.keys.as_slice()).iter().count()
     }
 
-    fn key(&mut self, crypto: &Crypto, place: Place, value: Value<'_>) -> Result<(), Fault> {
-        match (place, value) {
-            (Place::KeyType, value) => {
-                let algorithm = Algorithm::named(text(value));
+    fn key(&mut self, crypto: &Crypto, place: Place, datum: Datum<'_>) -> Result<(), Fault> {
+        match (place, datum) {
+            (Place::KeyType, Datum::Text(name)) => {
+                let algorithm = Algorithm::named(name);
                 if crypto.knows(algorithm) {
                     self.algorithm = algorithm;
                 }
             }
-            (Place::Public, Value::Text(public)) => {
+            (Place::Public, Datum::Text(public)) => {
                 self.key_length = self.keys.decode(self.algorithm, public);
             }
-            (Place::Scheme, value) => self.right_scheme = text(value) == self.algorithm.scheme(),
-            (Place::Key, Value::End) if self.right_scheme && self.algorithm != Algorithm::Unsupported => {
+            (Place::Scheme, Datum::Text(scheme)) => self.right_scheme = scheme == self.algorithm.scheme(),
+            (Place::Key, Datum::Container(false))
+                if self.right_scheme && self.algorithm != Algorithm::Unsupported =>
+            {
                 // A key of a type that we know must be one.
                 let length = self.key_length.ok_or(Fault::Field(Field::Keys))?;
                 self.keys.complete_key(self.algorithm, length).ok_or(Fault::Limit(Bound::Keys))?;
@@ -316,7 +345,7 @@ impl<'m> Sheet<'m> {
     }
 }
 
-impl Reader for Reading<'_, '_> {
+impl Reader for Reading<'_, '_, '_> {
     fn member(&mut self, place: Place, key: &[u8]) -> Result<Place, Fault> {
         let Reading { sheet, context, kept } = self;
         Ok(match place {
@@ -334,8 +363,18 @@ impl Reader for Reading<'_, '_> {
             Place::Targets => sheet.targets.begin(context.named, key),
             _ => match place.member(sheet.role, key) {
                 Place::Custom => sheet.targets.custom(),
+                // Of candidates behind the one that was taken only their order matters.
+                inner
+                    if place == Place::Candidate && sheet.targets.entry.taken && inner != Place::Sequence =>
+                {
+                    Place::Skip
+                }
                 Place::MetaSha512 | Place::Sha512 if !context.crypto.sha512 => Place::Skip,
                 Place::DelegatedRoles | Place::Succinct | Place::Targets if context.keys_only => Place::Skip,
+                // TAP 15: bins stand in the place of a list of roles, not beside one.
+                Place::Succinct if sheet.seen.has(Place::DelegatedRoles) => {
+                    return Err(Fault::Field(Field::Delegations));
+                }
                 place @ (Place::DelegatedRole | Place::Succinct) => sheet.delegations.begin(place),
                 place => place,
             },
@@ -343,65 +382,89 @@ impl Reader for Reading<'_, '_> {
     }
 
     fn value(&mut self, place: Place, value: Value<'_>) -> Result<(), Fault> {
-        place.check(value)?;
+        let datum = place.decode(&value)?;
         let Reading { sheet, context, kept } = self;
-        let number = place as u8;
-        match place {
-            Place::Signatures if value == Value::Array => sheet.seen |= place.bit(),
-            Place::Signature | Place::SignatureKeyId | Place::SignatureText => {
-                sheet.signature(context.limits, place, value)?;
+        sheet.seen.add(place);
+        if let Datum::Container(true) = datum {
+            let members = match place {
+                Place::MetaEntry => Some((Place::MetaHashes, Place::MetaVersion)),
+                Place::Target => Some((Place::Hashes, Place::Length)),
+                Place::Candidate => Some((Place::Counter, Place::VersionText)),
+                _ => None,
+            };
+            if let Some((from, to)) = members {
+                sheet.seen.remove(from, to);
             }
-            Place::Type | Place::SpecVersion | Place::Version | Place::Expires | Place::Issued => {
-                sheet.head(place, value)?;
+        }
+        let wrong = Fault::Field(place.field());
+        match (place, datum) {
+            (Place::Halted, Datum::Hash(digest)) => sheet.meta.halt(&digest)?,
+            (_, Datum::Hash(digest)) => *sheet.hash(place) = digest,
+            (_, Datum::Date(date)) => *sheet.date(place) = date,
+            (Place::Sequence, Datum::Number(number)) => sheet.targets.entry.sequence(number)?,
+            (Place::Threshold, Datum::Number(number)) if sheet.role == Role::Root => {
+                if let Some(by) = sheet.root.by() {
+                    by.threshold = u8::try_from(number).map_err(|_| wrong)?;
+                }
             }
-            Place::Key | Place::KeyType | Place::KeyVal | Place::Public | Place::Scheme => {
-                sheet.key(context.crypto, place, value)?;
+            (Place::Signature | Place::SignatureKeyId | Place::SignatureText, _) => {
+                sheet.signature(context.limits, place, datum)?;
             }
-            _ if number >= Place::Targets as u8 => {
-                sheet.targets.value(context.device, context.start, place, value)?;
+            (Place::Key | Place::KeyType | Place::Public | Place::Scheme, _) => {
+                sheet.key(context.crypto, place, datum)?;
             }
-            Place::Meta if value == Value::End => {
+            (Place::SpecVersion, Datum::Text(text)) if !text.starts_with(b"1.") => return Err(wrong),
+            (Place::Type, Datum::Text(text)) if text != sheet.role.file_type().as_bytes() => {
+                return Err(wrong);
+            }
+            (Place::ConsistentSnapshot, _) => sheet.root.consistent = datum == Datum::Bool(true),
+            (Place::KeyId, Datum::Text(id)) if sheet.role == Role::Root => {
+                let Sheet { keys, root, .. } = &mut **sheet;
+                root.key_id(Keys(keys.as_slice()), KeyId::from_hex(id).ok_or(wrong)?)?;
+            }
+            (Place::MetaEntry, Datum::Container(false)) => {
+                let version = sheet.meta.end(&sheet.seen)?;
+                if let Some(kept) = kept {
+                    kept.compare(version);
+                }
+            }
+            (Place::Meta, Datum::Container(false)) => {
                 if let Some(kept) = kept {
                     kept.finish();
                 }
             }
-            _ if number >= Place::Halt as u8 && number <= Place::MetaVersion as u8 => {
-                if let (Some(version), Some(kept)) = (sheet.meta.value(place, value)?, kept) {
-                    kept.compare(version);
+            (Place::Target, Datum::Container(false)) => sheet.targets.end(&sheet.seen)?,
+            (Place::Candidate, Datum::Container(true)) if !sheet.targets.entry.taken => {
+                sheet.targets.entry.candidate.rollout = None;
+            }
+            (Place::Candidate, Datum::Container(false)) => {
+                sheet.targets.end_of_candidate(context.device, context.start, &sheet.seen)?;
+            }
+            (Place::Rollout, Datum::Container(false)) => sheet.targets.entry.end_of_ramp(&sheet.seen)?,
+            (Place::ImagePath, Datum::Text(text)) => sheet.targets.entry.path(text)?,
+            (Place::VersionText, Datum::Text(text)) => sheet.targets.entry.version(text)?,
+            (Place::Salt, Datum::Text(text)) => {
+                hex_exact(text, &mut sheet.targets.entry.ramp.salt).ok_or(wrong)?;
+            }
+            #[cfg(feature = "host")]
+            (Place::MetaSha512, Datum::Text(text)) => {
+                sheet.meta.reading.sha512 = Some(crate::hash::half(text).ok_or(wrong)?);
+            }
+            #[cfg(feature = "host")]
+            (Place::Sha512, Datum::Text(text)) => {
+                sheet.targets.reading.sha512 = Some(crate::key::hex_array(text).ok_or(wrong)?);
+            }
+            (_, datum) => {
+                if let (Datum::Number(number), Some(slot)) = (datum, sheet.number(place)) {
+                    *slot = number;
+                } else {
+                    let Sheet { keys, own_keys, names, delegations, targets, .. } = &mut **sheet;
+                    let keys = Keys(keys.as_slice().get(*own_keys..).unwrap_or_default());
+                    let path = Path { path: targets.path(context.named), sha256: context.path_sha256 };
+                    delegations.member(keys, names, &path, place, datum)?;
                 }
-            }
-            _ if sheet.role == Role::Root => {
-                let keys = Keys(sheet.keys.as_slice());
-                sheet.root.value(keys, place, value)?;
-            }
-            _ => {
-                let Sheet { keys, own_keys, names, delegations, targets, .. } = &mut **sheet;
-                let keys = Keys(keys.as_slice().get(*own_keys..).unwrap_or_default());
-                let path = Path { path: targets.path(context.named), sha256: context.path_sha256 };
-                delegations.value(keys, names, &path, place, value)?;
             }
         }
         Ok(())
-    }
-}
-
-/// A version, sequence or other number that must be 1..=4294967295.
-pub(crate) fn version(value: Value<'_>) -> Option<u32> {
-    number(value).filter(|version| *version > 0)
-}
-
-/// A number that must fit 32 bits.
-pub(crate) fn number(value: Value<'_>) -> Option<u32> {
-    match value {
-        Value::Number(number) => u32::try_from(number).ok(),
-        _ => None,
-    }
-}
-
-/// The text at a place where nothing but a text may stand.
-pub(crate) fn text(value: Value<'_>) -> &[u8] {
-    match value {
-        Value::Text(text) => text,
-        _ => &[],
     }
 }

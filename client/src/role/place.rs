@@ -4,10 +4,12 @@
 //! hashed and held against the rules of JSON, and nobody is told of it.
 
 use crate::Role;
-use crate::error::Field;
+use crate::error::{Bound, Field};
+use crate::key::hex_array;
 use crate::scan::{Fault, Value};
+use crate::time;
 
-/// A place. Those of one object stand within 32 of each other, so that a word of bits tells which were seen.
+/// A place. Those of one object stand side by side.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(crate) enum Place {
@@ -95,9 +97,30 @@ enum Kind {
     Text,
     /// A string that counts for nothing when it is too long to be held.
     AnyText,
+    /// 0..=4294967295
     Number,
+    /// 1..=4294967295
+    Positive,
+    Date,
+    /// SHA-256 in hexadecimal.
+    Hash,
     Bool,
     Any,
+}
+
+/// What stands at a place, decoded as its form says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Datum<'a> {
+    /// An object or array, opened or, if not, closed.
+    Container(bool),
+    Text(&'a [u8]),
+    Number(u32),
+    /// Seconds since 1970.
+    Date(u64),
+    Hash([u8; 32]),
+    Bool(bool),
+    /// Whatever may be anything.
+    Other,
 }
 
 impl Place {
@@ -188,9 +211,9 @@ impl Place {
             P::Signed => (Kind::Object, Field::Signed),
             P::Type => (Kind::Text, Field::Type),
             P::SpecVersion => (Kind::Text, Field::SpecVersion),
-            P::Version => (Kind::Number, Field::Version),
-            P::Expires => (Kind::Text, Field::Expires),
-            P::Issued => (Kind::Text, Field::Issued),
+            P::Version => (Kind::Positive, Field::Version),
+            P::Expires => (Kind::Date, Field::Expires),
+            P::Issued => (Kind::Date, Field::Issued),
             P::ConsistentSnapshot => (Kind::Bool, Field::ConsistentSnapshot),
             P::Keys | P::Key => (Kind::Object, Field::Keys),
             P::KeyType | P::Scheme => (Kind::Text, Field::Keys),
@@ -199,30 +222,32 @@ impl Place {
             P::Roles | P::RootRole => (Kind::Object, Field::Roles),
             P::KeyIds => (Kind::Array, Field::Roles),
             P::KeyId => (Kind::Text, Field::Roles),
-            P::Threshold => (Kind::Number, Field::Threshold),
+            P::Threshold => (Kind::Positive, Field::Threshold),
             P::Halt => (Kind::Array, Field::Halt),
-            P::Halted => (Kind::Text, Field::Halt),
+            P::Halted => (Kind::Hash, Field::Halt),
             P::Meta | P::MetaEntry | P::MetaHashes => (Kind::Object, Field::Meta),
-            P::MetaSha256 | P::MetaSha512 => (Kind::Text, Field::Meta),
-            P::MetaLength | P::MetaVersion => (Kind::Number, Field::Meta),
+            P::MetaSha256 => (Kind::Hash, Field::Meta),
+            P::MetaSha512 => (Kind::Text, Field::Meta),
+            P::MetaLength => (Kind::Number, Field::Meta),
+            P::MetaVersion => (Kind::Positive, Field::Meta),
             P::Delegations | P::DelegatedRole | P::Succinct => (Kind::Object, Field::Delegations),
             P::DelegatedRoles | P::Prefixes | P::Patterns => (Kind::Array, Field::Delegations),
             P::Name | P::NamePrefix | P::Prefix | P::Pattern => (Kind::Text, Field::Delegations),
             P::Terminating => (Kind::Bool, Field::Delegations),
-            P::BitLength => (Kind::Number, Field::Delegations),
+            P::BitLength => (Kind::Positive, Field::Delegations),
             P::Targets | P::Target | P::Hashes => (Kind::Object, Field::Targets),
-            P::Sha256 | P::Sha512 => (Kind::Text, Field::Targets),
+            P::Sha256 => (Kind::Hash, Field::Targets),
+            P::Sha512 => (Kind::Text, Field::Targets),
             P::Length => (Kind::Number, Field::Targets),
             P::Custom | P::Candidate | P::Image | P::ImageHashes | P::Rollout => {
                 (Kind::Object, Field::Release)
             }
             P::Candidates => (Kind::Array, Field::Release),
-            P::ImageSha256 | P::ImagePath | P::RampEnd | P::Salt | P::RampStart | P::VersionText => {
-                (Kind::Text, Field::Release)
-            }
-            P::Counter | P::ImageLength | P::Minimum | P::Sequence | P::Format => {
-                (Kind::Number, Field::Release)
-            }
+            P::ImageSha256 => (Kind::Hash, Field::Release),
+            P::RampEnd | P::RampStart => (Kind::Date, Field::Release),
+            P::ImagePath | P::Salt | P::VersionText => (Kind::Text, Field::Release),
+            P::Sequence => (Kind::Positive, Field::Release),
+            P::Counter | P::ImageLength | P::Minimum | P::Format => (Kind::Number, Field::Release),
         }
     }
 
@@ -231,24 +256,75 @@ impl Place {
         self.form().1
     }
 
-    /// Refuses a value of a kind that has no business here.
-    pub(crate) fn check(self, value: Value<'_>) -> Result<(), Fault> {
+    /// Decodes a value; refuses one of a form that has no business here.
+    pub(crate) fn decode<'a>(self, value: &Value<'a>) -> Result<Datum<'a>, Fault> {
         let (kind, field) = self.form();
-        let fits = match kind {
-            Kind::Object => matches!(value, Value::Object | Value::End),
-            Kind::Array => matches!(value, Value::Array | Value::End),
-            Kind::Text if value == Value::LongText => return Err(Fault::Limit(crate::Bound::Text)),
-            Kind::Text => matches!(value, Value::Text(_)),
-            Kind::AnyText => matches!(value, Value::Text(_) | Value::LongText),
-            Kind::Number => matches!(value, Value::Number(_)),
-            Kind::Bool => matches!(value, Value::True | Value::False),
-            Kind::Any => true,
+        let number = || match value {
+            Value::Number(number) => u32::try_from(*number).ok(),
+            _ => None,
         };
-        if fits { Ok(()) } else { Err(Fault::Field(field)) }
+        let text = || match value {
+            Value::Text(text) => Some(*text),
+            _ => None,
+        };
+        let datum = match kind {
+            Kind::Object | Kind::Array => match (kind, value) {
+                (Kind::Object, Value::Object) | (Kind::Array, Value::Array) => Some(Datum::Container(true)),
+                (_, Value::End) => Some(Datum::Container(false)),
+                _ => None,
+            },
+            Kind::Any => Some(text().map_or(Datum::Other, Datum::Text)),
+            Kind::AnyText if *value == Value::LongText => Some(Datum::Text(&[])),
+            _ if *value == Value::LongText => return Err(Fault::Limit(Bound::Text)),
+            Kind::Text | Kind::AnyText => text().map(Datum::Text),
+            Kind::Number => number().map(Datum::Number),
+            Kind::Positive => number().filter(|number| *number > 0).map(Datum::Number),
+            Kind::Date => text().and_then(time::parse).map(Datum::Date),
+            Kind::Hash => text().and_then(hex_array).map(Datum::Hash),
+            Kind::Bool => match value {
+                Value::True | Value::False => Some(Datum::Bool(*value == Value::True)),
+                _ => None,
+            },
+        };
+        datum.ok_or(Fault::Field(field))
+    }
+}
+
+/// A set of places.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Places([u32; 3]);
+
+impl Places {
+    pub(crate) fn add(&mut self, place: Place) {
+        let (word, bit) = place.bit();
+        if let Some(word) = self.0.get_mut(word) {
+            *word |= bit;
+        }
     }
 
-    /// This place's bit in a word of members seen.
-    pub(crate) fn bit(self) -> u32 {
-        1_u32.wrapping_shl(u32::from(self as u8))
+    pub(crate) fn has(&self, place: Place) -> bool {
+        let (word, bit) = place.bit();
+        self.0.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    pub(crate) fn has_all(&self, places: &[Place]) -> bool {
+        places.iter().all(|place| self.has(*place))
+    }
+
+    /// Removes all from the one to the other.
+    pub(crate) fn remove(&mut self, from: Place, to: Place) {
+        for number in from as u8..=to as u8 {
+            if let Some(word) = self.0.get_mut(usize::from(number / 32)) {
+                *word &= !1_u32.wrapping_shl(u32::from(number));
+            }
+        }
+    }
+}
+
+impl Place {
+    /// Its word and bit in a set.
+    fn bit(self) -> (usize, u32) {
+        let number = self as u8;
+        (usize::from(number / 32), 1_u32.wrapping_shl(u32::from(number)))
     }
 }

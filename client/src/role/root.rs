@@ -4,9 +4,8 @@ use crate::Role;
 use crate::error::Field;
 use crate::key::{Algorithm, Key, KeyId, Keys};
 use crate::limits::ROOT;
-use crate::role::number;
 use crate::role::place::Place;
-use crate::scan::{Fault, Value};
+use crate::scan::Fault;
 
 /// The facts of a root file. A caller stores them and gives them back; it cannot make them up, for
 /// only [`Trusted`](crate::Trusted) reads them out of signed bytes.
@@ -136,7 +135,7 @@ impl<'k> Authority<'k> {
 #[derive(Debug, Default)]
 pub(crate) struct RootReader {
     pub(crate) facts: RootFacts,
-    consistent: bool,
+    pub(crate) consistent: bool,
     role: usize,
 }
 
@@ -152,20 +151,16 @@ impl RootReader {
         }
     }
 
-    pub(crate) fn value(&mut self, keys: Keys<'_>, place: Place, value: Value<'_>) -> Result<(), Fault> {
-        let wrong = Fault::Field(place.field());
-        let Some(by) = self.facts.roles.get_mut(self.role) else { return Ok(()) };
-        match (place, value) {
-            (Place::ConsistentSnapshot, value) => self.consistent = value == Value::True,
-            (Place::KeyId, Value::Text(text)) => {
-                // 4.3: keyids are unique within a role.
-                let bit = KeyId::from_hex(text).and_then(|id| keys.bit(id));
-                let bit = bit.filter(|bit| by.members & bit == 0).ok_or(wrong)?;
-                by.members |= bit;
-            }
-            (Place::Threshold, value) => by.threshold = threshold(value).ok_or(wrong)?,
-            _ => {}
-        }
+    /// The role that is being read.
+    pub(crate) fn by(&mut self) -> Option<&mut RoleKeys> {
+        self.facts.roles.get_mut(self.role)
+    }
+
+    /// A keyid of the role. 4.3: they are unique within it, and their keys are there.
+    pub(crate) fn key_id(&mut self, keys: Keys<'_>, id: KeyId) -> Result<(), Fault> {
+        let wrong = Fault::Field(Field::Roles);
+        let by = self.by().ok_or(wrong)?;
+        by.members |= keys.bit(id).filter(|bit| by.members & bit == 0).ok_or(wrong)?;
         Ok(())
     }
 
@@ -188,11 +183,6 @@ impl RootReader {
         }
         Ok(())
     }
-}
-
-/// A threshold. One of 0 would trust anybody.
-pub(crate) fn threshold(value: Value<'_>) -> Option<u8> {
-    number(value).and_then(|threshold| u8::try_from(threshold).ok()).filter(|threshold| *threshold > 0)
 }
 
 #[cfg(feature = "serde")]

@@ -6,13 +6,11 @@
 
 use heapless::String;
 
-use crate::error::Rejected;
-use crate::key::hex_array;
+use crate::error::Field;
 use crate::limits::PATH;
 use crate::release::{Device, EntryReader, Image, Verdict};
-use crate::role::place::Place;
-use crate::role::{number, text};
-use crate::scan::{Fault, Value};
+use crate::role::place::{Place, Places};
+use crate::scan::Fault;
 
 /// A target: what its bytes are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -51,8 +49,8 @@ pub(crate) struct TargetsReader {
     pub(crate) target: Option<Target>,
     /// When the next candidate becomes eligible that is not yet, in seconds since 1970.
     pub(crate) turn: u64,
-    reading: Target,
-    has_length: bool,
+    pub(crate) reading: Target,
+    pub(crate) sha256: [u8; 32],
     in_release: bool,
 }
 
@@ -65,7 +63,7 @@ impl TargetsReader {
             target: None,
             turn: u64::MAX,
             reading: Target::default(),
-            has_length: false,
+            sha256: [0; 32],
             in_release: false,
         }
     }
@@ -102,7 +100,7 @@ impl TargetsReader {
         if !wanted || key != self.path(named) {
             return Place::Skip;
         }
-        (self.reading, self.has_length) = (Target::default(), false);
+        self.reading = Target::default();
         if self.seek == Seek::Release && !self.found {
             (self.found, self.in_release) = (true, true);
         }
@@ -114,37 +112,28 @@ impl TargetsReader {
         if self.in_release { Place::Custom } else { Place::Skip }
     }
 
-    pub(crate) fn value(
+    /// A target's entry is over.
+    pub(crate) fn end(&mut self, seen: &Places) -> Result<(), Fault> {
+        if self.in_release {
+            return self.entry.finish();
+        }
+        self.reading.sha256 = seen.has(Place::Sha256).then_some(self.sha256);
+        if !seen.has(Place::Length) || !self.reading.has_hash() {
+            return Err(Fault::Field(Field::Targets));
+        }
+        self.target = Some(self.reading);
+        Ok(())
+    }
+
+    /// A candidate is over.
+    pub(crate) fn end_of_candidate(
         &mut self,
         device: Option<&Device<'_>>,
         start: u64,
-        place: Place,
-        value: Value<'_>,
+        seen: &Places,
     ) -> Result<(), Fault> {
-        let wrong = Fault::Field(place.field());
-        match (place, value) {
-            (Place::Length, value) => {
-                self.reading.length = number(value).ok_or(wrong)?;
-                self.has_length = true;
-            }
-            (Place::Sha256, value) => self.reading.sha256 = Some(hex_array(text(value)).ok_or(wrong)?),
-            #[cfg(feature = "host")]
-            (Place::Sha512, value) => self.reading.sha512 = Some(hex_array(text(value)).ok_or(wrong)?),
-            (Place::Target, Value::End) if self.in_release => self.entry.finish()?,
-            (Place::Target, Value::End) => {
-                if !self.has_length || !self.reading.has_hash() {
-                    return Err(wrong);
-                }
-                self.target = Some(self.reading);
-            }
-            (Place::Target | Place::Targets | Place::Hashes, _) => {}
-            _ => {
-                if self.entry.value(place, value)? && !self.entry.taken {
-                    self.judge(device, start)?;
-                }
-            }
-        }
-        Ok(())
+        self.entry.end_of_candidate(seen)?;
+        if self.entry.taken { Ok(()) } else { self.judge(device, start) }
     }
 
     /// Takes the candidate if the device may. The first is the highest, for they stand in falling order.
@@ -163,7 +152,7 @@ impl TargetsReader {
         let rest = rest.and_then(|path| path.strip_prefix('/'));
         let rest = rest.and_then(|path| path.strip_prefix(device.hardware));
         if !rest.is_some_and(|path| path.starts_with('/')) {
-            return Err(Fault::Rejected(Rejected::OtherHardware { sequence: candidate.sequence }));
+            return Err(Fault::OtherHardware);
         }
         self.entry.taken = true;
         Ok(())

@@ -47,7 +47,8 @@ pub(crate) trait Reader {
     fn value(&mut self, place: Place, value: Value<'_>) -> Result<(), Fault>;
 }
 
-/// A refusal without its file and place, which the caller knows.
+/// A refusal without its file and place, which the caller knows. Two bytes, for most of the verifier's code hands
+/// it on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fault {
     Syntax,
@@ -55,19 +56,23 @@ pub(crate) enum Fault {
     Truncated,
     Limit(Bound),
     Field(Field),
-    Rejected(Rejected),
+    DuplicateSignature,
+    OtherHardware,
+    SequenceOrder,
 }
 
 impl Fault {
-    /// The refusal of a file, at this byte.
-    pub(crate) fn of(self, role: Role, at: u32) -> Rejected {
+    /// The refusal of a file, at this byte, and at the candidate of this sequence.
+    pub(crate) fn of(self, role: Role, at: u32, sequence: u32) -> Rejected {
         match self {
             Fault::Syntax => Rejected::Syntax { role, at },
             Fault::KeyOrder => Rejected::KeyOrder { role, at },
             Fault::Truncated => Rejected::Truncated { role, at },
             Fault::Limit(bound) => Rejected::Limit { role, bound },
             Fault::Field(field) => Rejected::Field { role, field },
-            Fault::Rejected(rejected) => rejected,
+            Fault::DuplicateSignature => Rejected::DuplicateSignature { role },
+            Fault::OtherHardware => Rejected::OtherHardware { sequence },
+            Fault::SequenceOrder => Rejected::SequenceOrder { sequence },
         }
     }
 }
@@ -225,7 +230,7 @@ impl<'m> Scanner<'m> {
                 length => (Echo::Keep, length),
             };
             let next = index.saturating_add(length);
-            self.at = self.at.saturating_add(u32::try_from(length).unwrap_or(u32::MAX));
+            self.advance(length);
             if !hashed {
                 // If this byte opened `signed`, the digest starts with it.
                 from = index;
@@ -271,27 +276,37 @@ impl<'m> Scanner<'m> {
             length = length.wrapping_add(1);
         }
         let run = rest.get(..length).unwrap_or_default();
-        if self.equal {
-            for (index, &byte) in (0..).zip(run) {
-                self.push(byte).inspect_err(|_| self.at = self.at.saturating_add(index))?;
-            }
-        } else if self.is_key || self.place != Place::Skip {
+        let behind = if self.equal { self.run_of_key(run)? } else { run };
+        if self.is_key || self.place != Place::Skip {
             let from = self.top.saturating_add(self.len);
-            let to = from.saturating_add(length);
-            match self.text.get_mut(from..to) {
+            match self.text.get_mut(from..from.saturating_add(behind.len())) {
                 Some(place) => {
-                    place.copy_from_slice(run);
-                    self.len = self.len.saturating_add(length);
+                    place.copy_from_slice(behind);
+                    self.len = self.len.saturating_add(behind.len());
                 }
                 None => {
-                    let left = self.text.len().saturating_sub(from);
-                    self.overflow().inspect_err(|_| {
-                        self.at = self.at.saturating_add(u32::try_from(left).unwrap_or(u32::MAX));
-                    })?;
+                    let before = run.len().saturating_sub(behind.len());
+                    let left = self.text.len().saturating_sub(from).saturating_add(before);
+                    self.overflow().inspect_err(|_| self.advance(left))?;
                 }
             }
         }
         Ok(length)
+    }
+
+    /// Takes of a key what is the same as in its predecessor, and the byte that tells them apart; returns the rest.
+    fn run_of_key<'r>(&mut self, run: &'r [u8]) -> Result<&'r [u8], Fault> {
+        let from = self.top.saturating_add(self.len);
+        let known = self.text.get(from..self.top.saturating_add(self.previous)).unwrap_or_default();
+        let same = known.iter().zip(run).take_while(|(known, byte)| known == byte).count();
+        self.len = self.len.saturating_add(same);
+        let Some((&byte, behind)) = run.get(same..).and_then(<[u8]>::split_first) else { return Ok(&[]) };
+        self.push(byte).inspect_err(|_| self.advance(same))?;
+        Ok(behind)
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.at = self.at.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
     fn step(&mut self, byte: u8, reader: &mut dyn Reader) -> Result<Echo, Fault> {

@@ -19,7 +19,8 @@ use tuffet_agent::{Transport, TransportFault};
 use tuffet_client::limits::HOST;
 use tuffet_client::release::{Hex, served_path};
 use tuffet_client::{
-    Clock, Ended, Entry, FileName, Floors, Goal, Plan, Refresh, Role, Root, Target, Trusted, Want,
+    Clock, Ended, Entry, FileName, Floors, Goal, Kept, KeptSnapshot, Plan, Refresh, Role, Root, Target,
+    Trusted, Want,
 };
 
 /// Bytes for the keys of a root, RSA keys among them.
@@ -112,11 +113,13 @@ fn walk<'n>(
 ) -> Result<(), String> {
     let mut trusted = store.trusted()?;
     let kept = trusted.floors().snapshot_version().and_then(|_| fs::read(store.path("snapshot.json")).ok());
-    let mut memory = vec![0; HOST.memory() + HOST.kept_memory()];
+    let mut memory = vec![0; HOST.memory()];
     #[expect(clippy::disallowed_methods, reason = "the edge of the program: read once, frozen for the cycle")]
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| "the clock stands before 1970")?;
     let clock = Clock::At(now.as_secs());
-    let kept = kept.as_deref();
+    let mut kept_memory = vec![0; 2 * HOST.text];
+    let mut kept = kept.as_deref().map(|bytes| Kept::new(bytes, &mut kept_memory));
+    let kept = kept.as_mut().map(|kept| kept as &mut dyn KeptSnapshot);
     let plan = Plan { crypto: &tuffet_client::HOST, limits: &HOST, goal, entry: Entry::Refresh, clock, kept };
     let mut refresh = Refresh::new(plan, &mut trusted, &mut memory).map_err(|error| error.to_string())?;
     loop {
