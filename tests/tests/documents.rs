@@ -1,4 +1,5 @@
-//! The pages name tests as evidence, and link to each other. Neither may point at nothing.
+//! The pages name tests as evidence, say where in the code a rule is kept, and link to each other. None of that may point
+//! at nothing.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,8 +11,13 @@ fn top() -> PathBuf {
 
 /// All files below the repository's top with this ending, what was built excepted.
 fn files(ending: &str) -> Vec<PathBuf> {
+    files_in(&top(), ending)
+}
+
+/// The same for those below a directory.
+fn files_in(directory: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut directories = vec![top()];
+    let mut directories = vec![directory.to_owned()];
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(directory).unwrap() {
             let entry = entry.unwrap();
@@ -74,12 +80,78 @@ fn is_test_name(text: &str) -> bool {
 #[test]
 fn pages_name_only_tests_that_run() {
     let tests = tests();
-    for (page, least) in [("docs/threat-model.md", 60), ("docs/spec-trace.md", 40)] {
+    for (page, least) in
+        [("docs/threat-model.md", 60), ("docs/spec-trace.md", 80), ("docs/past-advisories.md", 25)]
+    {
         let text = fs::read_to_string(top().join(page)).unwrap();
         let named: BTreeSet<&str> = quoted(&text).into_iter().filter(|text| is_test_name(text)).collect();
         assert!(named.len() >= least, "{page} names {} tests", named.len());
         let missing: Vec<&&str> = named.iter().filter(|name| !tests.contains(**name)).collect();
         assert!(missing.is_empty(), "{page}: no such test runs: {missing:?}");
+    }
+}
+
+/// The cells of all tables on a page whose head has this column.
+fn column<'p>(page: &'p str, title: &str) -> Vec<&'p str> {
+    let mut index = None;
+    let mut found = Vec::new();
+    for line in page.lines() {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        if !line.starts_with('|') {
+            index = None;
+        } else if let Some(at) = cells.iter().position(|cell| *cell == title) {
+            index = Some(at);
+        } else if let Some(at) = index.filter(|_| !line.starts_with("|---")) {
+            found.push(cells[at]);
+        }
+    }
+    found
+}
+
+#[test]
+fn every_row_of_a_trace_names_a_test_or_another_row() {
+    let tests = tests();
+    for (page, title, least) in
+        [("docs/spec-trace.md", "shown by", 60), ("docs/past-advisories.md", "test", 25)]
+    {
+        let text = fs::read_to_string(top().join(page)).unwrap();
+        let cells = column(&text, title);
+        assert!(cells.len() >= least, "{page}: {} rows", cells.len());
+        for cell in cells {
+            let named = quoted(cell).iter().any(|name| tests.contains(*name));
+            assert!(named || cell.starts_with("as 5."), "{page}: {cell}");
+        }
+    }
+}
+
+/// What the source files below a directory define: functions, types, constants, modules, fields and variants.
+fn defined(directory: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for path in files_in(&top().join(directory), ".rs") {
+        names.insert(path.file_stem().unwrap().to_string_lossy().into_owned());
+        for line in fs::read_to_string(path).unwrap().lines().map(str::trim) {
+            let mut words = line.split(|byte: char| !byte.is_alphanumeric() && byte != '_');
+            let kinds = ["fn", "const", "struct", "trait", "enum", "mod"];
+            let words: Vec<&str> = words.by_ref().filter(|word| !word.is_empty()).collect();
+            names.extend(words.windows(2).filter(|two| kinds.contains(&two[0])).map(|two| two[1].to_owned()));
+            names.extend(words.iter().find(|word| **word != "pub").map(|word| (*word).to_owned()));
+        }
+    }
+    names
+}
+
+#[test]
+fn pages_name_only_code_that_is_there() {
+    let defined: BTreeSet<String> =
+        defined("client/src").into_iter().chain(defined("firmware-agent/src")).collect();
+    for (page, least) in [("docs/spec-trace.md", 25), ("docs/past-advisories.md", 15)] {
+        let text = fs::read_to_string(top().join(page)).unwrap();
+        let is_path = |text: &&str| text.contains("::") && !text.contains([' ', '(']);
+        let named: BTreeSet<&str> = quoted(&text).into_iter().filter(is_path).collect();
+        assert!(named.len() >= least, "{page} names {named:?}");
+        let is_there = |path: &str| path.split("::").all(|name| defined.contains(name));
+        let missing: Vec<&&str> = named.iter().filter(|path| !is_there(path)).collect();
+        assert!(missing.is_empty(), "{page}: no such code: {missing:?}");
     }
 }
 

@@ -3,6 +3,7 @@
 use tuffet_client::limits::{self, DEVICE};
 use tuffet_client::release::{Candidate, Entry, Image, Rollout, read_entry};
 use tuffet_client::time::{Date, parse};
+use tuffet_tests::simulator::{RELEASE, Repository, sha256};
 
 const PAGE: &str = include_str!("../../docs/format.md");
 
@@ -47,13 +48,27 @@ fn limits_of_the_page_are_those_of_the_client() {
     let kib = |bytes: u32| format!("{} KiB", bytes / 1024);
     let mib = |bytes: u32| format!("{} MiB", bytes / 1024 / 1024);
     for (row, limit) in [
-        ("keys in a root", DEVICE.keys.to_string()),
+        ("keys in a root; keys that are held of a role's delegations", DEVICE.keys.to_string()),
         ("signatures in a file", DEVICE.signatures.to_string()),
         ("objects and arrays within each other", limits::DEPTH.to_string()),
         (
             "a key, or a string that must be read, with the keys on the way to it",
             format!("{} bytes", DEVICE.text),
         ),
+        ("delegations below each other", (limits::CHAIN - 1).to_string()),
+        ("delegated roles that one search visits", DEVICE.roles.to_string()),
+        (
+            "their names together, with one byte for each and eight for `targets`",
+            format!("{} bytes", DEVICE.names),
+        ),
+        (
+            &format!(
+                "delegated roles that are tracked, each by a name of at most {} bytes",
+                limits::TRACKED_NAME
+            ),
+            limits::TRACKED.to_string(),
+        ),
+        ("images that a timestamp halts", limits::HALTS.to_string()),
         ("candidates in a release entry", limits::CANDIDATES.to_string()),
         ("root file", kib(DEVICE.root_file)),
         ("timestamp file", kib(DEVICE.timestamp_file)),
@@ -68,6 +83,12 @@ fn limits_of_the_page_are_those_of_the_client() {
     assert!(PAGE.contains(&format!("at most {} printable ASCII", limits::PATH)));
     assert!(PAGE.contains(&format!("1 to {} printable ASCII", limits::VERSION_TEXT)));
     assert!(PAGE.contains(&format!("[a-z0-9][a-z0-9._-]{{0,{}}}", limits::NAME - 1)));
+}
+
+#[test]
+fn bin_of_the_page_is_that_of_the_path() {
+    let (digest, bin) = (sha256(RELEASE.as_bytes()), Repository::bin(10, "bin", RELEASE));
+    assert!(PAGE.contains(&format!("`{RELEASE}` (SHA-256 `{}…`) lies in `{bin}`", &digest[..8])), "{bin}");
 }
 
 #[test]
