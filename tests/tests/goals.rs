@@ -93,6 +93,40 @@ fn device_without_a_clock_knows_of_no_age() {
     }
 }
 
+#[test]
+fn clock_that_ran_ahead_leaves_no_bound_behind() {
+    let (repository, mut subject) = settled();
+    let floors = subject.floors.clone();
+    let ahead = NOW + 3_650 * DAY;
+    subject.clock = Clock::At(ahead);
+    let expired = |role, expires| Rejected::Freeze { role, expires: Date(expires), start: Date(ahead) };
+    // The root is the first of what is asked for to look expired.
+    let cycle = subject.refresh(&repository);
+    assert_eq!(cycle.result, Err(expired(Role::Root, NOW + 365 * DAY).into()));
+    assert_eq!(subject.floors, floors);
+    for clock in [Clock::At(NOW), Clock::Unknown] {
+        subject.clock = clock;
+        assert_eq!(subject.refresh(&repository).result, Ok(None));
+    }
+}
+
+#[test]
+fn ramp_on_a_device_without_a_clock_follows_the_dates_of_issue() {
+    let turn = ramp(0, 10).turn(b"device-1");
+    for (issued, release) in [(turn - 1, Some(2)), (turn, Some(3))] {
+        let mut repository = Repository::default();
+        repository.release(3, "1.2.0").rollout = Some(ramp(0, 10));
+        repository.issued = issued;
+        for role in ["timestamp", "snapshot", "targets"] {
+            repository.expires.insert(role, issued + DAY);
+        }
+        let mut subject = Subject { clock: Clock::Unknown, ..Subject::new(&Repository::default()) };
+        // The time of a cycle is frozen at its start: what this one learns is judged by from the next one on.
+        assert_eq!(subject.refresh(&repository).result, Ok(Some(2)));
+        assert_eq!(subject.refresh(&repository).result, Ok(release), "issued at {issued}");
+    }
+}
+
 /// A cycle for this goal, at [`NOW`].
 fn cycle(
     trusted: &mut Trusted,
