@@ -5,7 +5,7 @@ use tuffet_client::limits::DEVICE;
 use tuffet_client::time::Date;
 use tuffet_client::{
     Bound, Clock, Device, Environment, Error, Field, Goal, Misuse, Plan, Refresh, Rejected, Role, SOFTWARE,
-    Want,
+    Trusted, Want,
 };
 use tuffet_tests::expect::*;
 use tuffet_tests::simulator::*;
@@ -184,6 +184,19 @@ fn power_cut_within_a_root_walk_keeps_no_floor_of_keys_that_were_away() {
         counted += 1;
     }
     assert_eq!(counted, 4);
+}
+
+#[test]
+fn floors_are_kept_beside_a_root_that_is_read_from_its_file_again() {
+    let (mut repository, mut subject) = settled();
+    repository.rotate(root(2, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp-2", "snapshot"]), &ROOT_KEYS);
+    repository.signers.insert("timestamp", vec![Signer::new("timestamp-2")]);
+    assert_eq!(subject.refresh(&repository).result, Ok(None));
+    // The root's record is lost, and the image that runs has root 2 inside.
+    let file = &repository.files()["2.root.json"];
+    let read = Trusted::from_root_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], file);
+    let read: Trusted = read.expect("a root signed by its own keys");
+    assert_eq!(Trusted::restore(read.root().clone(), subject.floors.clone()).floors(), &subject.floors);
 }
 
 #[test]
