@@ -1,23 +1,29 @@
 //! Signature verification as a plain struct of functions, so that a product can put an accelerator in.
 
-use p256::Sec1Point;
-use p256::ecdsa::signature::hazmat::PrehashVerifier;
-use p256::ecdsa::{Signature, VerifyingKey};
-
+use crate::ecdsa;
 use crate::key::Algorithm;
 
 /// The algorithms that a verifier knows, of two kinds: one that wants the digest of a message, and those that
 /// want the message.
 #[derive(Clone, Copy, Debug)]
 pub struct Crypto {
-    /// Verifies an ASN.1 DER ECDSA signature over P-256, given the key's coordinates x and y, big-endian, and the
-    /// SHA-256 digest of the message. Must be `false` for a point off the curve. A high `s` is accepted: tokens
-    /// produce it.
-    pub p256: fn(point: &[u8; 64], digest: &[u8; 32], der: &[u8]) -> bool,
+    /// ECDSA over P-256 with SHA-256, which wants the digest.
+    pub p256: P256,
     /// Without it, keys of these types count for nothing.
     pub message: Option<MessageCrypto>,
     /// Whether SHA-512 is known beside SHA-256 where files are hashed. Takes the feature `host`.
     pub sha512: bool,
+}
+
+/// ECDSA over P-256 with SHA-256.
+#[derive(Clone, Copy, Debug)]
+pub struct P256 {
+    /// The compressed form (SEC 1, 2.3.3: 2 or 3 for an even or odd y, then x) of the point with the coordinates x
+    /// and y, big-endian. Keys are kept in it. Must be `None` for a point off the curve.
+    pub compress: fn(point: &[u8; 64]) -> Option<[u8; 33]>,
+    /// Verifies an ASN.1 DER signature, given a key of that form and the SHA-256 digest of the message. A high `s` is
+    /// accepted: tokens produce it.
+    pub verify: fn(key: &[u8; 33], digest: &[u8; 32], der: &[u8]) -> bool,
 }
 
 /// Algorithms that want the whole message, which takes memory ([`Limits::message`](crate::Limits)).
@@ -29,13 +35,13 @@ pub struct MessageCrypto {
     pub rsa_pss: fn(key: &[u8], message: &[u8], signature: &[u8]) -> bool,
 }
 
-/// P-256 by the `p256` crate, and nothing else.
-pub const SOFTWARE: Crypto = Crypto { p256: verify_p256, message: None, sha512: false };
+/// P-256 over the arithmetic of the `p256` crate, and nothing else.
+pub const SOFTWARE: Crypto = Crypto { p256: ecdsa::SOFTWARE, message: None, sha512: false };
 
-/// P-256 by the `p256` crate, as on devices; Ed25519 and RSA-PSS by `ring`; SHA-512 of files.
+/// P-256 as on devices; Ed25519 and RSA-PSS by `ring`; SHA-512 of files.
 #[cfg(feature = "host")]
 pub const HOST: Crypto = Crypto {
-    p256: verify_p256,
+    p256: ecdsa::SOFTWARE,
     message: Some(MessageCrypto { ed25519: verify_ed25519, rsa_pss: verify_rsa_pss }),
     sha512: true,
 };
@@ -49,16 +55,6 @@ impl Crypto {
             Algorithm::Unsupported => false,
         }
     }
-}
-
-// Out of line: half of the stack of a verification is in here, and it must not add to the caller's.
-#[inline(never)]
-fn verify_p256(point: &[u8; 64], digest: &[u8; 32], der: &[u8]) -> bool {
-    let point = Sec1Point::from_untagged_bytes(point.into());
-    let (Ok(key), Ok(signature)) = (VerifyingKey::from_sec1_point(&point), Signature::from_der(der)) else {
-        return false;
-    };
-    key.verify_prehash(digest, &signature).is_ok()
 }
 
 #[cfg(feature = "host")]

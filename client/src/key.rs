@@ -1,14 +1,13 @@
 //! Public keys and signatures, packed one behind the other into memory of the caller.
 
-use sha2::{Digest, Sha256};
-
+use crate::crypto::Crypto;
 use crate::limits::{KEY_HEAD, SIGNATURE_HEAD};
 
-/// The label of a key in metadata, in a quarter of the room: the first eight bytes of the SHA-256 of the 32 bytes
-/// that its hexadecimal digits stand for.
+/// The label of a key in metadata, in a quarter of the room: the 64-bit FNV-1a hash of the 32 bytes that its
+/// hexadecimal digits stand for.
 ///
-/// A label, no proof: the threshold counts public keys. Who makes two labels agree makes one signature stand for a
-/// key that did not make it, and it does not verify.
+/// A label, no proof: the threshold counts public keys. Whoever makes two labels agree, and that is easy, makes one
+/// signature stand for a key that did not make it, and it does not verify.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct KeyId(pub(crate) [u8; 8]);
 
@@ -18,8 +17,9 @@ pub(crate) struct KeyId(pub(crate) [u8; 8]);
 pub enum Algorithm {
     /// A key that nobody here can verify with. It may stand in a file and never counts.
     Unsupported = 0,
-    /// ECDSA over P-256 with SHA-256. The key is its affine coordinates x and y, each 32 bytes, big-endian;
-    /// whether they lie on the curve is checked with each signature. A signature is ASN.1 DER.
+    /// ECDSA over P-256 with SHA-256. The key is a point of the curve, compressed to 33 bytes, see
+    /// [`P256`](crate::P256). A
+    /// signature is ASN.1 DER.
     P256 = 1,
     /// Ed25519 (RFC 8032). The key has 32 bytes.
     Ed25519 = 2,
@@ -71,7 +71,11 @@ impl KeyId {
     /// Reads 64 hexadecimal digits, lower case.
     #[inline(never)]
     pub(crate) fn from_hex(text: &[u8]) -> Option<KeyId> {
-        hex_array::<32>(text).map(|whole| KeyId(first(&Sha256::digest(whole))))
+        const BASIS: u64 = 0xCBF2_9CE4_8422_2325;
+        const PRIME: u64 = 0x0000_0100_0000_01B3;
+        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(PRIME);
+        let whole: [u8; 32] = hex_array(text)?;
+        Some(KeyId(whole.into_iter().fold(BASIS, step).to_le_bytes()))
     }
 }
 
@@ -109,15 +113,16 @@ impl Algorithm {
     }
 
     /// Decodes `keyval.public` to the front of `out`; returns its length, `None` if it is no such key.
-    pub(crate) fn decode(self, public: &[u8], out: &mut [u8]) -> Option<usize> {
+    pub(crate) fn decode(self, crypto: &Crypto, public: &[u8], out: &mut [u8]) -> Option<usize> {
         match self {
             Algorithm::P256 => {
                 // A compressed point is refused, for no tool writes it unasked.
                 let mut spki = [0; P256_SPKI_LENGTH];
                 let length = pem(public, &mut spki)?;
                 let point: &[u8; 64] = spki.get(..length)?.strip_prefix(&P256_SPKI)?.try_into().ok()?;
-                out.get_mut(..64)?.copy_from_slice(point);
-                Some(64)
+                let key = (crypto.p256.compress)(point)?;
+                out.get_mut(..key.len())?.copy_from_slice(&key);
+                Some(key.len())
             }
             Algorithm::Ed25519 => {
                 let key: [u8; 32] = hex_array(public)?;
@@ -217,8 +222,8 @@ impl<'m> Pack<'m> {
     }
 
     /// Decodes a public key into the free room; returns its length.
-    pub(crate) fn decode(&mut self, algorithm: Algorithm, public: &[u8]) -> Option<usize> {
-        algorithm.decode(public, self.bytes.get_mut(self.len..)?)
+    pub(crate) fn decode(&mut self, algorithm: Algorithm, crypto: &Crypto, public: &[u8]) -> Option<usize> {
+        algorithm.decode(crypto, public, self.bytes.get_mut(self.len..)?)
     }
 
     /// Completes the key whose label was pushed last, and whose bytes were decoded behind it.
@@ -351,9 +356,11 @@ fn base64(text: &[u8], out: &mut [u8]) -> Option<usize> {
     (padding == expected && bits == 0 && count < 6).then_some(length)
 }
 
-/// What little of ASN.1 DER an RSA key needs.
+/// RSA keys (RFC 8017).
 #[cfg(feature = "host")]
 mod rsa {
+    use crate::der::{element, unsigned};
+
     /// SubjectPublicKeyInfo up to the bit string: the algorithm rsaEncryption without parameters (RFC 3279, 2.3.1).
     const ALGORITHM: [u8; 15] =
         [0x30, 0x0D, 0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x01, 0x05, 0x00];
@@ -370,37 +377,16 @@ mod rsa {
     /// The modulus of an RSAPublicKey.
     pub(super) fn modulus(key: &[u8]) -> Option<&[u8]> {
         let (inside, []) = element(key, 0x30)? else { return None };
-        let (modulus, exponent) = element(inside, 0x02)?;
-        let (exponent, []) = element(exponent, 0x02)? else { return None };
-        // DER has one spelling for a number, so that two keys with one modulus are seen to be one.
-        let minimal = |number: &[u8]| match number {
-            [0, second, ..] => *second >= 0x80,
-            [first, ..] => *first < 0x80,
-            [] => false,
-        };
-        (minimal(modulus) && minimal(exponent)).then_some(modulus)
-    }
-
-    /// The content of the element with this tag at the front, and what lies behind.
-    fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-        let (&first, rest) = der.strip_prefix(&[tag])?.split_first()?;
-        let (length, rest) = match first {
-            0..=0x7F => (usize::from(first), rest),
-            0x81 => (usize::from(*rest.first().filter(|length| **length >= 0x80)?), rest.get(1..)?),
-            0x82 => {
-                let (length, rest) = rest.split_first_chunk::<2>()?;
-                let length = u16::from_be_bytes(*length);
-                (usize::from(Some(length).filter(|length| *length >= 0x100)?), rest)
-            }
-            _ => return None,
-        };
-        rest.split_at_checked(length)
+        let (modulus, exponent) = unsigned(inside)?;
+        let (_, []) = unsigned(exponent)? else { return None };
+        Some(modulus)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SOFTWARE;
 
     /// Made with `openssl ecparam -genkey -name prime256v1 | openssl pkey -pubout`.
     const PEM: &[u8] = b"-----BEGIN PUBLIC KEY-----\n\
@@ -408,25 +394,21 @@ mod tests {
         RUBKv2vl7Ov4lJgdhP2hJ3i4ba/nxuFm5lMR/S/11M/eHPZmg1iObUMB8A==\n\
         -----END PUBLIC KEY-----\n";
 
-    fn p256(pem: &[u8]) -> Option<[u8; 64]> {
-        let mut point = [0; 64];
-        Algorithm::P256.decode(pem, &mut point).map(|_| point)
+    fn p256(pem: &[u8]) -> Option<[u8; 33]> {
+        let mut point = [0; 33];
+        Algorithm::P256.decode(&SOFTWARE, pem, &mut point).map(|_| point)
     }
 
     #[test]
     fn key_from_openssl_decodes_to_its_point() {
         let point = p256(PEM).unwrap();
-        assert_eq!(
-            point[..32],
-            hex_array::<32>(b"41b10819a38f3c2caaba83c28a3c8643380db8bdf045404abf6be5ecebf89498").unwrap()
-        );
-        assert_eq!(
-            point[32..],
-            hex_array::<32>(b"1d84fda12778b86dafe7c6e166e65311fd2ff5d4cfde1cf66683588e6d4301f0").unwrap()
-        );
+        let x = b"41b10819a38f3c2caaba83c28a3c8643380db8bdf045404abf6be5ecebf89498";
+        // y ends in f0.
+        assert_eq!(point[0], 2);
+        assert_eq!(point[1..], hex_array::<32>(x).unwrap());
         // Without the last line feed it is the same key.
         assert_eq!(p256(PEM.trim_ascii()), Some(point));
-        assert_eq!(Algorithm::P256.decode(PEM, &mut [0; 63]), None);
+        assert_eq!(Algorithm::P256.decode(&SOFTWARE, PEM, &mut [0; 32]), None);
     }
 
     #[test]
@@ -489,7 +471,7 @@ mod tests {
         let id = |label: u8| KeyId::from_hex(&[label; 64]).unwrap();
         let key = |pack: &mut Pack<'_>, label, algorithm, byte| {
             pack.push_key_id(id(label)).unwrap();
-            let length = pack.decode(Algorithm::Ed25519, &[byte; 64]).unwrap();
+            let length = pack.decode(Algorithm::Ed25519, &SOFTWARE, &[byte; 64]).unwrap();
             pack.complete_key(algorithm, length).unwrap();
         };
         key(&mut pack, b'1', Algorithm::Ed25519, b'a');
@@ -511,7 +493,7 @@ mod tests {
         // Modulus 0x00C1D2, exponents 3 and 65537; then lengths that DER has a shorter form for.
         let three = [0x30, 8, 2, 3, 0, 0xC1, 0xD2, 2, 1, 3];
         let other = [0x30, 10, 2, 3, 0, 0xC1, 0xD2, 2, 3, 1, 0, 1];
-        assert_eq!(rsa::modulus(&three), Some(&[0, 0xC1, 0xD2][..]));
+        assert_eq!(rsa::modulus(&three), Some(&[0xC1, 0xD2][..]));
         assert_eq!(rsa::modulus(&other), rsa::modulus(&three));
         assert_eq!(rsa::modulus(&[0x30, 9, 2, 4, 0, 0, 0xC1, 0xD2, 2, 1, 3]), None);
         assert_eq!(rsa::modulus(&[0x30, 0x81, 8, 2, 3, 0, 0xC1, 0xD2, 2, 1, 3]), None);

@@ -72,6 +72,8 @@
 
 mod crypto;
 mod delegation;
+mod der;
+mod ecdsa;
 mod error;
 mod file;
 mod hash;
@@ -89,7 +91,7 @@ mod workflow;
 
 #[cfg(feature = "host")]
 pub use crypto::HOST;
-pub use crypto::{Crypto, MessageCrypto, SOFTWARE};
+pub use crypto::{Crypto, MessageCrypto, P256, SOFTWARE};
 pub use error::{Bound, Environment, Error, Field, Misuse, Rejected};
 pub use key::Algorithm;
 pub use limits::Limits;

@@ -83,8 +83,8 @@ pub const DEVICE: Limits = Limits {
     // Three to five holders for root and targets, one online key each for snapshot and timestamp, and room
     // for a rotation that adds before it removes.
     keys: 12,
-    // The coordinates of a P-256 point.
-    key: 64,
+    // A compressed P-256 point.
+    key: 33,
     // Thresholds of old and new root together, and a few to spare.
     signatures: 8,
     // An ASN.1 DER ECDSA signature over P-256.

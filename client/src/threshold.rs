@@ -88,7 +88,7 @@ fn verifies(
     let message = envelope.message.ok_or(Rejected::Limit { role: envelope.role, bound: Bound::Message });
     Ok(match (key.algorithm, crypto.message) {
         (Algorithm::P256, _) => {
-            key.bytes.try_into().is_ok_and(|point| (crypto.p256)(point, envelope.digest, signature))
+            key.bytes.try_into().is_ok_and(|key| (crypto.p256.verify)(key, envelope.digest, signature))
         }
         (Algorithm::Ed25519, Some(crypto)) => (crypto.ed25519)(key.bytes, message?, signature),
         (Algorithm::RsaPss, Some(crypto)) => (crypto.rsa_pss)(key.bytes, message?, signature),

@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 use serde_json::{Value, json};
 use tuffet_client::limits::DEVICE;
 use tuffet_client::{
-    Clock, Crypto, Ended, Entry, Error, Floors, Goal, Plan, Refresh, Role, Root, SOFTWARE, Trusted, Want,
+    Clock, Crypto, Ended, Entry, Error, Floors, Goal, P256, Plan, Refresh, Role, Root, SOFTWARE, Trusted,
+    Want,
 };
 
 use crate::expect::{DEVICE_1, LAMP, lamp, plan, step, strip_links};
@@ -17,7 +18,7 @@ use crate::simulator::{
 };
 
 /// Takes any signature for a good one, so that what lies behind the check is reached by files that nobody signed.
-const CREDULOUS: Crypto = Crypto { p256: |_, _, _| true, ..SOFTWARE };
+const CREDULOUS: Crypto = Crypto { p256: P256 { verify: |_, _, _| true, ..SOFTWARE.p256 }, ..SOFTWARE };
 
 /// Files that one cycle asks for at the most: 64 roots and the one that is not there, a timestamp twice, a snapshot,
 /// and in each of two searches eight roles, each with the snapshot again, its file, its keys and the way back.

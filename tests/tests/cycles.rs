@@ -6,7 +6,7 @@ use serde_json::json;
 use tuffet_client::limits::DEVICE;
 use tuffet_client::time::Date;
 use tuffet_client::{
-    Age, Bound, Clock, Crypto, Device, Ended, Entry, Environment, Field, Goal, Misuse, Plan, Refresh,
+    Age, Bound, Clock, Crypto, Device, Ended, Entry, Environment, Field, Goal, Misuse, P256, Plan, Refresh,
     Rejected, Role, SOFTWARE, Want,
 };
 use tuffet_tests::expect::*;
@@ -21,9 +21,12 @@ thread_local!(static VERIFIED: Cell<u32> = const { Cell::new(0) });
 
 /// The crypto of devices, which counts.
 const COUNTING: Crypto = Crypto {
-    p256: |point, digest, der| {
-        VERIFIED.set(VERIFIED.get() + 1);
-        (SOFTWARE.p256)(point, digest, der)
+    p256: P256 {
+        verify: |key, digest, der| {
+            VERIFIED.set(VERIFIED.get() + 1);
+            (SOFTWARE.p256.verify)(key, digest, der)
+        },
+        ..SOFTWARE.p256
     },
     ..SOFTWARE
 };

@@ -329,7 +329,7 @@ impl<'m> Sheet<'m> {
                 }
             }
             (Place::Public, Datum::Text(public)) => {
-                self.key_length = self.keys.decode(self.algorithm, public);
+                self.key_length = self.keys.decode(self.algorithm, crypto, public);
             }
             (Place::Scheme, Datum::Text(scheme)) => self.right_scheme = scheme == self.algorithm.scheme(),
             (Place::Key, Datum::Container(false))

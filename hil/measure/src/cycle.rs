@@ -16,8 +16,8 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use sha2::{Digest, Sha256};
 use tuffet_client::limits::DEVICE;
 use tuffet_client::{
-    Age, Clock, Crypto, Device, Entry, Error, FileName, Goal, Plan, Refresh, Role, Root, SOFTWARE, Trusted,
-    Want,
+    Age, Clock, Crypto, Device, Entry, Error, FileName, Goal, P256, Plan, Refresh, Role, Root, SOFTWARE,
+    Trusted, Want,
 };
 
 use crate::board::{File, paint, say, ticks};
@@ -33,15 +33,24 @@ const NAME: usize = 96;
 const CRYPTO: Crypto = SOFTWARE;
 /// Every signature is good.
 #[cfg(not(feature = "p256"))]
-const CRYPTO: Crypto = Crypto { p256: |_, _, _| black_box(true), ..SOFTWARE };
+const CRYPTO: Crypto = {
+    let p256 = P256 { compress: |_| black_box(Some([2; 33])), verify: |_, _, _| black_box(true) };
+    Crypto { p256, ..SOFTWARE }
+};
 
 /// The same, counted. [`Crypto`] has plain functions, so what they count is outside of them.
-const COUNTED: Crypto = Crypto { p256: counted, ..SOFTWARE };
+const COUNTED: Crypto = Crypto { p256: P256 { compress, verify }, ..SOFTWARE };
 static VERIFICATIONS: AtomicU32 = AtomicU32::new(0);
 static VERIFYING: AtomicU32 = AtomicU32::new(0);
 
-fn counted(point: &[u8; 64], digest: &[u8; 32], der: &[u8]) -> bool {
-    let (good, spent) = time(|| (CRYPTO.p256)(point, digest, der));
+fn compress(point: &[u8; 64]) -> Option<[u8; 33]> {
+    let (key, spent) = time(|| (CRYPTO.p256.compress)(point));
+    VERIFYING.store(VERIFYING.load(Relaxed).wrapping_add(spent), Relaxed);
+    key
+}
+
+fn verify(key: &[u8; 33], digest: &[u8; 32], der: &[u8]) -> bool {
+    let (good, spent) = time(|| (CRYPTO.p256.verify)(key, digest, der));
     VERIFICATIONS.store(VERIFICATIONS.load(Relaxed).wrapping_add(1), Relaxed);
     VERIFYING.store(VERIFYING.load(Relaxed).wrapping_add(spent), Relaxed);
     good
