@@ -15,7 +15,6 @@ use crate::hash::Verbatim;
 use crate::key::Pack;
 use crate::limits::{CHAIN, Limits};
 use crate::role::delegations::{Chosen, DelegationsReader, names, push_name};
-use crate::role::targets::Target;
 use crate::scan::Fault;
 
 /// A role on the way.
@@ -39,9 +38,9 @@ pub(crate) struct Walk {
     bottom: usize,
     /// The threshold of the role being read, if it is a delegated one.
     pub(crate) threshold: u8,
-    /// The way so far is that of the search before; this is where that one ended, and what it saw there of the
-    /// target that is searched for now.
-    before: Option<(usize, Option<Target>)>,
+    /// The way so far is that of the search before; this is where that one ended, and whether the target that is
+    /// searched for now, which it saw there, is the right one.
+    before: Option<(usize, Option<bool>)>,
 }
 
 /// How a search goes on from a file in which the target is not.
@@ -53,8 +52,8 @@ pub(crate) enum Next {
     Down,
     /// Read a file once more that was read before: of a role on the way back, or on the way of the search before.
     Again,
-    /// The target is where the search before saw it.
-    Seen(Target),
+    /// The target is where the search before saw it; is it the right one?
+    Seen(bool),
     /// The target is nowhere.
     Nowhere,
 }
@@ -69,11 +68,7 @@ impl Walk {
     }
 
     /// Begins another one at the top, which may find `seen` where the search before ended.
-    pub(crate) fn begin_after(
-        &mut self,
-        seen: Option<Target>,
-        visited: &mut Pack<'_>,
-    ) -> Result<Next, Fault> {
+    pub(crate) fn begin_after(&mut self, seen: Option<bool>, visited: &mut Pack<'_>) -> Result<Next, Fault> {
         self.before = Some((self.at, seen));
         self.restart(visited)?;
         Ok(self.known())

@@ -5,7 +5,8 @@ use crate::hash::FileHasher;
 use crate::limits::Limits;
 use crate::role::kept::KeptSnapshot;
 use crate::role::place::Place;
-use crate::role::{Context, Reading, Role, Sheet};
+use crate::role::reading::{Context, Reading};
+use crate::role::{Role, Sheet};
 use crate::scan::{Fault, Scanner};
 use crate::threshold::Envelope;
 
@@ -14,8 +15,6 @@ pub(crate) struct FileReader<'m> {
     pub(crate) scanner: Scanner<'m>,
     pub(crate) sheet: Sheet<'m>,
     pub(crate) hasher: FileHasher,
-    /// SHA-256 of what is signed, once the file is over.
-    digest: [u8; 32],
 }
 
 impl<'m> FileReader<'m> {
@@ -26,7 +25,6 @@ impl<'m> FileReader<'m> {
             scanner: Scanner::new(text, message),
             sheet: Sheet::new(keys, signatures, names),
             hasher: FileHasher::new(),
-            digest: [0; 32],
         }
     }
 
@@ -55,21 +53,20 @@ impl<'m> FileReader<'m> {
         if within.len() < chunk.len() { Err(Rejected::Oversize { role, limit }) } else { Ok(()) }
     }
 
-    /// The file is over: is it whole?
-    pub(crate) fn finish(&mut self) -> Result<(), Rejected> {
+    /// The file is over: is it whole? Then this is the SHA-256 of what is signed.
+    pub(crate) fn finish(&mut self) -> Result<[u8; 32], Rejected> {
         let Self { scanner, sheet, .. } = self;
         let (role, at) = (sheet.role, scanner.at());
         let digest = scanner.finish().and_then(|digest| {
             let digest = digest.ok_or(Fault::Field(Field::Signed))?;
             sheet.finish().map(|()| digest)
         });
-        self.digest = digest.map_err(|fault| fault.of(role, at, 0))?;
-        Ok(())
+        digest.map_err(|fault| fault.of(role, at, 0))
     }
 
     /// What was read, as a threshold is counted over it.
-    pub(crate) fn envelope(&self) -> Envelope<'_> {
-        let Self { sheet, digest, scanner, .. } = self;
+    pub(crate) fn envelope<'e>(&'e self, digest: &'e [u8; 32]) -> Envelope<'e> {
+        let Self { sheet, scanner, .. } = self;
         Envelope { role: sheet.role, signatures: sheet.signatures(), digest, message: scanner.message() }
     }
 }

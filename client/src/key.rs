@@ -8,7 +8,7 @@ use crate::limits::{KEY_HEAD, SIGNATURE_HEAD};
 ///
 /// A label, no proof: the threshold counts public keys. Whoever makes two labels agree, and that is easy, makes one
 /// signature stand for a key that did not make it, and it does not verify.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct KeyId(pub(crate) [u8; 8]);
 
 /// What a public key is good for.
@@ -309,11 +309,20 @@ pub(crate) fn hex_exact(text: &[u8], out: &mut [u8]) -> Option<()> {
 pub(crate) fn hex(text: &[u8], out: &mut [u8]) -> Option<usize> {
     let (pairs, []) = text.as_chunks::<2>() else { return None };
     let mut places = out.iter_mut();
-    for pair in pairs {
-        let [high, low] = pair.map(|digit| (digit as char).to_digit(16));
-        *places.next()? = u8::try_from((high? << 4) | low?).ok()?;
+    for [high, low] in pairs {
+        *places.next()? = (digit(*high)? << 4) | digit(*low)?;
     }
     Some(pairs.len())
+}
+
+/// A tenth of a small file are such digits, so this is no place for `char::to_digit`, which knows any base.
+fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte.wrapping_sub(b'0')),
+        b'a'..=b'f' => Some(byte.wrapping_sub(b'a' - 10)),
+        b'A'..=b'F' => Some(byte.wrapping_sub(b'A' - 10)),
+        _ => None,
+    }
 }
 
 /// Reads the PEM text of a public key (RFC 7468, label `PUBLIC KEY`) to the front of `out`; returns its length.

@@ -100,7 +100,6 @@ pub use plan::{Entry, Goal, Plan};
 pub use release::{Candidate, Device};
 pub use role::Role;
 pub use role::kept::{Kept, KeptSnapshot};
-pub use role::meta::Meta;
 pub use role::root::Root;
 pub use role::targets::Target;
 pub use time::Clock;

@@ -19,8 +19,9 @@ use crate::crypto::SOFTWARE;
 use crate::error::{Bound, Error, Field, Misuse};
 use crate::file::FileReader;
 use crate::limits::{self, CANDIDATES, NAME, PATH, VERSION_TEXT};
+use crate::role::Role;
 use crate::role::place::{Place, Places};
-use crate::role::{Context, Reading, Role};
+use crate::role::reading::{Context, Reading};
 use crate::scan::Fault;
 use crate::time::Date;
 
@@ -297,7 +298,6 @@ pub(crate) struct EntryReader {
     /// Of those that follow only the sequence is read.
     pub(crate) taken: bool,
     pub(crate) sequence: u32,
-    pub(crate) ramp: Rollout,
     pub(crate) count: usize,
     pub(crate) format: u32,
 }
@@ -335,11 +335,17 @@ impl EntryReader {
         keep(&mut self.candidate.version, text, is_version)
     }
 
+    /// The rollout of the candidate.
+    pub(crate) fn ramp(&mut self) -> &mut Rollout {
+        self.candidate.rollout.get_or_insert_default()
+    }
+
     /// The rollout is over. A ramp that cannot be read must not become "everybody, at once".
     pub(crate) fn end_of_ramp(&mut self, seen: &Places) -> Result<(), Fault> {
-        self.candidate.rollout = Some(self.ramp);
+        let Rollout { start, end, .. } = self.ramp();
+        let rises = *end >= *start;
         let whole = seen.has_all(&[Place::RampEnd, Place::Salt, Place::RampStart]);
-        if whole && self.ramp.end >= self.ramp.start { Ok(()) } else { Err(Fault::Field(Field::Release)) }
+        if whole && rises { Ok(()) } else { Err(Fault::Field(Field::Release)) }
     }
 
     /// The candidate is over.

@@ -12,8 +12,9 @@ use crate::hash::{FileHash, Verbatim};
 use crate::key::Keys;
 use crate::limits::{HALTS, Limits, ROOT, TRACKED};
 use crate::role::meta::{Meta, MetaReader, Tracked};
+use crate::role::reading::Context;
 use crate::role::root::{Authority, Root, RootFacts};
-use crate::role::{Context, Header, Role};
+use crate::role::{Header, Role};
 use crate::threshold::{Verified, verify, verify_root};
 use crate::time::{Clock, Moment};
 
@@ -106,10 +107,10 @@ impl<const N: usize> Trusted<[u8; N]> {
         memory: &mut [u8],
         bytes: &[u8],
     ) -> Result<Self, Error> {
-        let file = read(crypto, limits, memory, Role::Root, bytes)?;
+        let (file, digest) = read(crypto, limits, memory, Role::Root, bytes)?;
         let mut trusted = Trusted::restore(Root::empty(), Floors::default());
         let (facts, own) = file.sheet.root_facts();
-        let new = verify_root(crypto, None, own, file.envelope(), facts)?;
+        let new = verify_root(crypto, None, own, file.envelope(&digest), facts)?;
         let facts = RootFacts { online_since: new.version, ..*new };
         let bound = Rejected::Limit { role: Role::Root, bound: Bound::Keys };
         trusted.root.replace(facts, own.keys).ok_or(bound)?;
@@ -176,9 +177,10 @@ impl<B: ?Sized + AsRef<[u8]> + AsMut<[u8]>> Trusted<B> {
         memory: &mut [u8],
         bytes: &[u8],
     ) -> Result<(), Error> {
-        let file = read(crypto, limits, memory, Role::Root, bytes)?;
+        let (file, digest) = read(crypto, limits, memory, Role::Root, bytes)?;
         let (facts, own) = file.sheet.root_facts();
-        let new = verify_root(crypto, Some(self.root.authority(Role::Root)), own, file.envelope(), facts)?;
+        let new =
+            verify_root(crypto, Some(self.root.authority(Role::Root)), own, file.envelope(&digest), facts)?;
         Ok(self.update_root(&new, own.keys)?)
     }
 
@@ -202,8 +204,8 @@ impl<B: ?Sized + AsRef<[u8]> + AsMut<[u8]>> Trusted<B> {
         if role == Role::Root {
             return self.clone().next_root_file(crypto, limits, memory, bytes);
         }
-        let file = read(crypto, limits, memory, role, bytes)?;
-        verify(crypto, self.root.authority(role), file.envelope(), ())?;
+        let (file, digest) = read(crypto, limits, memory, role, bytes)?;
+        verify(crypto, self.root.authority(role), file.envelope(&digest), ())?;
         Ok(())
     }
 
@@ -324,19 +326,20 @@ impl<B: ?Sized + AsRef<[u8]> + AsMut<[u8]>> Trusted<B> {
             return Err(Rejected::MixAndMatch { role });
         }
         // 5.5.5: no role dropped, none rolled back. Without a kept snapshot only tracked roles are remembered.
-        let targets = listed.only.ok_or(Rejected::RoleDropped { role: Role::Targets })?;
+        let targets = listed.wanted().ok_or(Rejected::RoleDropped { role: Role::Targets })?;
         if let Some(floor) = self.floors.targets_version() {
             not_older(Role::Targets, floor, targets)?;
         }
-        for (tracked, listed) in self.floors.tracked.iter().zip(listed.tracked) {
+        for (index, tracked) in self.floors.tracked.iter().enumerate() {
             let role = Role::Delegated;
-            not_older(role, tracked.version, listed.ok_or(Rejected::RoleDropped { role })?)?;
+            let listed = listed.tracked(index).ok_or(Rejected::RoleDropped { role })?;
+            not_older(role, tracked.version, listed)?;
         }
         // 5.5.6: freeze.
         moment.fresh(role, new.expires)?;
         self.floors.snapshot = Some(Link::new(**new, file, targets));
-        for (tracked, listed) in self.floors.tracked.iter_mut().zip(listed.tracked) {
-            tracked.version = listed.map_or(tracked.version, |listed| listed.version);
+        for (index, tracked) in self.floors.tracked.iter_mut().enumerate() {
+            tracked.version = listed.tracked(index).map_or(tracked.version, |listed| listed.version);
         }
         self.floors.settled = None;
         self.unsaved.floors = true;
@@ -495,14 +498,14 @@ impl Link {
     }
 }
 
-/// Reads a whole file in one piece.
+/// Reads a whole file in one piece; what is signed of it has this SHA-256.
 fn read<'m>(
     crypto: &Crypto,
     limits: &Limits,
     memory: &'m mut [u8],
     role: Role,
     bytes: &[u8],
-) -> Result<FileReader<'m>, Rejected> {
+) -> Result<(FileReader<'m>, [u8; 32]), Rejected> {
     let mut file = FileReader::new(limits, memory);
     file.begin(role);
     if crypto.message.is_some() {
@@ -512,8 +515,8 @@ fn read<'m>(
     file.sheet.delegations.restart(u32::MAX);
     let keys_only = role != Role::Root;
     file.feed(bytes, limits.of(role), Context { keys_only, ..Context::of(crypto, limits) }, None)?;
-    file.finish()?;
-    Ok(file)
+    let digest = file.finish()?;
+    Ok((file, digest))
 }
 
 fn not_older(role: Role, trusted: u32, listed: Meta) -> Result<(), Rejected> {

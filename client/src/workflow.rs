@@ -23,15 +23,16 @@ use crate::file::FileReader;
 use crate::hash::Verbatim;
 #[cfg(feature = "host")]
 use crate::key::Algorithm;
-use crate::limits::{Limits, TRACKED};
+use crate::limits::Limits;
 use crate::name::FileName;
 use crate::plan::{Entry, Goal, Plan};
 use crate::release::Candidate;
 use crate::role::kept::KeptSnapshot;
 use crate::role::meta::{Meta, MetaReader};
+use crate::role::reading::Context;
 use crate::role::root::{Authority, RoleKeys};
 use crate::role::targets::{Seek, Target};
-use crate::role::{Context, Role, delegations};
+use crate::role::{Role, delegations};
 use crate::scan::Fault;
 use crate::threshold::{verify, verify_root};
 use crate::time::{Clock, Moment};
@@ -192,7 +193,7 @@ impl<'a> Refresh<'a> {
                 Clock::At(_) if self.entry != Entry::Offline => Age::Fresh,
                 _ => Age::Unknown,
             }),
-            State::Found => Want::Found(self.reader.sheet.targets.target.unwrap_or_default()),
+            State::Found => Want::Found(self.reader.sheet.targets.target),
             State::ExpectSnapshotAgain | State::ExpectTargetsAgain | State::ExpectKeys => {
                 Want::Again { file: self.file(), limit: self.limit() }
             }
@@ -339,7 +340,7 @@ impl<'a> Refresh<'a> {
             }
             _ => {}
         }
-        self.reader.finish()?;
+        let digest = self.reader.finish()?;
         let as_stated = match self.state {
             // Another reading counts only if it was of the bytes that were verified.
             State::ExpectSnapshotAgain | State::ExpectTargetsAgain | State::ExpectKeys => {
@@ -352,7 +353,7 @@ impl<'a> Refresh<'a> {
             return Err(Rejected::MixAndMatch { role }.into());
         }
         let Self { crypto, trusted, reader, walk, moment, meta, .. } = self;
-        let envelope = reader.envelope();
+        let envelope = reader.envelope(&digest);
         let sheet = &reader.sheet;
         let header = sheet.header;
         match self.state {
@@ -369,7 +370,7 @@ impl<'a> Refresh<'a> {
                 self.expect(State::ExpectRoot);
             }
             State::ExpectTimestamp => {
-                let meta = sheet.meta.only.ok_or(Rejected::Field { role, field: Field::Meta })?;
+                let meta = sheet.meta.wanted().ok_or(Rejected::Field { role, field: Field::Meta })?;
                 // 5.4.2
                 let new = verify(crypto, trusted.authority(role), envelope, (header, meta))?;
                 let is_new = trusted.update_timestamp(&new, &sheet.meta.halts, file.bytes, *moment)?;
@@ -399,7 +400,7 @@ impl<'a> Refresh<'a> {
                 let new = verify(crypto, authority, envelope, header)?;
                 if trusted.update_targets(&new, delegated, meta.version, *moment)? {
                     // What was read of the snapshot for roles that are tracked stands in the order of these.
-                    reader.sheet.meta.tracked = [None; TRACKED];
+                    reader.sheet.meta.forget_tracked();
                 }
                 walk.verified(header.version, file.bytes);
                 self.expires = self.expires.min(header.expires);
@@ -414,7 +415,7 @@ impl<'a> Refresh<'a> {
     /// A file was read again that had been verified.
     fn read_again(&mut self) {
         match self.state {
-            State::ExpectSnapshotAgain => match self.reader.sheet.meta.sought {
+            State::ExpectSnapshotAgain => match self.reader.sheet.meta.wanted() {
                 Some(meta) => self.expect_file(State::ExpectTargets, meta),
                 None => self.over(Rejected::RoleNotListed),
             },
@@ -431,10 +432,11 @@ impl<'a> Refresh<'a> {
     /// A targets file was read: is the search over?
     fn go_on(&mut self) {
         let targets = &self.reader.sheet.targets;
-        match (targets.seek, targets.target) {
+        match (targets.seek, targets.is_image()) {
             (Seek::Nothing, _) => self.settle(u64::MAX),
             (Seek::Release, _) if targets.found => self.release(),
-            (Seek::Image | Seek::Named, Some(target)) => self.found(target),
+            (Seek::Named, Some(_)) => self.state = State::Found,
+            (Seek::Image, Some(same)) => self.found_image(same),
             _ => {
                 let Self { walk, reader: FileReader { sheet, .. }, limits, .. } = self;
                 let next = walk.next(&sheet.delegations, limits, &sheet.names);
@@ -462,7 +464,7 @@ impl<'a> Refresh<'a> {
                 sheet.own_keys = 0;
                 self.expect(State::ExpectTargetsAgain);
             }
-            Ok(Next::Seen(target)) => self.found(target),
+            Ok(Next::Seen(same)) => self.found_image(same),
             Ok(Next::Nowhere) => {
                 let why = match sheet.targets.seek {
                     Seek::Named => Rejected::NoTarget,
@@ -489,7 +491,7 @@ impl<'a> Refresh<'a> {
             return;
         }
         self.path_sha256 = Sha256::digest(image.path.as_bytes()).into();
-        let seen = targets.target.take();
+        let seen = targets.is_image();
         targets.seek_target(Seek::Image);
         let next = walk.begin_after(seen, &mut sheet.names);
         self.walk(next);
@@ -502,13 +504,12 @@ impl<'a> Refresh<'a> {
         self.state = State::UpToDate;
     }
 
-    /// The target that was searched for is found.
-    fn found(&mut self, target: Target) {
-        let targets = &self.reader.sheet.targets;
-        match targets.seek {
-            Seek::Named => self.state = State::Found,
-            _ if targets.is_image(&target) => self.state = State::Install,
-            _ => self.over(self.image_not_authorised()),
+    /// The candidate's image is a target. Is it the one that is meant?
+    fn found_image(&mut self, same: bool) {
+        if same {
+            self.state = State::Install;
+        } else {
+            self.over(self.image_not_authorised());
         }
     }
 
@@ -579,7 +580,7 @@ impl<'a> Refresh<'a> {
         let Self { reader: FileReader { sheet, .. }, trusted, .. } = self;
         let name = delegations::names(sheet.names.as_slice()).last().unwrap_or_default();
         let tracked = trusted.tracked().iter().position(|tracked| tracked.name == *name);
-        let listed = tracked.and_then(|index| sheet.meta.tracked.get(index).copied().flatten());
+        let listed = tracked.and_then(|index| sheet.meta.tracked(index));
         match listed {
             Some(meta) => self.expect_file(State::ExpectTargets, meta),
             None => self.expect(State::ExpectSnapshotAgain),
@@ -612,7 +613,7 @@ impl<'a> Refresh<'a> {
                     kept.restart();
                 }
             }
-            State::ExpectSnapshotAgain => sheet.meta.sought = None,
+            State::ExpectSnapshotAgain => sheet.meta.forget_wanted(),
             State::ExpectTargets | State::ExpectTargetsAgain => {
                 match (sheet.targets.seek, self.goal) {
                     (Seek::Release, Goal::Release(device)) => {
@@ -678,7 +679,8 @@ impl<'a> Refresh<'a> {
             State::ExpectSnapshotAgain | State::ExpectTargetsAgain | State::ExpectKeys => {
                 self.verbatim().1.length
             }
-            _ => self.meta.length.unwrap_or(self.limits.of(self.role())),
+            _ if self.meta.length > 0 => self.meta.length,
+            _ => self.limits.of(self.role()),
         }
     }
 

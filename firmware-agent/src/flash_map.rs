@@ -3,7 +3,7 @@
 //! | part | holds | size |
 //! |---|---|---|
 //! | boot record journal | [`BootRecord`](crate::boot::BootRecord) | two areas of 288 bytes or more |
-//! | root journal | the trusted root | two areas of 992 bytes or more |
+//! | root journal | the trusted root | two areas of 624 bytes or more |
 //! | floors journal | rollback floors and the ledger | two areas of 864 bytes or more |
 //! | slot A, slot B | one image each, from the first byte | whole erase units |
 //!
@@ -395,7 +395,7 @@ mod tests {
         assert_eq!(refused(|l| l.boot.length = 0), Some(MapFault::TooSmall(Part::Boot)));
         assert_eq!(refused(|l| l.boot.length = 0x1000), Some(MapFault::OddAreas(Part::Boot)));
         // Areas that hold the largest frame, and areas one erase unit smaller.
-        for (part, least) in [(Part::Boot, 512), (Part::Root, 1024), (Part::Floors, 1024)] {
+        for (part, least) in [(Part::Boot, 512), (Part::Root, 768), (Part::Floors, 1024)] {
             let with = |area: u32| {
                 let mut layout = Layout { erase_unit: 256, ..layout() };
                 let journal = match part {

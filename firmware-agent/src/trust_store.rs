@@ -47,16 +47,16 @@ use crate::flash::Flash;
 use crate::journal::{Journal, Kind};
 use crate::ledger::{ENTRIES, Ledger};
 
-const ROOT_FORMAT: u8 = 2;
-const FLOORS_FORMAT: u8 = 2;
+const ROOT_FORMAT: u8 = 3;
+const FLOORS_FORMAT: u8 = 3;
 
 /// Twelve keys, all fields at their longest.
-pub(crate) const ROOT_MAX: usize = 960;
+pub(crate) const ROOT_MAX: usize = 592;
 const _: () = assert!(5 + 10 + 10 + 5 + 4 * 6 + 2 + limits::ROOT <= ROOT_MAX, "a full root fits its record");
 /// Floors, counter and number, failures and their count, what was lost, all at their longest.
 pub(crate) const FLOORS_MAX: usize = 832;
 const FLOORS: usize = {
-    let link = 1 + 5 + 10 + 10 + (5 + 32) + (5 + 6 + 33);
+    let link = 1 + 5 + 10 + 10 + (5 + 32) + (5 + 5 + 33);
     let tracked = 1 + limits::TRACKED * (1 + limits::TRACKED_NAME + 5);
     5 + 2 * link + (1 + 10 * limits::HALTS) + tracked + 1 + (1 + 16 + 10 + 10 + 5) + 10
 };

@@ -525,6 +525,18 @@ fn root_with_an_impossible_role_is_refused() {
             },
             Field::Keys,
         ),
+        (
+            // Another y: off the curve.
+            |signed| {
+                let (_, key) = signed["keys"].as_object_mut().unwrap().iter_mut().next().unwrap();
+                let mut pem = key["keyval"]["public"].as_str().unwrap().to_owned();
+                let at = pem.find("\n-----END").unwrap() - 10;
+                let other = if pem.as_bytes()[at] == b'A' { "B" } else { "A" };
+                pem.replace_range(at..=at, other);
+                key["keyval"]["public"] = json!(pem);
+            },
+            Field::Keys,
+        ),
     ];
     for (edit, wrong) in impossible {
         let mut repository = Repository::default();

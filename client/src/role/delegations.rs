@@ -8,7 +8,7 @@ use heapless::Vec;
 use crate::error::{Bound, Field};
 use crate::key::{KeyId, Keys, Pack};
 use crate::role::Role;
-use crate::role::place::{Datum, Place};
+use crate::role::place::Place;
 use crate::role::root::RoleKeys;
 use crate::scan::Fault;
 
@@ -40,19 +40,14 @@ pub(crate) struct DelegationsReader {
     /// There were more keys than there is room for.
     pub(crate) overflow: bool,
     index: u32,
-    role: RoleKeys,
-    matched: bool,
-    terminating: bool,
-    bits: u32,
+    pub(crate) role: RoleKeys,
+    /// One of its paths is the one that is looked for.
+    pub(crate) matched: bool,
+    pub(crate) terminating: bool,
+    /// TAP 15: the first so many bits of a path's digest, 1 to 32, number its bin.
+    pub(crate) bits: u32,
     /// Length of the visited names before the role being read.
     names: usize,
-}
-
-/// What a role's paths are compared with.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Path<'p> {
-    pub(crate) path: &'p [u8],
-    pub(crate) sha256: [u8; 32],
 }
 
 impl DelegationsReader {
@@ -71,49 +66,17 @@ impl DelegationsReader {
         place
     }
 
-    /// A member of a role.
-    pub(crate) fn member(
-        &mut self,
-        keys: Keys<'_>,
-        names: &mut Pack<'_>,
-        path: &Path<'_>,
-        place: Place,
-        datum: Datum<'_>,
-    ) -> Result<(), Fault> {
-        let wrong = Fault::Field(place.field());
-        match (place, datum) {
-            (Place::DelegatedRole | Place::Succinct, Datum::Container(true)) => {
-                (self.role, self.matched, self.bits) = (RoleKeys::default(), false, 0);
-                // Every bin but the one leads elsewhere, so there is nothing behind it.
-                self.terminating = place == Place::Succinct;
-                self.wanted.clear();
-                self.names = names.len();
-            }
-            (Place::DelegatedRole | Place::Succinct, _) => self.end_of_role(names)?,
-            (Place::KeyId, Datum::Text(id)) => self.key_id(keys, KeyId::from_hex(id).ok_or(wrong)?)?,
-            (Place::Threshold, Datum::Number(number)) => {
-                self.role.threshold = u8::try_from(number).map_err(|_| wrong)?;
-            }
-            (Place::Name, Datum::Text(name)) => push_name(names, &[name])?,
-            (Place::Prefix, Datum::Text(prefix)) => self.matched |= has_prefix(&path.sha256, prefix),
-            (Place::Pattern, Datum::Text(pattern)) => self.matched |= matches(pattern, path.path),
-            (Place::Terminating, datum) => self.terminating = datum == Datum::Bool(true),
-            // TAP 15: 1 to 32 bits.
-            (Place::BitLength, Datum::Number(bits)) => self.bits = bits,
-            (Place::NamePrefix, Datum::Text(prefix)) => {
-                let mut digits = [0; 8];
-                let (number, bin) = bin(&path.sha256, self.bits, &mut digits).ok_or(wrong)?;
-                push_name(names, &[prefix, b"-", bin])?;
-                // The other bins are passed over.
-                self.index = number.saturating_add(1);
-                self.matched = true;
-            }
-            _ => {}
-        }
-        Ok(())
+    /// The role's object was opened, after so many bytes of visited names.
+    pub(crate) fn open(&mut self, place: Place, names: usize) {
+        (self.role, self.matched, self.bits) = (RoleKeys::default(), false, 0);
+        // Every bin but the one leads elsewhere, so there is nothing behind it.
+        self.terminating = place == Place::Succinct;
+        self.wanted.clear();
+        self.names = names;
     }
 
-    fn key_id(&mut self, keys: Keys<'_>, id: KeyId) -> Result<(), Fault> {
+    /// A keyid of the role.
+    pub(crate) fn key_id(&mut self, keys: Keys<'_>, id: KeyId) -> Result<(), Fault> {
         match keys.bit(id) {
             Some(bit) => self.role.members |= bit,
             None if self.overflow => self.wanted.push(id).map_err(|_| Fault::Limit(Bound::Keys))?,
@@ -123,7 +86,25 @@ impl DelegationsReader {
         Ok(())
     }
 
-    fn end_of_role(&mut self, names: &mut Pack<'_>) -> Result<(), Fault> {
+    /// TAP 15: the role stands for bins whose names begin with this.
+    pub(crate) fn bins(
+        &mut self,
+        names: &mut Pack<'_>,
+        path_sha256: &[u8; 32],
+        prefix: &[u8],
+    ) -> Result<(), Fault> {
+        let mut digits = [0; 8];
+        let wrong = Fault::Field(Field::Delegations);
+        let (number, bin) = bin(path_sha256, self.bits, &mut digits).ok_or(wrong)?;
+        push_name(names, &[prefix, b"-", bin])?;
+        // The other bins are passed over.
+        self.index = number.saturating_add(1);
+        self.matched = true;
+        Ok(())
+    }
+
+    /// The role is over.
+    pub(crate) fn close(&mut self, names: &mut Pack<'_>) -> Result<(), Fault> {
         let name = names.as_slice().get(self.names..).and_then(<[u8]>::split_first).map(|(_, name)| name);
         let name = name.ok_or(Fault::Field(Field::Delegations))?;
         // The names of top-level roles name their files.
@@ -206,7 +187,7 @@ pub(crate) fn matches(pattern: &[u8], path: &[u8]) -> bool {
 }
 
 /// Whether a digest, in hexadecimal, begins with this text.
-fn has_prefix(digest: &[u8; 32], prefix: &[u8]) -> bool {
+pub(crate) fn has_prefix(digest: &[u8; 32], prefix: &[u8]) -> bool {
     let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     let mut digits = digits.map(|digit| b"0123456789abcdef".get(usize::from(digit)));
     prefix.iter().all(|digit| digits.next() == Some(Some(digit)))

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::Role;
 use crate::error::{Error, Misuse, Rejected};
-use crate::role::place::{Datum, Place};
+use crate::role::place::Place;
 use crate::scan::{Fault, Reader, Scanner, Value};
 use sealed::Sealed;
 
@@ -168,9 +168,12 @@ impl Reader for Entry<'_> {
     }
 
     fn value(&mut self, place: Place, value: Value<'_>) -> Result<(), Fault> {
-        match (place, place.decode(&value)?) {
-            (Place::MetaVersion, Datum::Number(version)) => self.version = version,
-            (Place::MetaEntry, Datum::Container(false)) => self.complete = true,
+        // What may stand here was settled when this file was verified.
+        match (place, value) {
+            (Place::MetaVersion, Value::Number(version)) => {
+                self.version = u32::try_from(version).map_err(|_| Fault::Syntax)?;
+            }
+            (Place::MetaEntry, Value::End) => self.complete = true,
             _ => {}
         }
         Ok(())

@@ -11,18 +11,18 @@ use crate::scan::Fault;
 /// What a timestamp says of the snapshot, or a snapshot of a targets file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Meta {
+pub(crate) struct Meta {
     /// The version that the file must have.
-    pub version: u32,
-    /// Its length in bytes, where stated.
-    pub length: Option<u32>,
+    pub(crate) version: u32,
+    /// Its length in bytes; 0 where it is not stated, for no file is empty.
+    pub(crate) length: u32,
     /// SHA-256 of its bytes as published, where stated.
-    pub sha256: Option<[u8; 32]>,
+    pub(crate) sha256: Option<[u8; 32]>,
     /// The first half of the SHA-512 of its bytes, where stated. It is not stored: a file that was verified is
     /// known by its SHA-256 from then on.
     #[cfg(feature = "host")]
     #[cfg_attr(feature = "serde", serde(skip))]
-    pub sha512: Option<[u8; 32]>,
+    pub(crate) sha512: Option<[u8; 32]>,
 }
 
 /// A delegated role whose version is a floor. Its entry in the next snapshot is read in the first pass.
@@ -33,94 +33,77 @@ pub(crate) struct Tracked {
     pub(crate) version: u32,
 }
 
-/// Which entry of `meta` is being read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Entry {
-    /// The one that every file of its role has.
-    Only,
-    Tracked(usize),
-    /// A role that a search came to, and that is not tracked.
-    Sought,
-    /// Any other, of which the version is held against what a kept snapshot says.
-    Other,
-}
-
 /// Reads a timestamp's or snapshot's `meta`, and a timestamp's `halt`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct MetaReader {
-    entry: Entry,
-    pub(crate) reading: Meta,
-    pub(crate) length: u32,
-    pub(crate) sha256: [u8; 32],
-    pub(crate) only: Option<Meta>,
-    pub(crate) tracked: [Option<Meta>; TRACKED],
-    pub(crate) sought: Option<Meta>,
+    /// What the file says of the role that it is read for, and then of the tracked ones. Nothing, where the version
+    /// is 0.
+    entries: [Meta; ENTRIES],
+    /// What it says of any other, of which the version is held against what a kept snapshot says.
+    other: Meta,
+    /// Which of those is being read.
+    entry: usize,
     pub(crate) halts: Vec<u64, HALTS>,
 }
 
-impl Default for MetaReader {
-    fn default() -> Self {
-        MetaReader {
-            entry: Entry::Other,
-            reading: Meta::default(),
-            length: 0,
-            sha256: [0; 32],
-            only: None,
-            tracked: [None; TRACKED],
-            sought: None,
-            halts: Vec::new(),
-        }
-    }
-}
+/// The role that a file is read for, and the tracked ones.
+const ENTRIES: usize = TRACKED + 1;
 
 impl MetaReader {
-    /// An entry begins. `kept` says whether anybody wants to know of those that no search needs.
-    pub(crate) fn begin(
-        &mut self,
-        only: &[u8],
-        tracked: &[Tracked],
-        sought: Option<&[u8]>,
-        kept: bool,
-        key: &[u8],
-    ) -> Place {
-        self.entry = if key == only {
-            Entry::Only
+    /// Begins a pass for another role.
+    pub(crate) fn forget_wanted(&mut self) {
+        self.entry = 0;
+        *self.reading() = Meta::default();
+    }
+
+    /// Other roles are tracked from here on.
+    pub(crate) fn forget_tracked(&mut self) {
+        self.entries.iter_mut().skip(1).for_each(|entry| *entry = Meta::default());
+    }
+
+    /// What the file says of the role that it was read for.
+    pub(crate) fn wanted(&self) -> Option<Meta> {
+        self.listed(0)
+    }
+
+    /// What it says of a tracked role.
+    pub(crate) fn tracked(&self, index: usize) -> Option<Meta> {
+        self.listed(index.saturating_add(1))
+    }
+
+    fn listed(&self, entry: usize) -> Option<Meta> {
+        self.entries.get(entry).copied().filter(|meta| meta.version > 0)
+    }
+
+    /// The entry being read.
+    pub(crate) fn reading(&mut self) -> &mut Meta {
+        self.entries.get_mut(self.entry).unwrap_or(&mut self.other)
+    }
+
+    /// An entry begins. `all` says whether anybody wants to know of those that no search needs.
+    pub(crate) fn begin(&mut self, wanted: &[u8], tracked: &[Tracked], all: bool, key: &[u8]) -> Place {
+        let name = key.strip_suffix(b".json").unwrap_or_default();
+        self.entry = if name == wanted {
+            0
+        } else if let Some(index) = tracked.iter().position(|tracked| tracked.name == *name) {
+            index.saturating_add(1)
+        } else if all {
+            ENTRIES
         } else {
-            let name = key.strip_suffix(b".json").unwrap_or_default();
-            if sought == Some(name) {
-                Entry::Sought
-            } else if let Some(index) = tracked.iter().position(|tracked| tracked.name == *name) {
-                Entry::Tracked(index)
-            } else if kept {
-                Entry::Other
-            } else {
-                return Place::Skip;
-            }
+            return Place::Skip;
         };
-        self.reading = Meta::default();
+        *self.reading() = Meta::default();
         Place::MetaEntry
     }
 
     /// An entry is over; returns its version.
     pub(crate) fn end(&mut self, seen: &Places) -> Result<u32, Fault> {
-        let wrong = Fault::Field(Field::Meta);
-        let Self { reading, length, sha256, .. } = self;
-        reading.length = seen.has(Place::MetaLength).then_some(*length);
-        reading.sha256 = seen.has(Place::MetaSha256).then_some(*sha256);
+        let reading = self.reading();
         // Hashes that are there must match (5.5.2, 5.6.2), so one must be of a kind that can be compared.
-        if !seen.has(Place::MetaVersion) || (seen.has(Place::MetaHashes) && !reading.has_hash()) {
-            return Err(wrong);
+        if reading.version == 0 || (seen.has(Place::MetaHashes) && !reading.has_hash()) {
+            return Err(Fault::Field(Field::Meta));
         }
-        let place = match self.entry {
-            Entry::Only => Some(&mut self.only),
-            Entry::Tracked(index) => self.tracked.get_mut(index),
-            Entry::Sought => Some(&mut self.sought),
-            Entry::Other => None,
-        };
-        if let Some(place) = place {
-            *place = Some(self.reading);
-        }
-        Ok(self.reading.version)
+        Ok(reading.version)
     }
 
     /// An image is halted.
@@ -150,7 +133,7 @@ impl Meta {
         if self.sha512.is_some() && self.sha512 != file.sha512 {
             return false;
         }
-        self.length.is_none_or(|length| length == file.bytes.length)
+        (self.length == 0 || self.length == file.bytes.length)
             && self.sha256.is_none_or(|sha256| sha256 == file.bytes.sha256)
     }
 

@@ -4,10 +4,7 @@
 //! hashed and held against the rules of JSON, and nobody is told of it.
 
 use crate::Role;
-use crate::error::{Bound, Field};
-use crate::key::hex_array;
-use crate::scan::{Fault, Value};
-use crate::time;
+use crate::error::Field;
 
 /// A place. Those of one object stand side by side.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,7 +88,7 @@ use Place as P;
 
 /// What may stand at a place.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Object,
     Array,
     Text,
@@ -106,21 +103,6 @@ enum Kind {
     Hash,
     Bool,
     Any,
-}
-
-/// What stands at a place, decoded as its form says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Datum<'a> {
-    /// An object or array, opened or, if not, closed.
-    Container(bool),
-    Text(&'a [u8]),
-    Number(u32),
-    /// Seconds since 1970.
-    Date(u64),
-    Hash([u8; 32]),
-    Bool(bool),
-    /// Whatever may be anything.
-    Other,
 }
 
 impl Place {
@@ -201,7 +183,7 @@ impl Place {
     }
 
     /// What may stand here, and what is wrong with the file if something else does.
-    fn form(self) -> (Kind, Field) {
+    pub(crate) fn form(self) -> (Kind, Field) {
         match self {
             P::Skip | P::Top => (Kind::Any, Field::Signed),
             P::Signatures => (Kind::Array, Field::Signatures),
@@ -224,11 +206,11 @@ impl Place {
             P::KeyId => (Kind::Text, Field::Roles),
             P::Threshold => (Kind::Positive, Field::Threshold),
             P::Halt => (Kind::Array, Field::Halt),
-            P::Halted => (Kind::Hash, Field::Halt),
+            P::Halted => (Kind::Text, Field::Halt),
             P::Meta | P::MetaEntry | P::MetaHashes => (Kind::Object, Field::Meta),
             P::MetaSha256 => (Kind::Hash, Field::Meta),
             P::MetaSha512 => (Kind::Text, Field::Meta),
-            P::MetaLength => (Kind::Number, Field::Meta),
+            P::MetaLength => (Kind::Positive, Field::Meta),
             P::MetaVersion => (Kind::Positive, Field::Meta),
             P::Delegations | P::DelegatedRole | P::Succinct => (Kind::Object, Field::Delegations),
             P::DelegatedRoles | P::Prefixes | P::Patterns => (Kind::Array, Field::Delegations),
@@ -254,39 +236,6 @@ impl Place {
     /// The member that is missing or wrong if something is amiss here.
     pub(crate) fn field(self) -> Field {
         self.form().1
-    }
-
-    /// Decodes a value; refuses one of a form that has no business here.
-    pub(crate) fn decode<'a>(self, value: &Value<'a>) -> Result<Datum<'a>, Fault> {
-        let (kind, field) = self.form();
-        let number = || match value {
-            Value::Number(number) => u32::try_from(*number).ok(),
-            _ => None,
-        };
-        let text = || match value {
-            Value::Text(text) => Some(*text),
-            _ => None,
-        };
-        let datum = match kind {
-            Kind::Object | Kind::Array => match (kind, value) {
-                (Kind::Object, Value::Object) | (Kind::Array, Value::Array) => Some(Datum::Container(true)),
-                (_, Value::End) => Some(Datum::Container(false)),
-                _ => None,
-            },
-            Kind::Any => Some(text().map_or(Datum::Other, Datum::Text)),
-            Kind::AnyText if *value == Value::LongText => Some(Datum::Text(&[])),
-            _ if *value == Value::LongText => return Err(Fault::Limit(Bound::Text)),
-            Kind::Text | Kind::AnyText => text().map(Datum::Text),
-            Kind::Number => number().map(Datum::Number),
-            Kind::Positive => number().filter(|number| *number > 0).map(Datum::Number),
-            Kind::Date => text().and_then(time::parse).map(Datum::Date),
-            Kind::Hash => text().and_then(hex_array).map(Datum::Hash),
-            Kind::Bool => match value {
-                Value::True | Value::False => Some(Datum::Bool(*value == Value::True)),
-                _ => None,
-            },
-        };
-        datum.ok_or(Fault::Field(field))
     }
 }
 

@@ -45,12 +45,12 @@ pub(crate) struct TargetsReader {
     pub(crate) entry: EntryReader,
     /// The release entry was found. What is looked for from then on is the image.
     pub(crate) found: bool,
-    /// The target that was looked for.
-    pub(crate) target: Option<Target>,
+    /// The target that is looked for, as far as it was read.
+    pub(crate) target: Target,
+    /// All of it was.
+    complete: bool,
     /// When the next candidate becomes eligible that is not yet, in seconds since 1970.
     pub(crate) turn: u64,
-    pub(crate) reading: Target,
-    pub(crate) sha256: [u8; 32],
     in_release: bool,
 }
 
@@ -60,10 +60,9 @@ impl TargetsReader {
             seek: Seek::Nothing,
             entry: EntryReader::default(),
             found: false,
-            target: None,
+            target: Target::default(),
+            complete: false,
             turn: u64::MAX,
-            reading: Target::default(),
-            sha256: [0; 32],
             in_release: false,
         }
     }
@@ -72,12 +71,17 @@ impl TargetsReader {
     pub(crate) fn seek_release(&mut self, path: &String<PATH>) {
         self.entry.restart();
         self.entry.candidate.image.path.clone_from(path);
-        (self.seek, self.found, self.target, self.turn) = (Seek::Release, false, None, u64::MAX);
+        (self.seek, self.found, self.complete, self.turn) = (Seek::Release, false, false, u64::MAX);
     }
 
     /// Looks for another target, the candidate's image or the one that the caller named.
     pub(crate) fn seek_target(&mut self, seek: Seek) {
-        (self.seek, self.target) = (seek, None);
+        (self.seek, self.complete) = (seek, false);
+    }
+
+    /// The target that was looked for, if it was found.
+    pub(crate) fn target(&self) -> Option<Target> {
+        self.complete.then_some(self.target)
     }
 
     /// The path that is looked for.
@@ -100,7 +104,7 @@ impl TargetsReader {
         if !wanted || key != self.path(named) {
             return Place::Skip;
         }
-        self.reading = Target::default();
+        self.target = Target::default();
         if self.seek == Seek::Release && !self.found {
             (self.found, self.in_release) = (true, true);
         }
@@ -117,11 +121,10 @@ impl TargetsReader {
         if self.in_release {
             return self.entry.finish();
         }
-        self.reading.sha256 = seen.has(Place::Sha256).then_some(self.sha256);
-        if !seen.has(Place::Length) || !self.reading.has_hash() {
+        if !seen.has(Place::Length) || !self.target.has_hash() {
             return Err(Fault::Field(Field::Targets));
         }
-        self.target = Some(self.reading);
+        self.complete = true;
         Ok(())
     }
 
@@ -158,10 +161,10 @@ impl TargetsReader {
         Ok(())
     }
 
-    /// Whether the target that was found is the image that the candidate names.
-    pub(crate) fn is_image(&self, target: &Target) -> bool {
+    /// Whether the target that was found is the image that the candidate names; `None` if none was found.
+    pub(crate) fn is_image(&self) -> Option<bool> {
         let Image { length, sha256, .. } = &self.entry.candidate.image;
-        target.length == *length && target.sha256 == Some(*sha256)
+        self.target().map(|target| target.length == *length && target.sha256 == Some(*sha256))
     }
 }
 

@@ -155,8 +155,8 @@ pub(crate) struct Scanner<'m> {
     number: u64,
     number_len: u8,
     negative: bool,
-    /// First letter of a literal, and what must follow.
-    literal: (u8, &'static [u8]),
+    /// First letter of a literal, of which `len` bytes were read.
+    literal: u8,
     signed: Signed<'m>,
     at: u32,
 }
@@ -183,7 +183,7 @@ impl<'m> Scanner<'m> {
             number: 0,
             number_len: 0,
             negative: false,
-            literal: (0, b""),
+            literal: 0,
             signed: Signed { on: false, seen: false, digest: Sha256::new(), copy, copied: 0, copying: false },
             at: 0,
         }
@@ -358,12 +358,7 @@ impl<'m> Scanner<'m> {
                 self.state = State::Number;
             }
             b't' | b'f' | b'n' => {
-                let rest: &[u8] = match byte {
-                    b't' => b"rue",
-                    b'f' => b"alse",
-                    _ => b"ull",
-                };
-                self.literal = (byte, rest);
+                (self.literal, self.len) = (byte, 1);
                 self.state = State::Literal;
             }
             _ => return Err(Fault::Syntax),
@@ -421,18 +416,16 @@ impl<'m> Scanner<'m> {
     }
 
     fn literal_byte(&mut self, byte: u8, reader: &mut dyn Reader) -> Result<Echo, Fault> {
-        let (first, rest) = self.literal;
-        let rest = match rest.split_first() {
-            Some((&expected, rest)) if byte == expected => rest,
-            _ => return Err(Fault::Syntax),
+        let (word, value): (&[u8], _) = match self.literal {
+            b't' => (b"true", Value::True),
+            b'f' => (b"false", Value::False),
+            _ => (b"null", Value::Null),
         };
-        self.literal = (first, rest);
-        if rest.is_empty() {
-            let value = match first {
-                b't' => Value::True,
-                b'f' => Value::False,
-                _ => Value::Null,
-            };
+        if word.get(self.len) != Some(&byte) {
+            return Err(Fault::Syntax);
+        }
+        self.len = self.len.saturating_add(1);
+        if self.len == word.len() {
             self.tell(reader, value)?;
             self.end_of_value();
         }

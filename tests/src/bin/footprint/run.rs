@@ -58,6 +58,8 @@ pub(crate) struct Run {
 /// A cycle, counted.
 #[derive(Default)]
 pub(crate) struct Cycle {
+    /// Of all files, as often as they were read.
+    pub(crate) bytes: u64,
     /// All calls of the client.
     pub(crate) instructions: u64,
     /// Of them, SHA-256.
@@ -154,8 +156,9 @@ impl Run {
                         snapshots.push(Snapshot { bytes, scanning, hashing: hashing * TICK });
                     }
                 }
-                (name, &[how, number, _, calls, _, hashing, verifications, verifying]) => {
+                (name, &[how, number, bytes, calls, _, hashing, verifications, verifying]) => {
                     let cycle = Cycle {
+                        bytes,
                         instructions: calls * TICK,
                         hashing: hashing * TICK,
                         verifying: verifying * TICK,
@@ -190,10 +193,20 @@ impl Run {
 }
 
 impl Cycle {
-    /// What is neither cryptography nor the scanning of large files.
-    pub(crate) fn fixed(&self, is_large: bool) -> u64 {
-        let scanning: u64 = self.snapshots.iter().filter(|_| is_large).map(|pass| pass.scanning).sum();
+    /// What is neither cryptography nor the scanning of large snapshots, which have at least `large` bytes.
+    pub(crate) fn fixed_and_small(&self, large: u64) -> u64 {
+        let scanning: u64 = self.large(large).map(|pass| pass.scanning).sum();
         self.instructions.saturating_sub(self.hashing + self.verifying + scanning)
+    }
+
+    /// The same without the bytes of the other files, at so many tenths of an instruction each.
+    pub(crate) fn fixed(&self, large: u64, rate: u64) -> u64 {
+        let bytes: u64 = self.bytes.saturating_sub(self.large(large).map(|pass| pass.bytes).sum());
+        self.fixed_and_small(large).saturating_sub(bytes * rate / 10)
+    }
+
+    fn large(&self, large: u64) -> impl Iterator<Item = &Snapshot> {
+        self.snapshots.iter().filter(move |pass| pass.bytes >= large)
     }
 }
 
@@ -251,8 +264,11 @@ mod tests {
         let run = Run::read(SAID, false).unwrap();
         assert_eq!((run.accepted, run.refused, run.stack), (5, 6, 6980));
         assert_eq!(run.wrong, [""; 0]);
-        assert_eq!(run.full.fixed(false), (1_598_387 - 1_586_289 - 5_088) * TICK);
-        assert_eq!(run.full.fixed(true), (1_598_387 - 1_586_289 - 5_088 - (2_339 - 1_192)) * TICK);
+        let rest = (1_598_387 - 1_586_289 - 5_088) * TICK;
+        assert_eq!(run.full.fixed_and_small(513), rest);
+        assert_eq!(run.full.fixed_and_small(512), rest - (2_339 - 1_192) * TICK);
+        assert_eq!(run.full.fixed(513, 455), rest - 98_189);
+        assert_eq!(run.full.fixed(512, 455), rest - (2_339 - 1_192) * TICK - 74_893);
     }
 
     #[test]
