@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
+use zeroize::Zeroizing;
 
 use crate::{Error, Misuse, Rejected};
 
@@ -77,7 +78,9 @@ pub fn update(
     change: impl FnOnce(&[u8]) -> Result<Vec<u8>, Error>,
 ) -> Result<(), Error> {
     let _lock = lock_directory(path)?;
-    swap(path, &change(&read(path)?)?, access)
+    // It may be a key.
+    let there = Zeroizing::new(read(path)?);
+    swap(path, &change(&there)?, access)
 }
 
 /// Waits for the others who write into the directory of `path`. The lock ends with the value, or the process.

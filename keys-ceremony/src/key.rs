@@ -1,25 +1,27 @@
-//! ECDSA P-256 keys in the files that `openssl` reads.
+//! ECDSA P-256 keys, wherever they are: in files that `openssl` reads, in the environment, or on a token.
+
+mod pem;
+mod token;
 
 use core::cmp::Ordering;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use getrandom::SysRng;
 use p256::ecdsa::signature::{Signer as _, Verifier as _};
 use p256::ecdsa::{Signature, SigningKey as EcdsaKey, VerifyingKey};
 use p256::elliptic_curve::Generate as _;
-use pkcs8::der::pem;
-use pkcs8::pkcs5::{self, pbes2};
-use pkcs8::{
-    DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _,
-    EncryptedPrivateKeyInfoRef, LineEnding, PrivateKeyInfoRef, SecretDocument,
-};
+use pkcs8::{DecodePublicKey as _, EncodePublicKey as _, LineEnding};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::encoding::{member, sha256_hex};
-use crate::file::{self, Access};
-use crate::passphrase::{Passphrase, Source};
-use crate::{Environment, Error, Misuse, Rejected, canonical};
+use crate::passphrase::{self, Source};
+use crate::uri::{KeyUri, TokenUri};
+use crate::{Environment, Error, Misuse, Rejected, canonical, file};
+use token::TokenKey;
+
+pub use pem::public_path;
 
 /// A public key. Two are equal when their points are, whatever text they came from.
 #[derive(Clone, Debug)]
@@ -36,10 +38,7 @@ impl PublicKey {
     /// # Errors
     /// [`Rejected::NotAKey`] or [`Rejected::UnsupportedKey`].
     pub fn from_pem(pem: &[u8]) -> Result<PublicKey, Error> {
-        let (kind, text) = labelled(pem)?;
-        if kind != Kind::Public {
-            return Err(not_a_key("the private half, where the public one is needed"));
-        }
+        let text = pem::public_text(pem)?;
         let point = VerifyingKey::from_public_key_pem(text)
             .map_err(|error| Rejected::UnsupportedKey { what: error.to_string() })?;
         PublicKey::from_point(point)
@@ -60,6 +59,32 @@ impl PublicKey {
     /// As [`PublicKey::from_pem`], or [`Environment::Io`].
     pub fn read(path: &Path) -> Result<PublicKey, Error> {
         PublicKey::from_pem(&file::read(path)?).map_err(|error| error.in_file(path))
+    }
+
+    /// The public half of the key that the URI names. A private one in a file is opened for it; a token is asked
+    /// for the PIN only if it hides the public half.
+    ///
+    /// # Errors
+    /// As [`SigningKey::open_danger_unencrypted`].
+    pub fn open(uri: &KeyUri, source: &mut Source) -> Result<PublicKey, Error> {
+        match (kind(uri)?, uri) {
+            (Kind::Public, _) => PublicKey::from_pem(&pem_at(uri)?).map_err(|error| error.at(uri)),
+            (_, KeyUri::Token(uri)) => token::public(uri, source),
+            // To look at a key is no danger.
+            _ => Ok(SigningKey::open_danger_unencrypted(uri, source)?.public),
+        }
+    }
+
+    /// Makes sure that this is the key of that keyid.
+    ///
+    /// # Errors
+    /// [`Rejected::OtherKey`].
+    pub fn check_keyid(&self, expected: &str) -> Result<(), Error> {
+        if self.keyid != expected {
+            let (expected, found) = (expected.to_owned(), self.keyid.clone());
+            return Err(Rejected::OtherKey { expected, found }.into());
+        }
+        Ok(())
     }
 
     /// Reads the key object of a root.
@@ -141,10 +166,17 @@ impl Ord for PublicKey {
     }
 }
 
-/// A private key, wiped when dropped.
+/// A private key: in memory, wiped when dropped, or on a token, where it stays.
+///
+/// [`SigningKey::open`] finds one by its URI.
 pub struct SigningKey {
-    secret: EcdsaKey,
+    secret: Secret,
     public: PublicKey,
+}
+
+enum Secret {
+    Here(EcdsaKey),
+    OnToken(TokenKey),
 }
 
 impl SigningKey {
@@ -157,71 +189,67 @@ impl SigningKey {
         SigningKey::from_secret(secret)
     }
 
+    /// A new key on the token that the URI names, made there and never to leave it, and tried; `object` is its
+    /// label. Gives the URI that finds it again, too.
+    ///
+    /// # Errors
+    /// [`Misuse::KeyExists`], or what the token says.
+    pub fn generate_on_token(uri: &TokenUri, source: &mut Source) -> Result<(SigningKey, TokenUri), Error> {
+        let (key, public, found_by) = token::generate(uri, source)?;
+        let key = SigningKey { secret: Secret::OnToken(key), public };
+        key.smoke_test()?;
+        Ok((key, found_by))
+    }
+
+    /// Opens the key that the URI names. In a file or a variable it must be encrypted.
+    ///
+    /// # Errors
+    /// [`Rejected::KeyNotEncrypted`], [`Rejected::WrongPassphrase`], [`Rejected::WrongPin`],
+    /// [`Rejected::NotAKey`], [`Rejected::UnsupportedKey`], or what the source, the file system or the token say.
+    pub fn open(uri: &KeyUri, source: &mut Source) -> Result<SigningKey, Error> {
+        SigningKey::open_if(uri, source, |kind| kind != Kind::Private)
+    }
+
+    /// As [`SigningKey::open`] for a key that may be unencrypted; the source is asked only if it is not.
+    ///
+    /// # Errors
+    /// As [`SigningKey::open`], save that no encryption is needed.
+    pub fn open_danger_unencrypted(uri: &KeyUri, source: &mut Source) -> Result<SigningKey, Error> {
+        SigningKey::open_if(uri, source, |_| true)
+    }
+
+    fn open_if(
+        uri: &KeyUri,
+        source: &mut Source,
+        accepts: impl FnOnce(Kind) -> bool,
+    ) -> Result<SigningKey, Error> {
+        match uri {
+            KeyUri::Token(uri) => {
+                let (key, public) = token::open(uri, source)?;
+                Ok(SigningKey { secret: Secret::OnToken(key), public })
+            }
+            _ => {
+                let pem = pem_at(uri)?;
+                let opened = pem::kind(&pem).and_then(|kind| match accepts(kind) {
+                    true => pem::open(&pem, &uri.to_string(), source),
+                    false => Err(Rejected::KeyNotEncrypted.into()),
+                });
+                opened.and_then(SigningKey::from_secret).map_err(|error| error.at(uri))
+            }
+        }
+    }
+
     fn from_secret(secret: EcdsaKey) -> Result<SigningKey, Error> {
         let public = PublicKey::from_point(*secret.verifying_key())?;
-        Ok(SigningKey { secret, public })
+        Ok(SigningKey { secret: Secret::Here(secret), public })
     }
 
-    /// Reads an encrypted PKCS#8 PEM file.
-    ///
-    /// # Errors
-    /// [`Rejected::KeyNotEncrypted`], [`Rejected::WrongPassphrase`], [`Rejected::NotAKey`],
-    /// [`Rejected::UnsupportedKey`], or what the source and the file system say.
-    pub fn read(path: &Path, source: &mut Source) -> Result<SigningKey, Error> {
-        let pem = Zeroizing::new(file::read(path)?);
-        let read = labelled(&pem).and_then(|(kind, text)| match kind {
-            Kind::Private => Err(Rejected::KeyNotEncrypted.into()),
-            _ => SigningKey::from_text(kind, text, path, source),
-        });
-        read.map_err(|error| error.in_file(path))
-    }
-
-    /// Reads a PKCS#8 PEM file that may be unencrypted; the source is asked only if it is not.
-    ///
-    /// # Errors
-    /// As [`SigningKey::read`], save that no encryption is needed.
-    pub fn read_danger_unencrypted(path: &Path, source: &mut Source) -> Result<SigningKey, Error> {
-        let pem = Zeroizing::new(file::read(path)?);
-        let read = labelled(&pem).and_then(|(kind, text)| SigningKey::from_text(kind, text, path, source));
-        read.map_err(|error| error.in_file(path))
-    }
-
-    fn from_text(kind: Kind, text: &str, path: &Path, source: &mut Source) -> Result<SigningKey, Error> {
-        match kind {
-            Kind::EncryptedPrivate => SigningKey::decrypt(text, path, source),
-            Kind::Private => {
-                let (_, der) = SecretDocument::from_pem(text).map_err(damaged)?;
-                SigningKey::from_der(der.as_bytes())
-            }
-            Kind::Public => Err(not_a_key("the public half, where the private one is needed")),
+    /// The secret, for what is done with keys that a file can hold; `what` is an infinitive.
+    fn here(&self, what: &'static str) -> Result<&EcdsaKey, Error> {
+        match &self.secret {
+            Secret::Here(secret) => Ok(secret),
+            Secret::OnToken(key) => Err(Error::from(Misuse::NotAFile { what }).at(key.name())),
         }
-    }
-
-    fn decrypt(text: &str, path: &Path, source: &mut Source) -> Result<SigningKey, Error> {
-        let (_, der) = SecretDocument::from_pem(text).map_err(damaged)?;
-        let sealed = EncryptedPrivateKeyInfoRef::try_from(der.as_bytes()).map_err(|error| {
-            Rejected::UnsupportedKey { what: format!("its encryption is unknown ({error})") }
-        })?;
-        refuse_endless_work(&sealed)?;
-        let passphrase = source.existing(&path.display().to_string())?;
-        let opened = sealed.decrypt(passphrase.as_bytes()).map_err(|error| match error {
-            pkcs8::Error::EncryptedPrivateKey(pkcs5::Error::DecryptFailed) | pkcs8::Error::Asn1(_) => {
-                Rejected::WrongPassphrase
-            }
-            other => Rejected::UnsupportedKey { what: other.to_string() },
-        })?;
-        // One wrong passphrase in 256 leaves what looks like padding, but never a key.
-        if PrivateKeyInfoRef::try_from(opened.as_bytes()).is_err() {
-            return Err(Rejected::WrongPassphrase.into());
-        }
-        SigningKey::from_der(opened.as_bytes())
-    }
-
-    fn from_der(der: &[u8]) -> Result<SigningKey, Error> {
-        let secret = EcdsaKey::from_pkcs8_der(der).map_err(|error| Rejected::UnsupportedKey {
-            what: format!("not an ECDSA P-256 key ({error})"),
-        })?;
-        SigningKey::from_secret(secret)
     }
 
     /// The public half.
@@ -232,114 +260,44 @@ impl SigningKey {
     /// An ECDSA signature over SHA-256 of `message`: ASN.1 DER, low-S, verified before it is returned.
     ///
     /// # Errors
-    /// [`Environment::SelfCheck`].
+    /// [`Environment::SelfCheck`], [`Environment::TokenSignature`] or [`Environment::Token`].
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        let signature: Signature = self.secret.sign(message);
-        // A fault while signing can give the key away: nothing leaves that does not verify.
-        self.public
-            .verified(message, signature.to_der().as_bytes())
-            .map_err(|_| Environment::SelfCheck.into())
+        let signature: Signature = match &self.secret {
+            Secret::Here(secret) => secret.sign(message),
+            Secret::OnToken(key) => key.sign(&Sha256::digest(message))?,
+        };
+        // A fault while signing can give the key away, and a token may hold another key than the one that it
+        // shows: nothing leaves that does not verify.
+        self.public.verified(message, signature.to_der().as_bytes()).map_err(|_| match &self.secret {
+            Secret::Here(_) => Environment::SelfCheck.into(),
+            Secret::OnToken(key) => Error::from(Environment::TokenSignature).at(key.name()),
+        })
+    }
+
+    /// Signs a nonce, and verifies the signature. No metadata can begin as what is signed here does.
+    ///
+    /// # Errors
+    /// As [`SigningKey::sign`], and [`Environment::Random`].
+    pub fn smoke_test(&self) -> Result<(), Error> {
+        let mut nonce = [0u8; 32];
+        getrandom::fill(&mut nonce).map_err(random)?;
+        // Which verifies.
+        self.sign(&[&b"tuffet-keys smoke-test\n"[..], &nonce].concat()).map(drop)
     }
 
     /// As [`SigningKey::sign`] with a random nonce, as tokens do it.
     #[cfg(test)]
     pub(crate) fn sign_with_salt(&self, message: &[u8]) -> Vec<u8> {
         use p256::ecdsa::signature::RandomizedSigner as _;
-        let signature: Signature = self.secret.try_sign_with_rng(&mut SysRng, message).unwrap();
+        let Secret::Here(secret) = &self.secret else { panic!("on a token") };
+        let signature: Signature = secret.try_sign_with_rng(&mut SysRng, message).unwrap();
         signature.to_der().as_bytes().to_vec()
     }
-
-    /// Writes `path` encrypted (PKCS#8 PEM, PBES2 with scrypt and AES-256-CBC, mode 0600) and the public key
-    /// beside it ([`public_path`]). Neither may exist.
-    ///
-    /// # Errors
-    /// [`Misuse::FileExists`] or [`Environment::Io`].
-    pub fn write_new(&self, path: &Path, passphrase: &Passphrase) -> Result<(), Error> {
-        let mut salt = [0u8; 16];
-        let mut iv = [0u8; 16];
-        getrandom::fill(&mut salt).map_err(random)?;
-        getrandom::fill(&mut iv).map_err(random)?;
-        let encoding = |error: pkcs8::Error| Environment::Encoding { message: error.to_string() };
-        let cost = pkcs5::scrypt::Params::new(SCRYPT_LOG_N, SCRYPT_R, SCRYPT_P)
-            .map_err(|error| Environment::Encoding { message: error.to_string() })?;
-        let scheme = pbes2::Parameters::generate_scrypt_aes256cbc(cost, &salt, iv)
-            .map_err(|error| encoding(error.into()))?;
-        let plain = self.secret.to_pkcs8_der().map_err(encoding)?;
-        let sealed = PrivateKeyInfoRef::try_from(plain.as_bytes())
-            .and_then(|info| info.encrypt_with_params(scheme, passphrase.as_bytes()))
-            .map_err(encoding)?;
-        let pem = sealed.to_pem(ENCRYPTED, LineEnding::LF).map_err(|error| encoding(error.into()))?;
-        self.write_both(path, &pem)
-    }
-
-    /// As [`SigningKey::write_new`] without encryption.
-    ///
-    /// # Errors
-    /// As [`SigningKey::write_new`].
-    pub fn write_new_danger_unencrypted(&self, path: &Path) -> Result<(), Error> {
-        let pem = self
-            .secret
-            .to_pkcs8_pem(LineEnding::LF)
-            .map_err(|error| Environment::Encoding { message: error.to_string() })?;
-        self.write_both(path, &pem)
-    }
-
-    fn write_both(&self, path: &Path, pem: &str) -> Result<(), Error> {
-        let public = public_path(path);
-        if public.symlink_metadata().is_ok() {
-            return Err(Error::from(Misuse::FileExists).in_file(&public));
-        }
-        file::create(path, pem.as_bytes(), Access::Private)?;
-        file::create(&public, self.public.to_pem().as_bytes(), Access::Shared)
-    }
 }
 
-/// The scrypt cost: 16 MiB and five rounds, one of OWASP's equivalent settings. OpenSSL 3 refuses to
-/// open a key that needs more than 32 MiB, which excludes the next power of two.
-const SCRYPT_LOG_N: u8 = 14;
-const SCRYPT_R: u32 = 8;
-const SCRYPT_P: u32 = 5;
-
-/// What opening a foreign key may cost at most, in bytes: scrypt's memory, and that memory once for each
-/// round, of which a laptop does a few hundred million a second.
-const MAX_SCRYPT_MEMORY: u64 = 256 << 20;
-const MAX_SCRYPT_WORK: u64 = 4 << 30;
-/// PBKDF2's, at which a laptop works for about ten seconds.
-const MAX_PBKDF2_ITERATIONS: u32 = 20_000_000;
-
-const PUBLIC: &str = "PUBLIC KEY";
-const PLAIN: &str = "PRIVATE KEY";
-const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
-
-/// A key file that would take hours or all memory to open is refused before the attempt.
-fn refuse_endless_work(sealed: &EncryptedPrivateKeyInfoRef<'_>) -> Result<(), Error> {
-    let kdf = match &sealed.encryption_algorithm {
-        pkcs5::EncryptionScheme::Pbes2(parameters) => &parameters.kdf,
-        _ => {
-            return Err(Rejected::UnsupportedKey {
-                what: "its encryption is PBES1, which is broken".to_owned(),
-            }
-            .into());
-        }
-    };
-    let endless = match kdf {
-        pbes2::Kdf::Scrypt(cost) => {
-            let memory = cost.cost_parameter.saturating_mul(u64::from(cost.block_size)).saturating_mul(128);
-            memory > MAX_SCRYPT_MEMORY
-                || memory.saturating_mul(u64::from(cost.parallelization)) > MAX_SCRYPT_WORK
-        }
-        pbes2::Kdf::Pbkdf2(cost) => cost.iteration_count > MAX_PBKDF2_ITERATIONS,
-        _ => true,
-    };
-    if endless {
-        let what = "opening it would take more memory or time than this tool spends".to_owned();
-        return Err(Rejected::UnsupportedKey { what }.into());
-    }
-    Ok(())
-}
-
-/// What a PEM file holds.
+/// What is found at a URI, without using it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Kind {
     /// A public key.
     Public,
@@ -347,34 +305,39 @@ pub enum Kind {
     Private,
     /// A private key behind a passphrase.
     EncryptedPrivate,
+    /// A key on a token. Nobody has looked whether it is there.
+    OnToken,
 }
 
-/// What the PEM label says that a file holds.
+/// What the URI says, or the label of the PEM that it names.
 ///
 /// # Errors
-/// [`Rejected::NotAKey`] or [`Rejected::UnsupportedKey`].
-pub fn kind(pem: &[u8]) -> Result<Kind, Error> {
-    labelled(pem).map(|(kind, _)| kind)
-}
-
-fn labelled(pem: &[u8]) -> Result<(Kind, &str), Error> {
-    let text = str::from_utf8(pem).map_err(|_| not_a_key("not text"))?;
-    match pem::decode_label(pem).map_err(not_a_key)? {
-        PUBLIC => Ok((Kind::Public, text)),
-        PLAIN => Ok((Kind::Private, text)),
-        ENCRYPTED => Ok((Kind::EncryptedPrivate, text)),
-        other => {
-            Err(Rejected::UnsupportedKey { what: format!("PEM of type `{}`", other.escape_default()) }.into())
-        }
+/// [`Rejected::NotAKey`], [`Rejected::UnsupportedKey`], [`Environment::NoVariable`] or [`Environment::Io`].
+pub fn kind(uri: &KeyUri) -> Result<Kind, Error> {
+    match uri {
+        KeyUri::Token(_) => Ok(Kind::OnToken),
+        _ => pem::kind(&pem_at(uri)?).map_err(|error| error.at(uri)),
     }
 }
 
-fn not_a_key(what: impl ToString) -> Error {
-    Rejected::NotAKey { what: what.to_string() }.into()
+/// Whether a person will be asked when this key is opened.
+///
+/// # Errors
+/// As [`kind`].
+pub fn asks(uri: &KeyUri, source: &Source) -> Result<bool, Error> {
+    Ok(match (kind(uri)?, uri) {
+        (Kind::EncryptedPrivate, _) => source.asks_for_passphrase(),
+        (Kind::OnToken, KeyUri::Token(uri)) => uri.pin_source.is_none() && source.asks_for_pin(),
+        _ => false,
+    })
 }
 
-fn damaged(error: pkcs8::der::Error) -> Error {
-    not_a_key(format!("damaged ({error})"))
+fn pem_at(uri: &KeyUri) -> Result<Zeroizing<Vec<u8>>, Error> {
+    match uri {
+        KeyUri::File(path) => Ok(Zeroizing::new(file::read(path)?)),
+        KeyUri::Variable(name) => passphrase::variable_value(name).map_err(|error| error.at(uri)),
+        KeyUri::Token(_) => Err(Error::from(Misuse::NotAFile { what: "be read" }).at(uri)),
+    }
 }
 
 fn random(error: getrandom::Error) -> Error {
@@ -391,17 +354,6 @@ pub(crate) fn grouped(digest: &str) -> String {
         groups.push(digit);
     }
     groups
-}
-
-/// Where the public half of `private` lies: `root-a.pem` has `root-a.pub.pem`.
-pub fn public_path(private: &Path) -> PathBuf {
-    let stem = match private.extension() {
-        Some(extension) if extension == "pem" => private.with_extension(""),
-        _ => private.to_owned(),
-    };
-    let mut name = stem.into_os_string();
-    name.push(".pub.pem");
-    PathBuf::from(name)
 }
 
 #[cfg(test)]
@@ -485,44 +437,5 @@ mod tests {
             assert!(key.public().verify(b"message", &good[..length]).is_err(), "{length} bytes");
         }
         assert!(key.public().verify(b"message", &[&good[..], b"\0"].concat()).is_err());
-    }
-
-    #[test]
-    fn key_file_that_would_cost_hours_is_refused_unopened() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("key.pem");
-        let key = SigningKey::generate().unwrap();
-        let passphrase = || Passphrase::new(Zeroizing::new(b"secret".to_vec())).unwrap();
-        key.write_new(&path, &passphrase()).unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
-        let (_, der) = SecretDocument::from_pem(&text).unwrap();
-        // The three INTEGERs are N = 16384, r = 8 and p = 5: two bytes, one and one.
-        let place = der.as_bytes().windows(4).position(|bytes| bytes == [2, 2, 0x40, 0]).unwrap();
-        for (cost, parallelization) in [([2, 2, 0x40, 0], 127), ([2, 2, 0x7f, 0xff], 1)] {
-            let mut bytes = der.as_bytes().to_vec();
-            bytes[place..place + 4].copy_from_slice(&cost);
-            bytes[place + 6] = 0x7f;
-            bytes[place + 9] = parallelization;
-            let pem = SecretDocument::try_from(bytes).unwrap().to_pem(ENCRYPTED, LineEnding::LF).unwrap();
-            std::fs::write(&path, pem.as_bytes()).unwrap();
-            // No passphrase is asked for: this variable does not exist.
-            let mut source = Source::Variable("TUFFET_NO_SUCH_VARIABLE".to_owned());
-            let Err(error) = SigningKey::read(&path, &mut source) else { panic!("opened") };
-            let refused = Rejected::UnsupportedKey {
-                what: "opening it would take more memory or time than this tool spends".to_owned(),
-            };
-            assert_eq!(error, Error::from(refused).in_file(&path), "{parallelization}");
-        }
-    }
-
-    #[test]
-    fn public_path_of_a_private_key_is_beside_it() {
-        for (private, public) in [
-            ("root-a.pem", "root-a.pub.pem"),
-            ("keys/root-a", "keys/root-a.pub.pem"),
-            ("a.b.key", "a.b.key.pub.pem"),
-        ] {
-            assert_eq!(public_path(Path::new(private)), Path::new(public));
-        }
     }
 }

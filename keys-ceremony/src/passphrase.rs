@@ -1,17 +1,25 @@
-//! Where a passphrase comes from: a prompt, a file descriptor or the environment; never an argument.
+//! Where passphrases and PINs come from: a prompt, a file descriptor or the environment; never an argument.
 
+use std::env;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use crate::{Environment, Error, Misuse};
 
-/// The variable that is read when no other source is named.
+/// The variable that holds the passphrase of key files when no other source is named.
 pub const VARIABLE: &str = "TUFFET_PASSPHRASE";
 
-/// A passphrase, wiped when dropped.
+/// The same for the passphrase that replaces another.
+pub const NEW_VARIABLE: &str = "TUFFET_NEW_PASSPHRASE";
+
+/// The same for the PIN of tokens. A variable of its own: a passphrase that is sent to a token by mistake is a
+/// wrong PIN, and a few of those lock it.
+pub const PIN_VARIABLE: &str = "TUFFET_PIN";
+
+/// A passphrase or a PIN, wiped when dropped.
 pub struct Passphrase(Zeroizing<Vec<u8>>);
 
 impl Passphrase {
@@ -26,37 +34,56 @@ impl Passphrase {
         Ok(Passphrase(bytes))
     }
 
+    /// The first line of a file.
+    pub(crate) fn from_file(path: &Path) -> Result<Passphrase, Error> {
+        let mut file = File::open(path).map_err(|error| Error::io("read", path, &error))?;
+        Passphrase::new(line(&mut file, path)?).map_err(|error| error.in_file(path))
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// A source of passphrases. One source may serve several keys.
-#[non_exhaustive]
-pub enum Source {
-    /// Ask on the terminal.
-    Prompt,
-    /// One line for each key from an open file descriptor.
-    Descriptor(Descriptor),
-    /// The value of an environment variable, the same for each key.
-    Variable(String),
+/// A source of passphrases and PINs. One source may serve several keys.
+///
+/// A descriptor gives all of them, a line each, in the order in which they are needed. Without one each kind has
+/// a variable of its own, and without that a person is asked.
+pub struct Source {
+    descriptor: Option<Descriptor>,
+    existing: Option<String>,
+    fresh: Option<String>,
+    pin: Option<String>,
 }
 
 impl Source {
-    /// The source that command-line options name: a descriptor, else a variable, else
-    /// [`VARIABLE`] when it is set, else a prompt.
-    pub fn from_options(descriptor: Option<u32>, variable: Option<String>) -> Source {
-        match (descriptor, variable) {
-            (Some(number), _) => Source::Descriptor(Descriptor { number, open: None }),
-            (None, Some(name)) => Source::Variable(name),
-            (None, None) if std::env::var_os(VARIABLE).is_some() => Source::Variable(VARIABLE.to_owned()),
-            (None, None) => Source::Prompt,
+    /// The source that command-line options name: a descriptor, else variables for passphrases and for PINs,
+    /// else [`VARIABLE`] and [`PIN_VARIABLE`] when they are set, else a prompt.
+    pub fn from_options(descriptor: Option<u32>, passphrase: Option<String>, pin: Option<String>) -> Source {
+        let existing = passphrase.or_else(|| if_set(VARIABLE));
+        Source {
+            descriptor: descriptor.map(|number| Descriptor { number, open: None }),
+            fresh: existing.clone(),
+            existing,
+            pin: pin.or_else(|| if_set(PIN_VARIABLE)),
         }
     }
 
-    /// Whether a person is asked.
-    pub fn is_interactive(&self) -> bool {
-        matches!(self, Source::Prompt)
+    /// The same source for who needs an old and a new passphrase. The new one comes from the descriptor's next
+    /// line, from this variable or [`NEW_VARIABLE`], or a prompt, and never from where the old one does.
+    #[must_use]
+    pub fn renewing(self, variable: Option<String>) -> Source {
+        Source { fresh: variable.or_else(|| if_set(NEW_VARIABLE)), ..self }
+    }
+
+    /// Whether a person is asked for the passphrase of a key.
+    pub fn asks_for_passphrase(&self) -> bool {
+        self.descriptor.is_none() && self.existing.is_none()
+    }
+
+    /// Whether a person is asked for the PIN of a token.
+    pub fn asks_for_pin(&self) -> bool {
+        self.descriptor.is_none() && self.pin.is_none()
     }
 
     /// The passphrase that opens an existing key; `what` names the key in the prompt.
@@ -65,16 +92,9 @@ impl Source {
     /// [`Environment::NoTerminal`], [`Environment::NoVariable`], [`Environment::Io`] or
     /// [`Misuse::EmptyPassphrase`].
     pub fn existing(&mut self, what: &str) -> Result<Passphrase, Error> {
-        match self {
-            Source::Prompt => Passphrase::new(ask(&format!("Passphrase of {what}: "))?),
-            Source::Descriptor(descriptor) => {
-                Passphrase::new(descriptor.line()?).map_err(|error| error.at(what))
-            }
-            Source::Variable(name) => {
-                let value =
-                    std::env::var(&*name).map_err(|_| Environment::NoVariable { name: name.clone() })?;
-                Passphrase::new(Zeroizing::new(value.into_bytes())).map_err(|error| error.at(&*name))
-            }
+        match unattended(&mut self.descriptor, self.existing.as_deref(), what) {
+            Some(passphrase) => passphrase,
+            None => Passphrase::new(ask(&format!("Passphrase of {what}: "))?),
         }
     }
 
@@ -83,25 +103,62 @@ impl Source {
     /// # Errors
     /// As [`Source::existing`], and [`Misuse::PassphrasesDiffer`].
     pub fn fresh(&mut self, what: &str) -> Result<Passphrase, Error> {
-        let first = match self {
-            Source::Prompt => Passphrase::new(ask(&format!("New passphrase of {what}: "))?)?,
-            _ => return self.existing(what),
-        };
+        if let Some(passphrase) = unattended(&mut self.descriptor, self.fresh.as_deref(), what) {
+            return passphrase;
+        }
+        let first = Passphrase::new(ask(&format!("New passphrase of {what}: "))?)?;
         if *ask("The same again: ")? != *first.0 {
             return Err(Misuse::PassphrasesDiffer.into());
         }
         Ok(first)
     }
+
+    /// The PIN of a token; `what` names it in the prompt.
+    ///
+    /// # Errors
+    /// As [`Source::existing`].
+    pub fn pin(&mut self, what: &str) -> Result<Passphrase, Error> {
+        match unattended(&mut self.descriptor, self.pin.as_deref(), what) {
+            Some(pin) => pin,
+            None => Passphrase::new(ask(&format!("PIN of {what}: "))?),
+        }
+    }
+}
+
+fn if_set(variable: &str) -> Option<String> {
+    env::var_os(variable).map(|_| variable.to_owned())
+}
+
+/// From the descriptor, else from the variable; none if a person is to be asked.
+fn unattended(
+    descriptor: &mut Option<Descriptor>,
+    variable: Option<&str>,
+    what: &str,
+) -> Option<Result<Passphrase, Error>> {
+    match (descriptor, variable) {
+        (Some(descriptor), _) => {
+            Some(descriptor.line().and_then(|line| Passphrase::new(line).map_err(|error| error.at(what))))
+        }
+        (None, Some(name)) => Some(
+            variable_value(name).and_then(|value| Passphrase::new(value).map_err(|error| error.at(name))),
+        ),
+        (None, None) => None,
+    }
+}
+
+/// The value of an environment variable, in memory that is wiped. The environment keeps its own copy.
+pub(crate) fn variable_value(name: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let value = env::var(name).map_err(|_| Environment::NoVariable { name: name.to_owned() })?;
+    Ok(Zeroizing::new(value.into_bytes()))
 }
 
 /// An open file descriptor that gives one passphrase a line.
-pub struct Descriptor {
+struct Descriptor {
     number: u32,
     open: Option<Box<dyn Read>>,
 }
 
 impl Descriptor {
-    /// The next line without its end. Read byte by byte, for what follows belongs to the next key.
     fn line(&mut self) -> Result<Zeroizing<Vec<u8>>, Error> {
         // Safe Rust cannot adopt a raw descriptor; its name under /dev/fd opens the same pipe or file.
         let path = PathBuf::from(format!("/dev/fd/{}", self.number));
@@ -111,17 +168,23 @@ impl Descriptor {
             None if self.number == 0 => self.open.insert(Box::new(io::stdin())),
             None => self.open.insert(Box::new(File::open(&path).map_err(fail)?)),
         };
-        // Room for any line, so that growing leaves no copy of a secret behind.
-        let mut line = Zeroizing::new(Vec::with_capacity(MAX_LINE));
-        let mut byte = Zeroizing::new([0u8; 1]);
-        while line.len() < MAX_LINE && input.read(&mut *byte).map_err(fail)? == 1 && byte[0] != b'\n' {
-            line.push(byte[0]);
-        }
-        if line.last() == Some(&b'\r') {
-            line.pop();
-        }
-        Ok(line)
+        line(input, &path)
     }
+}
+
+/// The next line without its end. Read byte by byte, for what follows belongs to the next key.
+fn line(input: &mut impl Read, path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let fail = |error| Error::io("read the passphrase", path, &error);
+    // Room for any line, so that growing leaves no copy of a secret behind.
+    let mut line = Zeroizing::new(Vec::with_capacity(MAX_LINE));
+    let mut byte = Zeroizing::new([0u8; 1]);
+    while line.len() < MAX_LINE && input.read(&mut *byte).map_err(fail)? == 1 && byte[0] != b'\n' {
+        line.push(byte[0]);
+    }
+    if line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    Ok(line)
 }
 
 /// The longest passphrase that a descriptor gives, in bytes; OpenSSL's own limit.

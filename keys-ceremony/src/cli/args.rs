@@ -1,8 +1,9 @@
 //! What can be asked for.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use tuffet_keys::passphrase::Source;
 
 /// Keys, signing requests and signatures for the holders of TUF keys. Never touches a network.
@@ -32,10 +33,21 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Make an ECDSA P-256 key: FILE, encrypted, and beside it the public key to hand out
+    /// Make an ECDSA P-256 key, in an encrypted file or on a token, and write the public key to hand out
+    #[command(after_help = KEYS)]
     Generate(Generate),
     /// Show type, keyid and fingerprint of keys, public or private
+    #[command(after_help = KEYS)]
     Show(Show),
+    /// Sign a nonce and verify the signature, to see before a ceremony that a key works
+    #[command(after_help = KEYS)]
+    SmokeTest(SmokeTest),
+    /// Give a key's file another passphrase, or an unencrypted one its first
+    ChangePassphrase(ChangePassphrase),
+    /// Copy a key under a passphrase of the copy's own, and prove that the copy is that key and signs
+    Backup(Backup),
+    /// Prove that a backup is the key that it should be and signs, and put it back if asked to
+    Restore(Restore),
     /// Draft a root: the first one, or the next
     #[command(subcommand)]
     Root(Root),
@@ -43,6 +55,7 @@ pub(crate) enum Command {
     #[command(visible_alias = "show-request")]
     Review(Review),
     /// Review a signing request, confirm, and sign it
+    #[command(after_help = KEYS)]
     Sign(Sign),
     /// Collect the signatures of several copies of one signing request
     Merge(Merge),
@@ -50,9 +63,23 @@ pub(crate) enum Command {
     Finish(Finish),
 }
 
+/// What the commands that take a private key say about naming one.
+const KEYS: &str = "KEY is one of:
+  root-a.pem, file:PATH    a PEM file: PKCS#8, encrypted
+  env:NAME                 an environment variable that holds the same, for CI
+  pkcs11:token=T;object=O  a key on a token (RFC 7512), by token, serial, model, manufacturer,
+                           slot-id, object, id and type; ?module-path=/PATH.so or the variable
+                           TUFFET_PKCS11_MODULE says which library speaks to it
+
+Passphrases and PINs are never arguments: every process of the machine reads those. They come
+  from --passphrase-fd, one line for each, in the order in which they are needed; or
+  from TUFFET_PASSPHRASE, TUFFET_NEW_PASSPHRASE and TUFFET_PIN, or variables that options name; or
+  from a file that the token's URI names, ?pin-source=file:PATH; or
+  from the terminal.";
+
 #[derive(Args)]
 pub(crate) struct Passphrase {
-    /// Read passphrases from this open file descriptor, one line for each key
+    /// Read passphrases and PINs from this open file descriptor, one line for each
     #[arg(long, value_name = "N", conflicts_with = "passphrase_env")]
     pub(crate) passphrase_fd: Option<u32>,
 
@@ -61,34 +88,147 @@ pub(crate) struct Passphrase {
     pub(crate) passphrase_env: Option<String>,
 }
 
-impl Passphrase {
+/// Of commands that may need a token's PIN, too.
+#[derive(Args)]
+pub(crate) struct Secrets {
+    #[command(flatten)]
+    pub(crate) passphrase: Passphrase,
+
+    /// Read the PIN from this environment variable [default: TUFFET_PIN, if set]
+    #[arg(long, value_name = "NAME", conflicts_with = "passphrase_fd")]
+    pub(crate) pin_env: Option<String>,
+}
+
+impl Secrets {
     pub(crate) fn source(&self) -> Source {
-        Source::from_options(self.passphrase_fd, self.passphrase_env.clone())
+        let Passphrase { passphrase_fd, passphrase_env } = &self.passphrase;
+        Source::from_options(*passphrase_fd, passphrase_env.clone(), self.pin_env.clone())
+    }
+}
+
+/// Of commands that need an old passphrase and a new one.
+#[derive(Args)]
+pub(crate) struct Passphrases {
+    #[command(flatten)]
+    old: Passphrase,
+
+    /// Read the new passphrase from this environment variable [default: TUFFET_NEW_PASSPHRASE, if set]
+    #[arg(long, value_name = "NAME", conflicts_with = "passphrase_fd")]
+    new_passphrase_env: Option<String>,
+}
+
+impl Passphrases {
+    pub(crate) fn source(&self) -> Source {
+        let Passphrase { passphrase_fd, passphrase_env } = &self.old;
+        let source = Source::from_options(*passphrase_fd, passphrase_env.clone(), None);
+        source.renewing(self.new_passphrase_env.clone())
     }
 }
 
 #[derive(Args)]
 pub(crate) struct Generate {
-    /// Where the private key goes; `root-a.pem` has its public key in `root-a.pub.pem`
+    /// Where the private key goes: a file, or on a token, where `object` is its label
+    #[arg(long, value_name = "KEY")]
+    pub(crate) out: OsString,
+
+    /// Where the public key goes [default for a file: beside it, `root-a.pub.pem` for `root-a.pem`]
     #[arg(long, value_name = "FILE")]
-    pub(crate) out: PathBuf,
+    pub(crate) public_out: Option<PathBuf>,
 
     /// Do not encrypt the key: whoever reads the file can sign
     #[arg(long, conflicts_with_all = ["passphrase_fd", "passphrase_env"])]
     pub(crate) danger_unencrypted: bool,
 
     #[command(flatten)]
-    pub(crate) passphrase: Passphrase,
+    pub(crate) secrets: Secrets,
 }
 
 #[derive(Args)]
 pub(crate) struct Show {
-    /// PEM files, public or private
-    #[arg(required = true, value_name = "FILE")]
-    pub(crate) files: Vec<PathBuf>,
+    /// Keys, public or private
+    #[arg(required = true, value_name = "KEY")]
+    pub(crate) keys: Vec<OsString>,
+
+    /// Write the public half of the one KEY to this file, to hand it out
+    #[arg(long, value_name = "FILE")]
+    pub(crate) public_out: Option<PathBuf>,
 
     #[command(flatten)]
-    pub(crate) passphrase: Passphrase,
+    pub(crate) secrets: Secrets,
+}
+
+#[derive(Args)]
+pub(crate) struct SmokeTest {
+    /// Private keys
+    #[arg(required = true, value_name = "KEY")]
+    pub(crate) keys: Vec<OsString>,
+
+    /// Make sure, too, that the one KEY is this one, as a root names it
+    #[arg(long, value_name = "KEYID|PUB")]
+    pub(crate) expect: Option<String>,
+
+    /// Accept private keys that are not encrypted
+    #[arg(long)]
+    pub(crate) danger_unencrypted: bool,
+
+    #[command(flatten)]
+    pub(crate) secrets: Secrets,
+}
+
+#[derive(Args)]
+pub(crate) struct ChangePassphrase {
+    /// The private key's file. It is replaced in one step; copies and backups keep their passphrase, and where
+    /// an unencrypted key lay it may still be found by who reads the raw disk
+    #[arg(value_name = "FILE")]
+    pub(crate) key: OsString,
+
+    #[command(flatten)]
+    pub(crate) passphrases: Passphrases,
+}
+
+#[derive(Args)]
+pub(crate) struct Backup {
+    /// The private key: a file or env:NAME. A token gives none away: its backup is a spare key on another
+    #[arg(value_name = "KEY")]
+    pub(crate) key: OsString,
+
+    /// Where the copy goes, encrypted; its public key goes beside it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: OsString,
+
+    /// Accept a private key that is not encrypted; the copy is
+    #[arg(long)]
+    pub(crate) danger_unencrypted: bool,
+
+    #[command(flatten)]
+    pub(crate) passphrases: Passphrases,
+}
+
+#[derive(Args)]
+#[command(group(ArgGroup::new("mode").required(true).args(["rehearse", "out"])))]
+pub(crate) struct Restore {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    pub(crate) backup: OsString,
+
+    /// The key that it must be: a keyid as a root or `show` names it, or a public key that was handed out
+    #[arg(long, value_name = "KEYID|PUB")]
+    pub(crate) expect: String,
+
+    /// Prove that it could be restored, and write nothing
+    #[arg(long)]
+    pub(crate) rehearse: bool,
+
+    /// Where the key goes, encrypted, under a passphrase of its own; a key that is there is not overwritten
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<OsString>,
+
+    /// Accept a backup that is not encrypted; the restored key is
+    #[arg(long)]
+    pub(crate) danger_unencrypted: bool,
+
+    #[command(flatten)]
+    pub(crate) passphrases: Passphrases,
 }
 
 #[derive(Subcommand)]
@@ -207,14 +347,14 @@ pub(crate) struct Sign {
     pub(crate) request: PathBuf,
 
     /// Private keys to sign with
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
-    pub(crate) key: Vec<PathBuf>,
+    #[arg(long, required = true, num_args = 1.., value_name = "KEY")]
+    pub(crate) key: Vec<OsString>,
 
     /// Where the signed copy goes [default: in the place of REQUEST]
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 
-    /// Do not ask for the version number; for scripts that take the passphrase from elsewhere too
+    /// Do not ask for the version number; for scripts that take passphrase and PIN from elsewhere too
     #[arg(long)]
     pub(crate) yes: bool,
 
@@ -223,7 +363,7 @@ pub(crate) struct Sign {
     pub(crate) danger_unencrypted: bool,
 
     #[command(flatten)]
-    pub(crate) passphrase: Passphrase,
+    pub(crate) secrets: Secrets,
 }
 
 #[derive(Args)]

@@ -1,13 +1,14 @@
 //! What each command does.
 
 pub(crate) mod args;
+mod keys;
 
 use std::io::{self, BufRead as _, Write};
 use std::path::{Path, PathBuf};
 
-use args::{Cli, Command, Finish, Generate, Merge, Review, Root, RootDraft, RootNext, Show, Sign};
+use args::{Cli, Command, Finish, Merge, Review, Root, RootDraft, RootNext, Sign};
 use tuffet_keys::file::{self, Access};
-use tuffet_keys::key::{self, Kind, PublicKey, SigningKey};
+use tuffet_keys::key::{self, PublicKey};
 use tuffet_keys::metadata::Envelope;
 use tuffet_keys::request::Request;
 use tuffet_keys::root::{Chain, Draft};
@@ -22,8 +23,12 @@ pub(crate) fn run(Cli { now, command }: Cli, clock: u64) -> Result<(), Error> {
     let mut out = Output { stream: anstream::stdout(), written: Vec::new() };
     let only_shows = matches!(command, Command::Show(_) | Command::Review(_));
     let done = match command {
-        Command::Generate(command) => generate(&command, &mut out),
-        Command::Show(command) => show(&command, &mut out),
+        Command::Generate(command) => keys::generate(&command, &mut out),
+        Command::Show(command) => keys::show(&command, &mut out),
+        Command::SmokeTest(command) => keys::smoke_test(&command, &mut out),
+        Command::ChangePassphrase(command) => keys::change_passphrase(&command, &mut out),
+        Command::Backup(command) => keys::backup(&command, &mut out),
+        Command::Restore(command) => keys::restore(&command, &mut out),
         Command::Root(Root::Draft(command)) => root_draft(&command, now, &mut out),
         Command::Root(Root::Next(command)) => root_next(&command, now, &mut out),
         Command::Review(Review { request }) => {
@@ -38,61 +43,6 @@ pub(crate) fn run(Cli { now, command }: Cli, clock: u64) -> Result<(), Error> {
         Err(Error::Environment { why: Environment::Output { closed: true, .. }, .. }) if only_shows => Ok(()),
         other => other,
     }
-}
-
-fn generate(
-    Generate { out: path, danger_unencrypted, passphrase }: &Generate,
-    out: &mut Output,
-) -> Result<(), Error> {
-    let public = key::public_path(path);
-    // Asked before the passphrase is; the write itself makes sure once more.
-    for path in [path, &public] {
-        refuse_existing(path)?;
-    }
-    let signing_key = SigningKey::generate()?;
-    if *danger_unencrypted {
-        signing_key.write_new_danger_unencrypted(path)?;
-    } else {
-        let passphrase = passphrase.source().fresh(&path.display().to_string())?;
-        signing_key.write_new(path, &passphrase)?;
-    }
-    out.written(path);
-    out.written(&public);
-    let kind = if *danger_unencrypted { Kind::Private } else { Kind::EncryptedPrivate };
-    out.put(&format!("wrote {} and {}\n", path.display(), public.display()))?;
-    describe_key(path, kind, signing_key.public(), out)
-}
-
-fn show(Show { files, passphrase }: &Show, out: &mut Output) -> Result<(), Error> {
-    let mut source = passphrase.source();
-    for path in files {
-        let kind = key::kind(&file::read(path)?).map_err(|error| error.in_file(path))?;
-        match kind {
-            Kind::Public => describe_key(path, kind, &PublicKey::read(path)?, out)?,
-            // To look at a key is no danger that the flag would have to allow.
-            _ => describe_key(
-                path,
-                kind,
-                SigningKey::read_danger_unencrypted(path, &mut source)?.public(),
-                out,
-            )?,
-        }
-    }
-    Ok(())
-}
-
-fn describe_key(path: &Path, kind: Kind, key: &PublicKey, out: &mut Output) -> Result<(), Error> {
-    let kind = match kind {
-        Kind::Public => "public key",
-        Kind::EncryptedPrivate => "private key, encrypted",
-        Kind::Private => "private key, NOT ENCRYPTED",
-    };
-    out.put(&format!(
-        "{}\n  type         ECDSA P-256, {kind}\n  keyid        {}\n  fingerprint  {}\n",
-        path.display(),
-        key.keyid(),
-        key.fingerprint()
-    ))
 }
 
 fn root_draft(command: &RootDraft, now: u64, out: &mut Output) -> Result<(), Error> {
@@ -189,19 +139,19 @@ fn sign(command: &Sign, now: u64, out: &mut Output) -> Result<(), Error> {
     if target != &command.request {
         refuse_existing(target)?;
     }
-    let mut source = command.passphrase.source();
-    if command.passphrase.passphrase_fd == Some(0) && !command.yes {
+    let uris = keys::uris(&command.key)?;
+    let mut source = command.secrets.source();
+    if command.secrets.passphrase.passphrase_fd == Some(0) && !command.yes {
         let why = "standard input cannot give both the passphrase and the confirmation; add --yes";
         return Err(Misuse::Options { why }.into());
     }
     let mut asks = false;
-    for path in &command.key {
-        let kind = key::kind(&file::read(path)?).map_err(|error| error.in_file(path))?;
-        asks |= kind == Kind::EncryptedPrivate && source.is_interactive();
+    for uri in &uris {
+        asks |= key::asks(uri, &source)?;
     }
     if command.yes && asks {
-        let why =
-            "--yes goes with --passphrase-fd or --passphrase-env: where a person types, a person confirms";
+        let why = "--yes goes with a passphrase or PIN from a descriptor, the environment or `pin-source`: where a \
+                   person types, a person confirms";
         return Err(Misuse::Options { why }.into());
     }
     out.put(&review::describe(&request, now).to_string())?;
@@ -210,13 +160,9 @@ fn sign(command: &Sign, now: u64, out: &mut Output) -> Result<(), Error> {
         confirm(request.header().version)?;
     }
     let mut lines = String::new();
-    for path in &command.key {
-        let key = if command.danger_unencrypted {
-            SigningKey::read_danger_unencrypted(path, &mut source)?
-        } else {
-            SigningKey::read(path, &mut source)?
-        };
-        let keyid = request.sign(&key).map_err(|error| error.in_file(path))?;
+    for uri in &uris {
+        let key = keys::open(uri, command.danger_unencrypted, &mut source)?;
+        let keyid = request.sign(&key).map_err(|error| error.at(uri))?;
         lines += &format!("signed {} with key {keyid}\n", request.title());
     }
     if target == &command.request {

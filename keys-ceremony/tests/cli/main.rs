@@ -1,8 +1,11 @@
-//! The real binary, on real files, against the real `openssl`.
+//! The real binary, on real files and SoftHSM's tokens, against the real `openssl` and `pkcs11-tool`.
 
 mod ceremony;
+mod copies;
 mod keys;
 mod sign;
 mod support;
 mod surface;
 mod together;
+mod token;
+mod token_refusals;

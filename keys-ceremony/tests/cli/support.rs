@@ -53,7 +53,12 @@ impl Room {
 
     pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
-        command.current_dir(self.0.path()).env_remove("TUFFET_PASSPHRASE").stdin(Stdio::null());
+        for variable in ["TUFFET_PASSPHRASE", "TUFFET_NEW_PASSPHRASE", "TUFFET_PIN", "TUFFET_PKCS11_MODULE"] {
+            command.env_remove(variable);
+        }
+        // Whoever runs the tests may have tokens of his own.
+        command.env("SOFTHSM2_CONF", self.path("softhsm2.conf"));
+        command.current_dir(self.0.path()).stdin(Stdio::null());
         command
     }
 

@@ -103,14 +103,37 @@ fn output_that_fails_is_told_with_the_files_that_exist() {
 #[test]
 fn help_of_every_command_is_there_and_usage_errors_are_two() {
     let room = Room::new();
-    for command in
-        ["generate", "show", "root", "root draft", "root next", "review", "sign", "merge", "finish"]
-    {
+    for command in [
+        "generate",
+        "show",
+        "smoke-test",
+        "change-passphrase",
+        "backup",
+        "restore",
+        "root",
+        "root draft",
+        "root next",
+        "review",
+        "sign",
+        "merge",
+        "finish",
+    ] {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         assert!(room.ok(&arguments).contains("Usage: tuffet-keys"), "{command}");
     }
-    for arguments in [&["sign"][..], &["finish", "a"], &["no-such"], &["merge", "--out", "x"], &["generate"]]
-    {
+    for arguments in [
+        &["sign"][..],
+        &["finish", "a"],
+        &["no-such"],
+        &["merge", "--out", "x"],
+        &["generate"],
+        &["smoke-test"],
+        &["backup", "a"],
+        &["restore", "a", "--rehearse"],
+        &["restore", "a", "--expect", "b"],
+        &["restore", "a", "--expect", "b", "--rehearse", "--out", "c"],
+        &["smoke-test", "a", "--pin", "1234"],
+    ] {
         let output = room.keys(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     }
@@ -159,7 +182,9 @@ fn dependencies_hold_no_network_code() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let tree = String::from_utf8(output.stdout).unwrap();
     let names: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
-    assert!(names.contains(&"p256") && names.contains(&"clap"), "{tree}");
+    for name in ["p256", "clap", "cryptoki"] {
+        assert!(names.contains(&name), "{tree}");
+    }
     for name in [
         "tokio",
         "mio",

@@ -1,5 +1,6 @@
 //! What can be asked for.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -80,6 +81,9 @@ file that this user alone may read, and whatever is not 0 should reach somebody:
   tuffet --repo DIR publish --snapshot-key K --timestamp-key K --passphrase-fd 3 3< FILE
 or from the variable TUFFET_PASSPHRASE, or another one with --passphrase-env. One key for both roles is \
 asked for once; two keys take two lines of FILE, that of the snapshot key first.
+
+KEY is a PEM file, env:NAME for a variable that holds one, or pkcs11:token=T;object=O for a key on a token, whose \
+PIN is in TUFFET_PIN or the variable of --pin-env; `tuffet-keys sign --help` says more.
 
 It publishes whatever is staged and has its signatures. What lacks some is refused with status 1, and \
 the timestamp is not refreshed then: have it signed before the timestamp \
@@ -174,24 +178,28 @@ pub(crate) struct Renew {
 #[derive(Args)]
 pub(crate) struct Publish {
     /// A private key of the snapshot role; give it again for each key that the root's threshold demands
-    #[arg(long, required = true, value_name = "FILE")]
-    pub(crate) snapshot_key: Vec<PathBuf>,
+    #[arg(long, required = true, value_name = "KEY")]
+    pub(crate) snapshot_key: Vec<OsString>,
 
-    /// A private key of the timestamp role; may be the same file
-    #[arg(long, required = true, value_name = "FILE")]
-    pub(crate) timestamp_key: Vec<PathBuf>,
+    /// A private key of the timestamp role; may be the same one
+    #[arg(long, required = true, value_name = "KEY")]
+    pub(crate) timestamp_key: Vec<OsString>,
 
     /// Accept private keys that are not encrypted
     #[arg(long)]
     pub(crate) danger_unencrypted: bool,
 
-    /// Read passphrases from this open file descriptor, one line for each key
-    #[arg(long, value_name = "N", conflicts_with = "passphrase_env")]
+    /// Read passphrases and PINs from this open file descriptor, one line for each key
+    #[arg(long, value_name = "N", conflicts_with_all = ["passphrase_env", "pin_env"])]
     pub(crate) passphrase_fd: Option<u32>,
 
     /// Read the passphrase from this environment variable [default: TUFFET_PASSPHRASE, if set]
     #[arg(long, value_name = "NAME")]
     pub(crate) passphrase_env: Option<String>,
+
+    /// Read the PIN of a token from this environment variable [default: TUFFET_PIN, if set]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pin_env: Option<String>,
 
     #[command(flatten)]
     pub(crate) dry_run: DryRun,
@@ -199,7 +207,7 @@ pub(crate) struct Publish {
 
 impl Publish {
     pub(crate) fn source(&self) -> Source {
-        Source::from_options(self.passphrase_fd, self.passphrase_env.clone())
+        Source::from_options(self.passphrase_fd, self.passphrase_env.clone(), self.pin_env.clone())
     }
 }
 

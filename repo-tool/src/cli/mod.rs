@@ -4,6 +4,7 @@ pub(crate) mod args;
 mod demo;
 
 use core::fmt::Display;
+use std::ffi::OsString;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tuffet_agent::http::HttpOptions;
 use tuffet_client::time::Date;
 use tuffet_keys::date;
 use tuffet_keys::key::SigningKey;
+use tuffet_keys::uri::KeyUri;
 
 use args::{Cli, Command, Output};
 
@@ -218,21 +220,22 @@ fn publish(repo: &Path, command: &args::Publish, now: u64) -> Result<Facts, Erro
 /// Seconds before their expiry from which on targets are spoken of: a month, for key holders must meet.
 const TARGETS_WARNING: u64 = 30 * 24 * 60 * 60;
 
-/// Each file once, so that nobody types the passphrase of one key twice.
+/// Each key once, so that nobody types a passphrase or PIN twice.
 fn read_keys(command: &args::Publish) -> Result<Keys, Error> {
     let mut source = command.source();
-    let mut known: Vec<(PathBuf, Arc<SigningKey>)> = Vec::new();
-    let mut read = |paths: &[PathBuf]| {
+    let mut known: Vec<(KeyUri, Arc<SigningKey>)> = Vec::new();
+    let mut read = |texts: &[OsString]| {
         let mut keys = Vec::new();
-        for path in paths {
-            let key = match known.iter().find(|(other, _)| other == path) {
+        for text in texts {
+            let uri = KeyUri::parse(text)?;
+            let key = match known.iter().find(|(other, _)| *other == uri) {
                 Some((_, key)) => Arc::clone(key),
                 None if command.danger_unencrypted => {
-                    Arc::new(SigningKey::read_danger_unencrypted(path, &mut source)?)
+                    Arc::new(SigningKey::open_danger_unencrypted(&uri, &mut source)?)
                 }
-                None => Arc::new(SigningKey::read(path, &mut source)?),
+                None => Arc::new(SigningKey::open(&uri, &mut source)?),
             };
-            known.push((path.clone(), Arc::clone(&key)));
+            known.push((uri, Arc::clone(&key)));
             keys.push(key);
         }
         Ok::<_, Error>(keys)

@@ -9,3 +9,4 @@ mod release;
 mod server;
 mod support;
 mod targets;
+mod token;

@@ -138,7 +138,10 @@ impl Bench {
 
     pub(crate) fn command_at(&self, now: u64, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tuffet"));
-        command.current_dir(self.directory.path()).env_remove("TUFFET_PASSPHRASE");
+        command.current_dir(self.directory.path());
+        for variable in ["TUFFET_PASSPHRASE", "TUFFET_PIN", "TUFFET_PKCS11_MODULE"] {
+            command.env_remove(variable);
+        }
         if !arguments.contains(&"--repo") {
             command.args(["--repo", "repo"]);
         }

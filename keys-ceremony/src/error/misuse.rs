@@ -1,0 +1,165 @@
+//! What the caller should not have asked for.
+
+use super::{Explained, explained};
+
+/// The caller asked for something that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Misuse {
+    /// A file is in the way, and is never overwritten.
+    FileExists,
+    /// An empty passphrase or PIN.
+    EmptyPassphrase,
+    /// Two different passphrases were typed.
+    PassphrasesDiffer,
+    /// Neither a date nor a duration.
+    NotADate {
+        /// What was given.
+        text: String,
+    },
+    /// A threshold that the role's keys cannot meet.
+    ThresholdOutOfRange {
+        /// The role.
+        role: &'static str,
+        /// The threshold asked for.
+        threshold: u32,
+        /// How many keys the role has.
+        keys: usize,
+    },
+    /// The role has this key already.
+    KeyPresent {
+        /// The role.
+        role: &'static str,
+        /// The keyid.
+        keyid: String,
+    },
+    /// The role has no such key.
+    KeyAbsent {
+        /// The role.
+        role: &'static str,
+        /// What was asked for.
+        keyid: String,
+    },
+    /// A root chain that does not fit the request.
+    WrongChain {
+        /// What is wrong.
+        why: String,
+    },
+    /// Options that cannot go together.
+    Options {
+        /// Why.
+        why: &'static str,
+    },
+    /// An expiry that is not after the date of issue.
+    ExpiresTooSoon {
+        /// The expiry, in seconds since 1970-01-01 UTC.
+        expires: u64,
+    },
+    /// More keys in a root than a device has room for.
+    TooManyKeys {
+        /// How many there are.
+        keys: usize,
+        /// How many fit.
+        limit: usize,
+    },
+    /// A key's URI that cannot be understood.
+    BadKeyUri {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A PIN in a URI, where every process of the machine can read it.
+    PinInUri,
+    /// More than one token or key goes by this URI.
+    Ambiguous {
+        /// Tokens or keys.
+        what: &'static str,
+        /// Those that do, as parts of a URI.
+        found: Vec<String>,
+    },
+    /// A key in the way on a token, where none is ever overwritten.
+    KeyExists,
+    /// Only a key in a file can be treated so.
+    NotAFile {
+        /// What was to be done, an infinitive.
+        what: &'static str,
+    },
+}
+
+impl Misuse {
+    pub(super) fn explain(&self) -> Explained {
+        match self {
+            Misuse::FileExists => explained(
+                201,
+                "the file exists and is not overwritten",
+                "name another, or move it away yourself",
+            ),
+            Misuse::EmptyPassphrase => explained(
+                202,
+                "the passphrase or PIN is empty",
+                "check where it comes from: an empty one protects nothing",
+            ),
+            Misuse::PassphrasesDiffer => {
+                explained(203, "the two passphrases differ", "run again; nothing was written")
+            }
+            Misuse::NotADate { text } => explained(
+                204,
+                format!("neither a date nor a duration: `{text}`"),
+                "write 2027-12-31, 2027-12-31T12:00:00Z, 365d or `1 year`",
+            ),
+            Misuse::ThresholdOutOfRange { role, threshold, keys } => explained(
+                205,
+                format!("{role} cannot have threshold {threshold}, its number of keys is {keys}"),
+                "set one from 1 to the number of keys, 8 at most",
+            ),
+            Misuse::KeyPresent { role, keyid } => {
+                explained(206, format!("{role} has key {keyid} already"), "name each key once")
+            }
+            Misuse::KeyAbsent { role, keyid } => explained(
+                207,
+                format!("{role} has no key {keyid}"),
+                "`tuffet-keys show` prints a key's keyid; give it whole, or the public key's file",
+            ),
+            Misuse::WrongChain { why } => explained(
+                208,
+                format!("the root chain does not fit: {why}"),
+                "give every root file from 1.root.json on, in order",
+            ),
+            Misuse::Options { why } => explained(209, *why, "see --help"),
+            Misuse::TooManyKeys { keys, limit } => explained(
+                211,
+                format!("a root with {keys} keys does not fit into a device, which holds {limit}"),
+                "leave some out; one online key may serve snapshot and timestamp",
+            ),
+            Misuse::BadKeyUri { why } => explained(
+                212,
+                format!("not the URI of a key: {why}"),
+                "write a file's path, `file:PATH`, `env:NAME` or `pkcs11:token=LABEL;object=LABEL`",
+            ),
+            Misuse::PinInUri => explained(
+                213,
+                "a URI with `pin-value` shows the PIN to every process of this machine",
+                "leave it out and change that PIN; give PINs at the prompt, by --passphrase-fd, --pin-env or `pin-source`",
+            ),
+            Misuse::Ambiguous { what, found } => explained(
+                214,
+                format!("{} {what} go by this URI", found.len()),
+                format!("add the token, serial, object or id that tells them apart: {}", found.join(", ")),
+            ),
+            Misuse::KeyExists => explained(
+                215,
+                "the token has a key of this label or id, and it is not overwritten",
+                "use it as it is (`show --public-out`), choose another label, or delete it with the token's own tool",
+            ),
+            Misuse::NotAFile { what } => explained(
+                216,
+                format!("only a key in a file can {what}"),
+                "name a file; a key on a token stays there, and a spare key on another token is its backup",
+            ),
+            Misuse::ExpiresTooSoon { expires } => explained(
+                210,
+                format!("it would expire at {}, which is past", crate::date::format(*expires)),
+                "give a later --expires",
+            ),
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! What is wrong with the bytes.
+
+use super::{Explained, explained, short_list};
+
+/// The bytes are bad, or not enough has been signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejected {
+    /// Larger than the limit, in bytes.
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// Not JSON, or JSON with a member twice.
+    NotJson {
+        /// What the parser met, with line and column.
+        message: String,
+    },
+    /// JSON that canonical JSON cannot hold, or signed bytes that are not canonical.
+    NotCanonical {
+        /// What stands in the way.
+        what: String,
+    },
+    /// A field is missing, has the wrong type or a value out of range.
+    WrongField {
+        /// The field's path, dots between names.
+        field: String,
+        /// What should stand there.
+        expected: &'static str,
+    },
+    /// A file of a format that this version does not know.
+    UnknownFormat {
+        /// What it says it is.
+        found: String,
+    },
+    /// Not a PEM key.
+    NotAKey {
+        /// What was found instead.
+        what: String,
+    },
+    /// A key of another algorithm, curve, encoding or encryption scheme than this tool's.
+    UnsupportedKey {
+        /// What it is.
+        what: String,
+    },
+    /// The passphrase does not open the key.
+    WrongPassphrase,
+    /// A private key that no passphrase protects.
+    KeyNotEncrypted,
+    /// The keyid is not the digest of the key it labels.
+    WrongKeyid {
+        /// The keyid as written.
+        keyid: String,
+    },
+    /// The key may not sign this request.
+    ForeignKey {
+        /// The key's keyid.
+        keyid: String,
+    },
+    /// A signature that the key it names did not make over these bytes.
+    BadSignature {
+        /// The keyid it names.
+        keyid: String,
+    },
+    /// The key has signed this request already.
+    AlreadySigned {
+        /// The key's keyid.
+        keyid: String,
+    },
+    /// Two requests that ask for signatures over different bytes.
+    OtherPayload {
+        /// Role and version of the first.
+        ours: String,
+        /// Role and version of the second.
+        theirs: String,
+    },
+    /// A request says something else than its payload and its root chain do.
+    Contradiction {
+        /// The request's field.
+        field: &'static str,
+    },
+    /// The root chain breaks at this version.
+    BrokenChain {
+        /// The version of the root at fault.
+        version: u32,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Too few holders have signed.
+    ThresholdNotMet {
+        /// Role and version, as "root version 2".
+        what: String,
+        /// The version of the root whose keys are counted.
+        root: u32,
+        /// Distinct keys needed.
+        threshold: u32,
+        /// Keyids that have signed.
+        signed: Vec<String>,
+        /// Keyids that have not.
+        missing: Vec<String>,
+    },
+    /// A root that no device could use.
+    InvalidRoot {
+        /// Why.
+        why: String,
+    },
+    /// The version number was not typed.
+    NotConfirmed {
+        /// The number that was asked for.
+        version: u32,
+    },
+    /// Not a signing request.
+    NotARequest {
+        /// What is missing or wrong.
+        message: String,
+    },
+    /// A request that holds two signatures of one key.
+    DuplicateSignature {
+        /// The key's keyid.
+        keyid: String,
+    },
+    /// Two requests for the same bytes, whose root chains differ.
+    OtherChain,
+    /// The file that was to be written holds something else than what was read from it: another request, or
+    /// another key.
+    RequestChanged,
+    /// Metadata that the devices' verifier does not take, for another reason than missing signatures.
+    DeviceRefuses {
+        /// Role and version, as "root version 2".
+        what: String,
+        /// The code of the verifier's error.
+        code: u16,
+        /// Its message.
+        message: String,
+    },
+    /// A date of issue that is yet to come. Devices believe it for ever: signed, it would stop them all.
+    IssuedInFuture {
+        /// The date of issue, in seconds since 1970-01-01 UTC.
+        issued: u64,
+        /// The present, in seconds since 1970-01-01 UTC.
+        now: u64,
+    },
+    /// The PIN does not open the token.
+    WrongPin {
+        /// What the token says of the tries that are left.
+        left: Tries,
+    },
+    /// The token takes no PIN any more.
+    PinLocked,
+    /// Another key than the one that was expected.
+    OtherKey {
+        /// The keyid that was expected.
+        expected: String,
+        /// The keyid of the key that is there.
+        found: String,
+    },
+    /// The next wrong PIN locks the token, and this one would not come from a person.
+    LastTry,
+}
+
+/// What a token says of the tries that are left before it takes no PIN any more. No token tells the number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Tries {
+    /// It says nothing.
+    Unknown,
+    /// It counts, and has seen a wrong one.
+    Fewer,
+    /// One more wrong PIN locks it.
+    One,
+    /// This one has locked it.
+    None,
+}
+
+impl Rejected {
+    pub(super) fn explain(&self) -> Explained {
+        match self {
+            Rejected::TooLarge { limit } => explained(
+                101,
+                format!("larger than the {} KiB that such a file may have", limit / 1024),
+                "check that this is the right file",
+            ),
+            Rejected::NotJson { message } => explained(
+                102,
+                format!("not JSON ({message})"),
+                "it may be cut short; fetch it again from its sender",
+            ),
+            Rejected::NotCanonical { what } => explained(
+                103,
+                format!("not canonical JSON: {what}"),
+                "have its author write it with this project's tools",
+            ),
+            Rejected::WrongField { field, expected } => explained(
+                104,
+                format!("`{field}` is missing or is not {expected}"),
+                "the file is damaged or of another kind; fetch it again from its sender",
+            ),
+            Rejected::UnknownFormat { found } => explained(
+                105,
+                format!("unknown format {found}"),
+                "use the version of tuffet-keys that wrote it, or a newer one",
+            ),
+            Rejected::NotAKey { what } => explained(
+                106,
+                format!("not a PEM key: {what}"),
+                "give a file that `tuffet-keys generate` or `openssl genpkey` wrote",
+            ),
+            Rejected::UnsupportedKey { what } => explained(
+                107,
+                format!("unsupported key: {what}"),
+                "keys are ECDSA P-256: PKCS#8 PEM if private, SubjectPublicKeyInfo PEM if public, or a pair on a token",
+            ),
+            Rejected::WrongPassphrase => explained(108, "wrong passphrase", "try again; nothing was changed"),
+            Rejected::KeyNotEncrypted => explained(
+                109,
+                "the private key is not encrypted",
+                "encrypt it with `tuffet-keys change-passphrase`, or accept the risk with --danger-unencrypted",
+            ),
+            Rejected::WrongKeyid { keyid } => explained(
+                110,
+                format!("keyid {keyid} is not the digest of its key"),
+                "do not use this file; ask who wrote it",
+            ),
+            Rejected::ForeignKey { keyid } => explained(
+                111,
+                format!("key {keyid} may not sign this request"),
+                "`tuffet-keys review` lists the keys that may",
+            ),
+            Rejected::BadSignature { keyid } => explained(
+                112,
+                format!("the signature of key {keyid} does not verify"),
+                "take the request as it was before, and have that holder sign again",
+            ),
+            Rejected::AlreadySigned { keyid } => explained(
+                113,
+                format!("key {keyid} has signed this request already"),
+                "each key counts once; sign with another",
+            ),
+            Rejected::OtherPayload { ours, theirs } => explained(
+                114,
+                format!("these requests are for different bytes: {ours} and {theirs}"),
+                "merge only copies of one request",
+            ),
+            Rejected::Contradiction { field } => explained(
+                115,
+                format!("`{field}` contradicts the payload and root chain of the same request"),
+                "do not sign it; ask its sender for a fresh one",
+            ),
+            Rejected::BrokenChain { version, why } => explained(
+                116,
+                format!("the root chain breaks at version {version}: {why}"),
+                "give every root file from 1.root.json on, in order",
+            ),
+            Rejected::ThresholdNotMet { what, root, threshold, signed, missing } => explained(
+                117,
+                format!(
+                    "{what} is signed {} of {threshold} by the keys of root {root}: {}; missing {} more of {}",
+                    signed.len(),
+                    short_list(signed),
+                    (*threshold as usize).saturating_sub(signed.len()),
+                    short_list(missing)
+                ),
+                "have them sign, merge, and finish again",
+            ),
+            Rejected::InvalidRoot { why } => {
+                explained(118, format!("not a usable root: {why}"), "draft it again")
+            }
+            Rejected::NotARequest { message } => explained(
+                120,
+                format!("not a signing request ({message})"),
+                "give the file that a draft command wrote",
+            ),
+            Rejected::DuplicateSignature { keyid } => explained(
+                121,
+                format!("two signatures of key {keyid}"),
+                "the request was edited; take it as it was before",
+            ),
+            Rejected::OtherChain => explained(
+                122,
+                "these requests are for the same bytes but carry different root chains",
+                "draft one request and have everybody sign copies of that",
+            ),
+            Rejected::IssuedInFuture { issued, now } => explained(
+                123,
+                format!(
+                    "issued {}, which is yet to come: it is {} here",
+                    crate::date::format(*issued),
+                    crate::date::format(*now)
+                ),
+                "check the clock of the machine that drafted it, or give --now if the clock of this one is wrong",
+            ),
+            Rejected::RequestChanged => {
+                explained(124, "the file changed while you looked", "review it again; nothing was written")
+            }
+            Rejected::DeviceRefuses { what, code, message } => explained(
+                125,
+                format!("no device would take {what} (C{code}: {message})"),
+                "nothing was written; draft it again, and have the holders sign that",
+            ),
+            Rejected::WrongPin { left } => {
+                let (what, next) = match left {
+                    Tries::Unknown => {
+                        ("wrong PIN", "try again, but not often: tokens lock after a few wrong ones")
+                    }
+                    Tries::Fewer => (
+                        "wrong PIN, and the token counts: fewer tries are left than before",
+                        "look the PIN up before you try again; a few wrong ones lock the token",
+                    ),
+                    Tries::One => (
+                        "wrong PIN, ONE try is left",
+                        "look the PIN up before you try again: the next wrong one locks the token",
+                    ),
+                    Tries::None => (
+                        "wrong PIN, and it was the last try: the token is locked",
+                        "unlock it with its own tool and the SO PIN or PUK",
+                    ),
+                };
+                explained(126, what, next)
+            }
+            Rejected::PinLocked => explained(
+                127,
+                "the token is locked after too many wrong PINs",
+                "unlock it with its own tool and the SO PIN or PUK",
+            ),
+            Rejected::OtherKey { expected, found } => explained(
+                128,
+                format!("another key: {found}, where {expected} was expected"),
+                "nothing was written; look for the right key or backup",
+            ),
+            Rejected::LastTry => explained(
+                129,
+                "one wrong PIN would lock the token, and nobody is here to make sure of it",
+                "run it once on a terminal and type the PIN; a right one gives all tries back",
+            ),
+            Rejected::NotConfirmed { version } => explained(
+                119,
+                format!("not confirmed, nothing was signed: {version} was not typed"),
+                "review it and run again",
+            ),
+        }
+    }
+}
