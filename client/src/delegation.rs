@@ -150,6 +150,7 @@ impl Walk {
         if let Some(frame) = self.frames.get_mut(self.at) {
             frame.followed = chosen.index.saturating_add(1);
         }
+        // 5.6.7.2.1: nothing behind a terminating delegation is looked at.
         if chosen.terminating {
             self.bottom = below;
         }

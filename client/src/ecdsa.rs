@@ -9,6 +9,8 @@
     reason = "the operations of a field and of a group always have a result"
 )]
 
+use core::cmp::Ordering;
+
 use p256::elliptic_curve::Curve;
 use p256::elliptic_curve::bigint::modular::ConstMontyForm;
 use p256::elliptic_curve::bigint::{ArrayEncoding, const_monty_params};
@@ -19,15 +21,15 @@ use p256::{AffinePoint, FieldBytes, NistP256, ProjectivePoint, U256};
 use crate::crypto::P256;
 use crate::der;
 
-/// n, the number of the curve's points.
-const ORDER: U256 = *NistP256::ORDER.as_ref();
 const LIMBS: usize = U256::LIMBS;
 const_monty_params!(
     Order,
     U256,
     "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551",
-    "Modulo n."
+    "Modulo n, the number of the curve's points."
 );
+const ORDER: U256 = *ConstMontyForm::<Order, LIMBS>::MODULUS.as_ref();
+const _: () = assert!(matches!(ORDER.cmp_vartime(NistP256::ORDER.as_ref()), Ordering::Equal));
 
 /// Without hardware.
 pub(crate) const SOFTWARE: P256 = P256 { compress, verify };
@@ -53,7 +55,7 @@ fn holds(key: &[u8; 33], digest: &[u8; 32], der: &[u8]) -> Option<bool> {
     let (r, rest) = der::unsigned(inside)?;
     let (s, []) = der::unsigned(rest)? else { return None };
     let (r, s) = (scalar(r)?, scalar(s)?);
-    let (parity, x) = key.split_first()?;
+    let (parity @ (2 | 3), x) = key.split_first()? else { return None };
     let key = ProjectivePoint::from(point(*x.first_chunk()?, *parity)?);
 
     let modulo_n = |number| ConstMontyForm::<Order, LIMBS>::new(&number);

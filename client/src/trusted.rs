@@ -368,6 +368,12 @@ impl<B: ?Sized + AsRef<[u8]> + AsMut<[u8]>> Trusted<B> {
         // 5.6.5: freeze.
         moment.fresh(role, new.expires)?;
         if let Some(name) = delegated {
+            // 5.5.5, for a role that is known, whoever named the version.
+            if let Some(known) = self.floors.tracked.iter().find(|known| known.name == *name)
+                && new.version < known.version
+            {
+                return Err(Rejected::Rollback { role, trusted: known.version, offered: new.version });
+            }
             // Its date is no bound for time: the key of a bin may be an online one.
             return Ok(self.track(name, new.version));
         }

@@ -242,6 +242,8 @@ impl<'a> Refresh<'a> {
     /// [`Rejected::Freeze`] if it has expired; [`Misuse`] if no timestamp was wanted, or none is trusted.
     pub fn unmodified(&mut self) -> Result<Ended, Error> {
         self.fetching()?;
+        // Of what came of a file before this was heard nothing counts.
+        self.begin_file();
         let trusted = self.trusted.expected_snapshot().is_some();
         match self.state {
             State::ExpectKnownTimestamp if trusted => self.poll(true),

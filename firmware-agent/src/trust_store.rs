@@ -4,20 +4,20 @@
 //! each timestamp. Payloads are `postcard`: integers are varints, an option is one byte before what it holds, a
 //! sequence its length before its items.
 //!
-//! Kind 2, format 2, the trusted root ([`tuffet_client::Root`]):
+//! Kind 2, format 3, the trusted root ([`tuffet_client::Root`]):
 //!
 //! | field | type |
 //! |---|---|
 //! | version, expires, issued, online since | u32, u64, u64, u32 |
 //! | root, timestamp, snapshot, targets | each: members u32 (bits over the keys), threshold u8 |
-//! | keys | byte string, one key behind the other: the first eight bytes of the keyid's SHA-256; 1 for P-256, 0 for a key that counts for nothing; length u16, little-endian; then x and y of 32 bytes each, or nothing |
+//! | keys | byte string, one key behind the other: the FNV-1a hash of the keyid, 64 bits, little-endian; 1 for P-256, 0 for a key that counts for nothing; length u16, little-endian; then the point, compressed to 33 bytes, or nothing |
 //!
-//! Kind 3, format 2, floors and memory:
+//! Kind 3, format 3, floors and memory:
 //!
 //! | field | type |
 //! |---|---|
 //! | online since | u32, the root since which the online keys are what they are |
-//! | timestamp | an option of: version u32, expires u64, issued u64, its file (length u32, digest 32 bytes), the file that it names (version u32, options of length u32 and digest 32 bytes) |
+//! | timestamp | an option of: version u32, expires u64, issued u64, its file (length u32, digest 32 bytes), the file that it names (version u32, length u32 or 0, option of digest 32 bytes) |
 //! | halts | sequence of: first eight bytes of a digest, as u64 |
 //! | snapshot | as timestamp |
 //! | tracked | sequence of: name of a delegated role, byte sequence; version u32 |

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use tuffet_client::limits::DEVICE;
 use tuffet_client::time::Date;
-use tuffet_client::{Bound, Clock, Environment, Field, Refresh, Rejected, Role, Want};
+use tuffet_client::{Bound, Clock, Ended, Environment, Field, Refresh, Rejected, Role, Want};
 use tuffet_tests::expect::*;
 use tuffet_tests::simulator::*;
 
@@ -33,6 +33,51 @@ fn crowd(repository: &mut Repository, from: &str, count: usize) {
 
 fn label(at: usize) -> String {
     format!("{at:064x}")
+}
+
+/// A repository whose role `lamp` withdrew release 2 in its version 2, a device that knows that, and the file of
+/// version 1.
+fn withdrew() -> (Repository, Subject, Vec<u8>) {
+    let old = lamp().files()["1.lamp.json"].clone();
+    let mut now = lamp();
+    now.candidates.remove(0);
+    now.delegated.get_mut("lamp").unwrap().version = 2;
+    let mut subject = Subject::new(&now);
+    assert_eq!(subject.refresh(&now).result, Ok(Some(1)));
+    assert_eq!(subject.floors.tracked().collect::<Vec<_>>(), [(&b"lamp"[..], 2)]);
+    (now, subject, old)
+}
+
+// ---- a timestamp has no say in them
+
+#[test]
+fn timestamp_that_lists_a_delegated_role_rolls_nothing_back() {
+    // The next version, and a twin of the one that is trusted.
+    for version in [2, 1] {
+        let (mut repository, mut subject, old) = withdrew();
+        repository.versions.insert("timestamp", version);
+        let repository = repository
+            .signed(Role::Timestamp, |signed| signed["meta"]["lamp.json"] = json!({ "version": 1 }))
+            .file("1.lamp.json", Some(old));
+        assert_eq!(subject.refresh(&repository).result, Ok(Some(1)), "{version}");
+        assert_eq!(subject.floors.tracked().collect::<Vec<_>>(), [(&b"lamp"[..], 2)]);
+    }
+}
+
+#[test]
+fn timestamp_that_broke_off_before_it_was_said_to_be_unmodified_says_nothing() {
+    let (repository, subject, old) = withdrew();
+    let (mut trusted, mut memory) = (subject.trusted(), [0; DEVICE.memory()]);
+    let mut refresh = Refresh::new(plan(), &mut trusted, &mut memory).unwrap();
+    refresh.missing().unwrap();
+    // Nobody signed this.
+    let part = br#"{"signatures":[],"signed":{"_type":"timestamp","meta":{"lamp.json":{"version":1}"#;
+    refresh.feed(part).unwrap();
+    assert_eq!(refresh.unmodified(), Ok(Ended::NotNew));
+    let files = repository.file("1.lamp.json", Some(old)).files();
+    let end = drive(&mut refresh, &files, 512, &mut Vec::new(), |_, _| true);
+    assert_eq!(end, Ok(End::Install(1)));
+    assert_eq!(trusted.floors().tracked().collect::<Vec<_>>(), [(&b"lamp"[..], 2)]);
 }
 
 // ---- keys

@@ -2,7 +2,7 @@
 //! however many there are (5.5.5).
 
 use serde_json::{Map, Value, json};
-use tuffet_client::{Error, Misuse, Rejected, Role};
+use tuffet_client::{Error, Field, Misuse, Rejected, Role};
 use tuffet_tests::expect::*;
 use tuffet_tests::simulator::*;
 
@@ -255,4 +255,19 @@ fn kept_snapshot_with_a_refused_successor_serves_the_next_try() {
     }
     let requests = [&TO_SNAPSHOT, &["1.targets.json"][..]].concat();
     accepted(&mut subject, &repository, &requests, Some(2));
+}
+
+#[test]
+fn entry_without_a_version_is_refused_and_has_not_the_one_of_the_entry_before() {
+    let mut repository = lamp();
+    let mut subject = Subject::new(&repository);
+    assert_eq!(subject.refresh(&repository).result, Ok(Some(2)));
+    subject.kept = Some(repository.files()["1.snapshot.json"].clone());
+    repository.bump(&["timestamp", "snapshot"]);
+    let repository = repository.signed(Role::Snapshot, |signed| {
+        signed["meta"]["a.json"] = json!({ "version": 1 });
+        signed["meta"]["b.json"] = json!({});
+    });
+    let wrong = field(Role::Snapshot, Field::Meta);
+    assert_eq!(subject.refresh(&repository).result, Err(wrong.into()));
 }

@@ -1,6 +1,13 @@
 //! The equation of ECDSA over P-256, by vectors made to break it, and before `ring` and `p256::ecdsa` as judges.
 
+use p256::ecdsa::signature::hazmat::{PrehashSigner as _, PrehashVerifier as _};
 use p256::ecdsa::signature::{Signer as _, Verifier as _};
+use p256::elliptic_curve::Curve as _;
+use p256::elliptic_curve::bigint::ArrayEncoding as _;
+use p256::elliptic_curve::ff::PrimeField as _;
+use p256::elliptic_curve::point::AffineCoordinates as _;
+use p256::elliptic_curve::sec1::ToSec1Point as _;
+use p256::{AffinePoint, NistP256, ProjectivePoint, Scalar, U256};
 use proptest::prelude::*;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use serde_json::Value;
@@ -67,6 +74,85 @@ fn point_off_the_curve_is_no_key() {
     }
     assert_eq!((SOFTWARE.p256.compress)(&[0; 64]), None);
     assert_eq!((SOFTWARE.p256.compress)(&[0xFF; 64]), None);
+}
+
+/// A scalar, big-endian.
+fn bytes(scalar: Scalar) -> [u8; 32] {
+    scalar.to_repr().into()
+}
+
+/// A signature of these numbers, whatever they are.
+fn der(numbers: [[u8; 32]; 2]) -> Vec<u8> {
+    let mut inside = Vec::new();
+    for number in numbers {
+        let digits = number.iter().position(|byte| *byte > 0).map_or(&[0][..], |first| &number[first..]);
+        let zero: &[u8] = if digits[0] < 0x80 { &[] } else { &[0] };
+        let length = u8::try_from(zero.len() + digits.len()).expect("33 bytes at most");
+        inside.extend([&[2, length][..], zero, digits].concat());
+    }
+    [&[0x30, u8::try_from(inside.len()).expect("70 bytes at most")][..], &inside].concat()
+}
+
+/// Whatever makes an edge: 0, 1, n - 1, n, n + 1, the field's modulus, and all ones.
+fn edges() -> Vec<[u8; 32]> {
+    let shifted = |from: U256, by: u8, up: bool| {
+        let by = U256::from_u8(by);
+        if up { from.wrapping_add(&by) } else { from.wrapping_sub(&by) }
+    };
+    let n = *NistP256::ORDER.as_ref();
+    let modulus = U256::from_be_hex("ffffffff00000001000000000000000000000000ffffffffffffffffffffffff");
+    let numbers = [U256::ZERO, U256::ONE, shifted(n, 1, false), n, shifted(n, 1, true), modulus, U256::MAX];
+    numbers.map(|number| number.to_be_byte_array().into()).to_vec()
+}
+
+#[test]
+fn numbers_at_every_edge_are_judged_as_others_judge_them() {
+    let (mut good, mut bad) = (0, 0);
+    // The key that is the generator, its negative, and another.
+    for secret in [Scalar::ONE, -Scalar::ONE, Scalar::from(7_u64)] {
+        let secret = p256::ecdsa::SigningKey::from_slice(&bytes(secret)).expect("a scalar");
+        let point = secret.verifying_key().to_sec1_point(true);
+        let key: &[u8; 33] = point.as_bytes().try_into().expect("a compressed point");
+        for digest in edges() {
+            let signature: p256::ecdsa::Signature = secret.sign_prehash(&digest).expect("a signature");
+            let (r, s) = (bytes(*signature.r()), bytes(*signature.s()));
+            let numbers = || edges().into_iter().chain([r, s, bytes(-*signature.s())]);
+            for pair in numbers().flat_map(|r| numbers().map(move |s| [r, s])) {
+                let ours = (SOFTWARE.p256.verify)(key, &digest, &der(pair));
+                let theirs = p256::ecdsa::Signature::from_der(&der(pair)).is_ok_and(|signature| {
+                    secret.verifying_key().verify_prehash(&digest, &signature).is_ok()
+                });
+                assert_eq!(ours, theirs, "{pair:02x?} over {digest:02x?}");
+                *(if ours { &mut good } else { &mut bad }) += 1;
+            }
+        }
+    }
+    assert!(good >= 42 && bad > 2000, "{good} good, {bad} bad");
+}
+
+#[test]
+fn s_of_n_minus_1_is_a_good_one() {
+    // Under the key 1, s = (e + r) / k, so that e = -k - r.
+    let k = Scalar::from(7_u64);
+    let r = Scalar::from_repr((ProjectivePoint::GENERATOR * k).to_affine().x()).expect("below n");
+    let key: [u8; 33] = AffinePoint::GENERATOR.to_sec1_point(true).as_bytes().try_into().expect("33 bytes");
+    let verdict = |s| (SOFTWARE.p256.verify)(&key, &bytes(-k - r), &der([bytes(r), bytes(s)]));
+    assert!(verdict(-Scalar::ONE));
+    assert!(!verdict(-Scalar::ONE - Scalar::ONE));
+}
+
+#[test]
+fn key_with_another_mark_is_no_key() {
+    let secret = p256::ecdsa::SigningKey::from_slice(&[7; 32]).expect("a scalar");
+    let signature: p256::ecdsa::Signature = secret.sign_prehash(&[9; 32]).expect("a signature");
+    let point = secret.verifying_key().to_sec1_point(true);
+    let mut key: [u8; 33] = point.as_bytes().try_into().expect("a compressed point");
+    let mark = key[0];
+    for other in 0..=255 {
+        key[0] = other;
+        let good = (SOFTWARE.p256.verify)(&key, &[9; 32], signature.to_der().as_bytes());
+        assert_eq!(good, other == mark, "{other}");
+    }
 }
 
 proptest! {

@@ -114,6 +114,7 @@ impl DelegationsReader {
         if self.role.threshold == 0 {
             return Err(Fault::Field(Field::Threshold));
         }
+        // 5.6.7.1: a role is visited once.
         let visited =
             self::names(names.as_slice().get(..self.names).unwrap_or_default()).any(|other| other == name);
         if self.matched && !visited {

@@ -37,7 +37,8 @@ pub(crate) struct Tracked {
 #[derive(Debug, Default)]
 pub(crate) struct MetaReader {
     /// What the file says of the role that it is read for, and then of the tracked ones. Nothing, where the version
-    /// is 0.
+    /// is 0. A snapshot that is read again writes these once more before it is known to be the same: the trusted one
+    /// lists every tracked role, so what a forged reading left is overwritten by the one that counts.
     entries: [Meta; ENTRIES],
     /// What it says of any other, of which the version is held against what a kept snapshot says.
     other: Meta,

@@ -67,14 +67,16 @@ impl Reader for Reading<'_, '_, '_> {
                 if let Some(kept) = kept {
                     kept.meet(key);
                 }
-                let wanted = match sheet.role {
-                    Role::Timestamp => Role::Snapshot.name().as_bytes(),
+                let (wanted, tracked) = match sheet.role {
+                    // 4.6: it speaks of the snapshot alone. Of targets roles the snapshot's keys have the word.
+                    Role::Timestamp => (Role::Snapshot.name().as_bytes(), &[][..]),
                     _ if context.seek_role => {
-                        delegations::names(sheet.names.as_slice()).last().unwrap_or_default()
+                        let name = delegations::names(sheet.names.as_slice()).last();
+                        (name.unwrap_or_default(), context.tracked)
                     }
-                    _ => Role::Targets.name().as_bytes(),
+                    _ => (Role::Targets.name().as_bytes(), context.tracked),
                 };
-                sheet.meta.begin(wanted, context.tracked, kept.is_some(), key)
+                sheet.meta.begin(wanted, tracked, kept.is_some(), key)
             }
             Place::Targets => sheet.targets.begin(context.named, key),
             _ => match place.member(sheet.role, key) {
@@ -232,6 +234,7 @@ impl Reading<'_, '_, '_> {
         let Reading { sheet, context, .. } = self;
         let wrong = Fault::Field(place.field());
         match place {
+            // 4.2.1: the role's own type, and the first major version of the specification.
             Place::Type if text != sheet.role.file_type().as_bytes() => return Err(wrong),
             Place::SpecVersion if !text.starts_with(b"1.") => return Err(wrong),
             Place::SignatureKeyId => return sheet.sign(KeyId::from_hex(text).ok_or(wrong)?),
