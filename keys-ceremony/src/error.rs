@@ -188,7 +188,7 @@ mod tests {
             }
             .into(),
             Rejected::InvalidRoot { why: text() }.into(),
-            Rejected::NotConfirmed { version: 0 }.into(),
+            Rejected::NotConfirmed { words: text() }.into(),
             Rejected::NotARequest { message: text() }.into(),
             Rejected::DuplicateSignature { keyid: text() }.into(),
             Rejected::OtherChain.into(),
@@ -199,6 +199,11 @@ mod tests {
             Rejected::PinLocked.into(),
             Rejected::OtherKey { expected: text(), found: text() }.into(),
             Rejected::LastTry.into(),
+            Rejected::UnknownRepository { digest: text() }.into(),
+            Rejected::ForkedRoot { version: 0 }.into(),
+            Rejected::StaleRequest { what: "", known: 0, offered: 0 }.into(),
+            Rejected::Warned { count: 0 }.into(),
+            Rejected::OtherRepository { expected: text(), found: text() }.into(),
             Misuse::FileExists.into(),
             Misuse::EmptyPassphrase.into(),
             Misuse::PassphrasesDiffer.into(),
@@ -228,19 +233,21 @@ mod tests {
             Environment::NoKeyOnToken { present: vec![] }.into(),
             Environment::Token { what: "", message: text() }.into(),
             Environment::TokenSignature.into(),
+            Environment::StateDamaged { message: text() }.into(),
         ];
         let golden = "101 TooLarge, 102 NotJson, 103 NotCanonical, 104 WrongField, 105 UnknownFormat, 106 NotAKey, \
             107 UnsupportedKey, 108 WrongPassphrase, 109 KeyNotEncrypted, 110 WrongKeyid, 111 ForeignKey, \
             112 BadSignature, 113 AlreadySigned, 114 OtherPayload, 115 Contradiction, 116 BrokenChain, \
             117 ThresholdNotMet, 118 InvalidRoot, 119 NotConfirmed, 120 NotARequest, 121 DuplicateSignature, \
             122 OtherChain, 123 IssuedInFuture, 124 RequestChanged, 125 DeviceRefuses, \
-            126 WrongPin, 127 PinLocked, 128 OtherKey, 129 LastTry, \
+            126 WrongPin, 127 PinLocked, 128 OtherKey, 129 LastTry, 130 UnknownRepository, \
+            131 ForkedRoot, 132 StaleRequest, 133 Warned, 134 OtherRepository, \
             201 FileExists, 202 EmptyPassphrase, 203 PassphrasesDiffer, 204 NotADate, \
             205 ThresholdOutOfRange, 206 KeyPresent, 207 KeyAbsent, 208 WrongChain, 209 Options, \
             210 ExpiresTooSoon, 211 TooManyKeys, 212 BadKeyUri, 213 PinInUri, 214 Ambiguous, \
             215 KeyExists, 216 NotAFile, 301 Io, 302 NoVariable, 303 NoTerminal, 304 Random, \
             305 SelfCheck, 306 Encoding, 307 Output, 308 NoModule, 309 Module, 310 NoToken, \
-            311 NoKeyOnToken, 312 Token, 313 TokenSignature";
+            311 NoKeyOnToken, 312 Token, 313 TokenSignature, 314 StateDamaged";
         let codes: Vec<String> =
             listed.iter().map(|error| format!("{} {}", error.code(), name(error))).collect();
         assert_eq!(codes.join(", "), golden);
@@ -279,6 +286,11 @@ mod tests {
                 Rejected::PinLocked => "PinLocked",
                 Rejected::OtherKey { .. } => "OtherKey",
                 Rejected::LastTry => "LastTry",
+                Rejected::UnknownRepository { .. } => "UnknownRepository",
+                Rejected::ForkedRoot { .. } => "ForkedRoot",
+                Rejected::StaleRequest { .. } => "StaleRequest",
+                Rejected::Warned { .. } => "Warned",
+                Rejected::OtherRepository { .. } => "OtherRepository",
             },
             Error::Misuse { why, .. } => match why {
                 Misuse::FileExists => "FileExists",
@@ -312,6 +324,7 @@ mod tests {
                 Environment::NoKeyOnToken { .. } => "NoKeyOnToken",
                 Environment::Token { .. } => "Token",
                 Environment::TokenSignature => "TokenSignature",
+                Environment::StateDamaged { .. } => "StateDamaged",
             },
         }
     }

@@ -18,6 +18,7 @@ pub mod passphrase;
 pub mod request;
 pub mod review;
 pub mod root;
+pub mod state;
 pub mod uri;
 
 pub use error::{Environment, Error, Misuse, Rejected};

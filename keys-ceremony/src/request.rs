@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tuffet_client::limits::DEVICE;
 
-use crate::encoding::{base64, from_base64, from_hex, hex};
+use crate::encoding::{base64, from_base64, from_hex, hex, sha256_hex};
 use crate::error::short_list;
 use crate::key::{PublicKey, SigningKey};
 use crate::metadata::{Envelope, Header, Role};
@@ -252,6 +252,11 @@ impl Request {
     /// The value that was decoded from [`Request::payload`].
     pub fn signed(&self) -> &Value {
         &self.signed
+    }
+
+    /// The repository that it is for: SHA-256 of the signed bytes of root 1, in hexadecimal.
+    pub fn repository(&self) -> String {
+        sha256_hex(self.chain.first_payload().unwrap_or(&self.payload))
     }
 
     /// The root chain that names the signers.

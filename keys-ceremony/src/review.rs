@@ -1,7 +1,12 @@
-//! What a holder sees before signing, decoded from the very bytes that are signed.
+//! What a holder sees before signing, decoded from the very bytes that are signed: all that they say, what of it is
+//! new, and what is unusual.
 //!
 //! Nothing that is signed is left out: each object is taken apart member by member, and what no line
 //! has named, or is not of the shape that a line expects, is printed as it stands.
+
+mod changes;
+mod comparison;
+mod warnings;
 
 use std::fmt;
 
@@ -13,6 +18,10 @@ use crate::key::{PublicKey, grouped};
 use crate::metadata::Role;
 use crate::request::{Progress, Request};
 use crate::{canonical, date};
+
+pub use changes::{Change, changes};
+pub use comparison::{Built, Comparison, compare, to_json};
+pub use warnings::Warning;
 
 /// A request in words. `Display` gives lines for a terminal, control characters escaped.
 #[derive(Clone, Debug)]
@@ -27,8 +36,7 @@ pub fn describe(request: &Request, now: u64) -> Review {
     let mut review = Review { lines: Vec::new(), now };
     review.line(0, &request.title());
 
-    let digest = sha256_hex(request.payload());
-    let repository = request.chain().first_payload().map_or_else(|| digest.clone(), sha256_hex);
+    let (digest, repository) = (sha256_hex(request.payload()), request.repository());
     review.field(1, "to sign", &format!("{} bytes, sha256 {}", request.payload().len(), grouped(&digest)));
     review.field(1, "repository", &format!("root 1 is sha256 {}", grouped(&repository)));
 

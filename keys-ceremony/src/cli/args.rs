@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use tuffet_keys::passphrase::Source;
 
+use super::review::{Learn, Review, Sign, Trust};
+
 /// Keys, signing requests and signatures for the holders of TUF keys. Never touches a network.
 ///
 /// A ceremony is a file that travels: somebody drafts a signing request, each holder reviews and
@@ -26,6 +28,10 @@ pub(crate) struct Cli {
     /// Take DATE as the present instead of the clock's, for offline machines whose clock is wrong
     #[arg(long, global = true, value_name = "DATE")]
     pub(crate) now: Option<String>,
+
+    /// Where this holder keeps what he has verified [default: ~/.local/state/tuffet-keys]
+    #[arg(long, global = true, value_name = "DIR", env = "TUFFET_STATE", hide_env_values = true)]
+    pub(crate) state: Option<PathBuf>,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -51,7 +57,11 @@ pub(crate) enum Command {
     /// Draft a root: the first one, or the next
     #[command(subcommand)]
     Root(Root),
-    /// Show what a signing request signs, decoded from the bytes to sign, and who has signed
+    /// Agree to a repository, once: its first root, whose digest another holder reads to you
+    Trust(Trust),
+    /// Take over finished metadata, so that the next review shows what is new since then
+    Learn(Learn),
+    /// Show what a signing request signs, decoded from the bytes to sign: what is new, what is unusual, who has signed
     #[command(visible_alias = "show-request")]
     Review(Review),
     /// Review a signing request, confirm, and sign it
@@ -64,7 +74,7 @@ pub(crate) enum Command {
 }
 
 /// What the commands that take a private key say about naming one.
-const KEYS: &str = "KEY is one of:
+pub(super) const KEYS: &str = "KEY is one of:
   root-a.pem, file:PATH    a PEM file: PKCS#8, encrypted
   env:NAME                 an environment variable that holds the same, for CI
   pkcs11:token=T;object=O  a key on a token (RFC 7512), by token, serial, model, manufacturer,
@@ -331,39 +341,6 @@ pub(crate) struct RootNext {
     /// Where the signing request goes
     #[arg(long, value_name = "REQUEST")]
     pub(crate) out: PathBuf,
-}
-
-#[derive(Args)]
-pub(crate) struct Review {
-    /// The signing request
-    #[arg(value_name = "REQUEST")]
-    pub(crate) request: PathBuf,
-}
-
-#[derive(Args)]
-pub(crate) struct Sign {
-    /// The signing request
-    #[arg(value_name = "REQUEST")]
-    pub(crate) request: PathBuf,
-
-    /// Private keys to sign with
-    #[arg(long, required = true, num_args = 1.., value_name = "KEY")]
-    pub(crate) key: Vec<OsString>,
-
-    /// Where the signed copy goes [default: in the place of REQUEST]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) out: Option<PathBuf>,
-
-    /// Do not ask for the version number; for scripts that take passphrase and PIN from elsewhere too
-    #[arg(long)]
-    pub(crate) yes: bool,
-
-    /// Accept private keys that are not encrypted
-    #[arg(long)]
-    pub(crate) danger_unencrypted: bool,
-
-    #[command(flatten)]
-    pub(crate) secrets: Secrets,
 }
 
 #[derive(Args)]

@@ -2,20 +2,24 @@
 
 pub(crate) mod args;
 mod keys;
+mod review;
 
-use std::io::{self, BufRead as _, Write};
+use std::env;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use args::{Cli, Command, Finish, Merge, Review, Root, RootDraft, RootNext, Sign};
+use args::{Cli, Command, Finish, Merge, Root, RootDraft, RootNext};
 use tuffet_keys::file::{self, Access};
-use tuffet_keys::key::{self, PublicKey};
+use tuffet_keys::key::PublicKey;
 use tuffet_keys::metadata::Envelope;
 use tuffet_keys::request::Request;
+use tuffet_keys::review::describe;
 use tuffet_keys::root::{Chain, Draft};
-use tuffet_keys::{Environment, Error, Misuse, Rejected, Role, date, review};
+use tuffet_keys::state::State;
+use tuffet_keys::{Environment, Error, Misuse, Role, date};
 
 /// Runs a command at `now`, in seconds since 1970-01-01 UTC.
-pub(crate) fn run(Cli { now, command }: Cli, clock: u64) -> Result<(), Error> {
+pub(crate) fn run(Cli { now, state, command }: Cli, clock: u64) -> Result<(), Error> {
     let now = match now {
         Some(text) => date::when(&text, clock).map_err(|error| error.at("--now"))?,
         None => clock,
@@ -31,12 +35,12 @@ pub(crate) fn run(Cli { now, command }: Cli, clock: u64) -> Result<(), Error> {
         Command::Restore(command) => keys::restore(&command, &mut out),
         Command::Root(Root::Draft(command)) => root_draft(&command, now, &mut out),
         Command::Root(Root::Next(command)) => root_next(&command, now, &mut out),
-        Command::Review(Review { request }) => {
-            out.put(&review::describe(&Request::read(&request)?, now).to_string())
-        }
-        Command::Sign(command) => sign(&command, now, &mut out),
+        Command::Trust(command) => review::trust(&command, &known(state)?, now, &mut out),
+        Command::Learn(command) => review::learn(&command, &known(state)?, &mut out),
+        Command::Review(command) => review::review(&command, &known(state)?, now, &mut out),
+        Command::Sign(command) => review::sign(&command, &known(state)?, now, &mut out),
         Command::Merge(command) => merge(&command, &mut out),
-        Command::Finish(command) => finish(&command, now, &mut out),
+        Command::Finish(command) => finish(&command, &known(state)?, now, &mut out),
     };
     match done {
         // Whoever reads has seen enough, as the `head` of `review | head` has.
@@ -129,63 +133,8 @@ fn expiry(text: &str, now: u64) -> Result<u64, Error> {
 
 fn drafted(request: &Request, path: &Path, now: u64, out: &mut Output) -> Result<(), Error> {
     out.written(path);
-    out.put(&review::describe(request, now).to_string())?;
+    out.put(&describe(request, now).to_string())?;
     out.put(&format!("wrote {}; let each holder run `tuffet-keys sign` on a copy\n", path.display()))
-}
-
-fn sign(command: &Sign, now: u64, out: &mut Output) -> Result<(), Error> {
-    let mut request = Request::read(&command.request)?;
-    let target = command.out.as_ref().unwrap_or(&command.request);
-    if target != &command.request {
-        refuse_existing(target)?;
-    }
-    let uris = keys::uris(&command.key)?;
-    let mut source = command.secrets.source();
-    if command.secrets.passphrase.passphrase_fd == Some(0) && !command.yes {
-        let why = "standard input cannot give both the passphrase and the confirmation; add --yes";
-        return Err(Misuse::Options { why }.into());
-    }
-    let mut asks = false;
-    for uri in &uris {
-        asks |= key::asks(uri, &source)?;
-    }
-    if command.yes && asks {
-        let why = "--yes goes with a passphrase or PIN from a descriptor, the environment or `pin-source`: where a \
-                   person types, a person confirms";
-        return Err(Misuse::Options { why }.into());
-    }
-    out.put(&review::describe(&request, now).to_string())?;
-    request.header().check_issued(now).map_err(|error| error.in_file(&command.request))?;
-    if !command.yes {
-        confirm(request.header().version)?;
-    }
-    let mut lines = String::new();
-    for uri in &uris {
-        let key = keys::open(uri, command.danger_unencrypted, &mut source)?;
-        let keyid = request.sign(&key).map_err(|error| error.at(uri))?;
-        lines += &format!("signed {} with key {keyid}\n", request.title());
-    }
-    if target == &command.request {
-        request.write_over(target)?;
-    } else {
-        request.create(target)?;
-    }
-    out.written(target);
-    out.put(&lines)?;
-    progress(&request, out)?;
-    out.put(&format!("wrote {}\n", target.display()))
-}
-
-/// Asks for the version number, which nobody types by habit.
-fn confirm(version: u32) -> Result<(), Error> {
-    let fail = |error| Error::io("ask", Path::new("the terminal"), &error);
-    let mut prompt = anstream::stderr();
-    write!(prompt, "Type the version number {version} to sign: ")
-        .and_then(|()| prompt.flush())
-        .map_err(fail)?;
-    let mut typed = String::new();
-    io::stdin().lock().read_line(&mut typed).map_err(fail)?;
-    if typed.trim() == version.to_string() { Ok(()) } else { Err(Rejected::NotConfirmed { version }.into()) }
 }
 
 fn merge(Merge { requests, out: path }: &Merge, out: &mut Output) -> Result<(), Error> {
@@ -208,13 +157,35 @@ fn merge(Merge { requests, out: path }: &Merge, out: &mut Output) -> Result<(), 
     out.put(&format!("wrote {}\n", path.display()))
 }
 
-fn finish(Finish { request: path, out: target }: &Finish, now: u64, out: &mut Output) -> Result<(), Error> {
+fn finish(
+    Finish { request: path, out: target }: &Finish,
+    state: &State,
+    now: u64,
+    out: &mut Output,
+) -> Result<(), Error> {
     let request = Request::read(path)?;
     request.header().check_issued(now).map_err(|error| error.in_file(path))?;
     let finished = request.finish().map_err(|error| error.in_file(path))?;
     file::create(target, &finished, Access::Shared)?;
     out.written(target);
-    out.put(&format!("wrote {}: {}, {} bytes\n", target.display(), request.title(), finished.len()))
+    out.put(&format!("wrote {}: {}, {} bytes\n", target.display(), request.title(), finished.len()))?;
+    // For a holder it is what the next request is compared with. Whoever only collects signatures knows no repository.
+    match state.repository(&request.repository())? {
+        Some(mut repository) => repository.learn(&finished).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// What this holder has verified, in the directory that was named or the one that is usual.
+fn known(directory: Option<PathBuf>) -> Result<State, Error> {
+    let usual = || {
+        let home = |name, rest: &str| {
+            env::var_os(name).filter(|path| !path.is_empty()).map(|path| Path::new(&path).join(rest))
+        };
+        home("XDG_STATE_HOME", "tuffet-keys").or_else(|| home("HOME", ".local/state/tuffet-keys"))
+    };
+    let directory = directory.or_else(usual);
+    directory.map(State::at).ok_or_else(|| Environment::NoVariable { name: "HOME".to_owned() }.into())
 }
 
 fn progress(request: &Request, out: &mut Output) -> Result<(), Error> {

@@ -67,6 +67,11 @@ pub enum Environment {
     },
     /// A token's signature that does not verify under the public key of the same token.
     TokenSignature,
+    /// What this holder verified before cannot be read any more.
+    StateDamaged {
+        /// What is wrong with it.
+        message: String,
+    },
 }
 
 impl Environment {
@@ -133,6 +138,11 @@ impl Environment {
                 312,
                 format!("the token failed to {what}: {message}"),
                 "check that it is plugged in and that its own tool can use it, then try again",
+            ),
+            Environment::StateDamaged { message } => explained(
+                314,
+                format!("what was verified here before is damaged ({message})"),
+                "restore it from a backup; or move it away, and `trust` and `learn` the published files anew",
             ),
             Environment::TokenSignature => explained(
                 313,

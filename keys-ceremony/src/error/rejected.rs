@@ -104,10 +104,10 @@ pub enum Rejected {
         /// Why.
         why: String,
     },
-    /// The version number was not typed.
+    /// What a holder types to sign was not typed.
     NotConfirmed {
-        /// The number that was asked for.
-        version: u32,
+        /// What was asked for: a version number, or that and how many warnings there are, or digits of a digest.
+        words: String,
     },
     /// Not a signing request.
     NotARequest {
@@ -156,6 +156,37 @@ pub enum Rejected {
     },
     /// The next wrong PIN locks the token, and this one would not come from a person.
     LastTry,
+    /// A repository that this holder never agreed to.
+    UnknownRepository {
+        /// The digest of its root 1.
+        digest: String,
+    },
+    /// A root other than the one of that version that this holder verified.
+    ForkedRoot {
+        /// The version.
+        version: u32,
+    },
+    /// A request that is behind what this holder verified, or is for other bytes of that version.
+    StaleRequest {
+        /// The role.
+        what: &'static str,
+        /// The version that was verified.
+        known: u32,
+        /// The version that is offered.
+        offered: u32,
+    },
+    /// Warnings that nobody said to have seen.
+    Warned {
+        /// How many there are.
+        count: usize,
+    },
+    /// Another root 1 than the one whose digest was given.
+    OtherRepository {
+        /// The digest that was given.
+        expected: String,
+        /// That of the file.
+        found: String,
+    },
 }
 
 /// What a token says of the tries that are left before it takes no PIN any more. No token tells the number.
@@ -332,9 +363,40 @@ impl Rejected {
                 "one wrong PIN would lock the token, and nobody is here to make sure of it",
                 "run it once on a terminal and type the PIN; a right one gives all tries back",
             ),
-            Rejected::NotConfirmed { version } => explained(
+            Rejected::UnknownRepository { digest } => explained(
+                130,
+                format!("a repository that you did not agree to: root 1 is sha256 {digest}"),
+                "compare the digest with the other holders, and run `tuffet-keys trust 1.root.json`",
+            ),
+            Rejected::ForkedRoot { version } => explained(
+                131,
+                format!("root {version} is another one than the root {version} that was verified here"),
+                "do not sign; somebody made two of them: ask the other holders which one they have",
+            ),
+            Rejected::StaleRequest { what, known, offered } => explained(
+                132,
+                if known == offered {
+                    format!("it is for other bytes of {what} {offered} than those that were verified here")
+                } else {
+                    format!("it is for {what} {offered}, and {what} {known} was verified here")
+                },
+                "do not sign; have it drafted anew from what is published",
+            ),
+            Rejected::Warned { count } => explained(
+                133,
+                format!("not confirmed, nothing was changed: there are warnings, {count} of them"),
+                format!(
+                    "look at each; sign at a terminal, or say that you have seen them with --despite {count}"
+                ),
+            ),
+            Rejected::OtherRepository { expected, found } => explained(
+                134,
+                format!("root 1 is sha256 {found}, where {expected} was expected"),
+                "do not trust it; ask who gave you the file, and who the digest",
+            ),
+            Rejected::NotConfirmed { words } => explained(
                 119,
-                format!("not confirmed, nothing was signed: {version} was not typed"),
+                format!("not confirmed, nothing was changed: {words} was not typed"),
                 "review it and run again",
             ),
         }

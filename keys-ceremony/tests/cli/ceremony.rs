@@ -173,5 +173,5 @@ fn draft_that_makes_no_sense_is_refused() {
         ["root", "draft", "--root-key", "a.pub.pem", "--targets-key", "a.pub.pem", "--snapshot-key"];
     let default = [&default[..], &["a.pub.pem", "--timestamp-key", "a.pub.pem", "--out", "r"]].concat();
     room.refused(&default, 205, "root cannot have threshold 2, its number of keys is 1");
-    assert_eq!(room.files(), ["a.pem", "a.pub.pem"]);
+    assert_eq!(room.files(), ["a.pem", "a.pub.pem", "online.pem", "online.pub.pem"]);
 }

@@ -66,7 +66,7 @@ fn key_of_each_source_is_the_same_and_needs_the_same_flag() {
     refused(&run(&["generate", "--out", "b.pem", "--public-out", "c"]), 209, "--public-out");
 
     // A request is signed with a key from a variable.
-    let (root, online) = (["a.pub.pem", "plain.pub.pem"], "x.pub.pem");
+    let (root, online) = (["a.pub.pem", "plain.pub.pem"], "online.pub.pem");
     let draft = ["root", "draft", "--root-key", root[0], root[1], "--targets-key", "x.pub.pem", "y.pub.pem"];
     room.ok(
         &[&draft[..], &["--snapshot-key", online, "--timestamp-key", online, "--out", "request"]].concat()

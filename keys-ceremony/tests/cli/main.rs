@@ -3,6 +3,7 @@
 mod ceremony;
 mod copies;
 mod keys;
+mod known;
 mod sign;
 mod support;
 mod surface;

@@ -14,24 +14,32 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_tuffet-keys");
 pub(crate) const NOW: &str = "2026-11-22T13:14:15Z";
 
 /// A directory in which commands run.
-pub(crate) struct Room(TempDir);
+pub(crate) struct Room {
+    desk: TempDir,
+    /// What its holder has verified.
+    state: TempDir,
+}
 
 impl Room {
     pub(crate) fn new() -> Room {
-        Room(tempfile::tempdir().unwrap())
+        Room { desk: tempfile::tempdir().unwrap(), state: tempfile::tempdir().unwrap() }
     }
 
     /// With an unencrypted key pair of each name; the ceremony's own test makes encrypted ones.
     pub(crate) fn with_keys(names: &[&str]) -> Room {
         let room = Room::new();
-        for name in names {
+        for name in names.iter().chain(&["online"]) {
             room.ok(&["generate", "--danger-unencrypted", "--out", &format!("{name}.pem")]);
         }
         room
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.desk.path().join(name)
+    }
+
+    pub(crate) fn state(&self) -> &Path {
+        self.state.path()
     }
 
     pub(crate) fn read(&self, name: &str) -> Vec<u8> {
@@ -43,7 +51,7 @@ impl Room {
     }
 
     pub(crate) fn files(&self) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(self.0.path())
+        let mut names: Vec<String> = fs::read_dir(self.desk.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
@@ -58,7 +66,8 @@ impl Room {
         }
         // Whoever runs the tests may have tokens of his own.
         command.env("SOFTHSM2_CONF", self.path("softhsm2.conf"));
-        command.current_dir(self.0.path()).stdin(Stdio::null());
+        command.env("TUFFET_STATE", self.state.path());
+        command.current_dir(self.desk.path()).stdin(Stdio::null());
         command
     }
 
@@ -95,7 +104,7 @@ impl Room {
         output.stdout
     }
 
-    /// A request for root 1: root a, b, c with threshold 2, targets x and y, online x.
+    /// A request for root 1: root a, b, c with threshold 2, targets x and y.
     pub(crate) fn draft(&self, out: &str) -> String {
         self.ok(&[
             "root",
@@ -108,9 +117,9 @@ impl Room {
             "x.pub.pem",
             "y.pub.pem",
             "--snapshot-key",
-            "x.pub.pem",
+            "online.pub.pem",
             "--timestamp-key",
-            "x.pub.pem",
+            "online.pub.pem",
             "--out",
             out,
         ])

@@ -1,0 +1,318 @@
+//! What a holder agrees to, sees and signs.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, BufRead as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use anstyle::{AnsiColor, Style};
+use clap::{Args, ValueEnum};
+use tuffet_keys::metadata::{Envelope, Header};
+use tuffet_keys::request::Request;
+use tuffet_keys::review::{Comparison, compare, describe, to_json};
+use tuffet_keys::state::{Repository, State};
+use tuffet_keys::{Error, Misuse, Rejected, Role, file, key};
+
+use super::args::{KEYS, Secrets};
+use super::{Output, keys, progress, refuse_existing};
+
+#[derive(Args)]
+pub(crate) struct Trust {
+    /// The first root: 1.root.json
+    #[arg(value_name = "FILE")]
+    root: PathBuf,
+
+    /// Its digest as another holder or the provisioning line knows it, instead of the question
+    #[arg(long, value_name = "SHA256")]
+    digest: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Learn {
+    /// Metadata files, or the directory of a repository
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+}
+
+/// How a review is written.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+#[derive(Args)]
+pub(crate) struct Review {
+    /// The signing request
+    #[arg(value_name = "REQUEST")]
+    request: PathBuf,
+
+    /// Images that you built yourself: is one of the new targets made of these bytes?
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    rebuilt: Vec<PathBuf>,
+
+    /// How to write it
+    #[arg(long, value_enum, default_value_t = Form::Text, value_name = "FORM")]
+    output: Form,
+}
+
+#[derive(Args)]
+#[command(after_help = KEYS)]
+pub(crate) struct Sign {
+    /// The signing request
+    #[arg(value_name = "REQUEST")]
+    request: PathBuf,
+
+    /// Private keys to sign with
+    #[arg(long, required = true, num_args = 1.., value_name = "KEY")]
+    key: Vec<OsString>,
+
+    /// Where the signed copy goes [default: in the place of REQUEST]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// Images that you built yourself: is one of the new targets made of these bytes?
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    rebuilt: Vec<PathBuf>,
+
+    /// Do not ask for the version number; for scripts that take passphrase and PIN from elsewhere too
+    #[arg(long)]
+    yes: bool,
+
+    /// With --yes: sign although there are just so many warnings, which somebody has seen in a review
+    #[arg(long, value_name = "N", requires = "yes")]
+    despite: Option<usize>,
+
+    /// Accept private keys that are not encrypted
+    #[arg(long)]
+    danger_unencrypted: bool,
+
+    #[command(flatten)]
+    secrets: Secrets,
+}
+
+/// Digits of a digest that are typed: enough that two repositories do not share them by chance or by hard work, few
+/// enough to be read aloud.
+const DIGITS: usize = 16;
+
+pub(super) fn trust(
+    Trust { root, digest }: &Trust,
+    state: &State,
+    now: u64,
+    out: &mut Output,
+) -> Result<(), Error> {
+    let bytes = file::read(root)?;
+    let Envelope { signed, .. } = Envelope::parse(&bytes).map_err(|error| error.in_file(root))?;
+    let request = Request::draft(Role::Root, &signed, &[]).map_err(|error| error.in_file(root))?;
+    let found = request.repository();
+    out.put(&describe(&request, now).to_string())?;
+    match digest {
+        Some(expected) if *expected == found => {}
+        Some(expected) => {
+            let expected = expected.clone();
+            return Err(Error::from(Rejected::OtherRepository { expected, found }).in_file(root));
+        }
+        None => {
+            let digits = found.get(..DIGITS).unwrap_or(&found);
+            let question =
+                "Type the first 16 digits of the digest, as another holder reads them to you, to trust it: ";
+            confirm(question, digits).map_err(|_| {
+                Error::from(Rejected::NotConfirmed { words: "what the digest begins with".to_owned() })
+            })?;
+        }
+    }
+    state.trust(&bytes).map_err(|error| error.in_file(root))?;
+    out.put(&format!("trusted from here on: the repository whose root 1 is sha256 {found}\n"))
+}
+
+pub(super) fn learn(Learn { paths }: &Learn, state: &State, out: &mut Output) -> Result<(), Error> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() { files.extend(published(path)?) } else { files.push(path.clone()) }
+    }
+    for path in files {
+        let bytes = file::read(&path)?;
+        let Envelope { signed, .. } = Envelope::parse(&bytes).map_err(|error| error.in_file(&path))?;
+        let Header { role, version, .. } =
+            Header::from_signed(&signed).map_err(|error| error.in_file(&path))?;
+        let (repository, new) = learned(&bytes, state).map_err(|error| error.in_file(&path))?;
+        let words = if new { "verified" } else { "known already" };
+        let digest = repository.digest().get(..DIGITS).unwrap_or_default();
+        out.put(&format!("{role} {version} of repository {digest}: {words}\n"))?;
+    }
+    Ok(())
+}
+
+/// The one repository that a file belongs to takes it over.
+fn learned(bytes: &[u8], state: &State) -> Result<(Repository, bool), Error> {
+    let mut refused = None;
+    for digest in state.repositories()? {
+        let Some(mut repository) = state.repository(&digest)? else { continue };
+        match repository.learn(bytes) {
+            Ok(new) => return Ok((repository, new)),
+            Err(error) => refused = Some(error),
+        }
+    }
+    let none = || {
+        Misuse::Options { why: "no repository is trusted yet: begin with `tuffet-keys trust 1.root.json`" }
+            .into()
+    };
+    Err(refused.unwrap_or_else(none))
+}
+
+/// The metadata files of a repository's directory in the order in which they verify: all roots, and the newest of each
+/// other role.
+fn published(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let fail = |error| Error::io("read", directory, &error);
+    let mut roots = Vec::new();
+    let mut newest: [Option<(u64, PathBuf)>; 3] = [const { None }; 3];
+    for entry in fs::read_dir(directory).map_err(fail)? {
+        let path = entry.map_err(fail)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let numbered =
+            name.split_once('.').and_then(|(version, rest)| Some((version.parse().ok()?, rest.to_owned())));
+        let (version, name) = numbered.unwrap_or((0_u64, name));
+        let place = match name.as_str() {
+            "root.json" => {
+                roots.push((version, path));
+                continue;
+            }
+            "targets.json" => 0,
+            "snapshot.json" => 1,
+            "timestamp.json" => 2,
+            _ => continue,
+        };
+        if newest[place].as_ref().is_none_or(|(known, _)| *known < version) {
+            newest[place] = Some((version, path));
+        }
+    }
+    roots.sort();
+    let files: Vec<PathBuf> =
+        roots.into_iter().chain(newest.into_iter().flatten()).map(|(_, path)| path).collect();
+    if files.is_empty() {
+        let why = "there is no metadata in it, such as 1.root.json".to_owned();
+        return Err(Error::from(Misuse::WrongChain { why }).in_file(directory));
+    }
+    Ok(files)
+}
+
+pub(super) fn review(
+    Review { request: path, rebuilt, output }: &Review,
+    state: &State,
+    now: u64,
+    out: &mut Output,
+) -> Result<(), Error> {
+    let request = Request::read(path)?;
+    let comparison = compare(&request, state, rebuilt, now).map_err(|error| error.in_file(path))?;
+    if *output == Form::Json {
+        // Strings, numbers and lists in memory can be written.
+        let text = serde_json::to_string_pretty(&to_json(&request, &comparison)).unwrap_or_default();
+        return out.put(&format!("{text}\n"));
+    }
+    out.put(&describe(&request, now).to_string())?;
+    out.put(&coloured(&comparison))
+}
+
+pub(super) fn sign(command: &Sign, state: &State, now: u64, out: &mut Output) -> Result<(), Error> {
+    let path = &command.request;
+    let mut request = Request::read(path)?;
+    let target = command.out.as_ref().unwrap_or(path);
+    if target != path {
+        refuse_existing(target)?;
+    }
+    let uris = keys::uris(&command.key)?;
+    let mut source = command.secrets.source();
+    if command.secrets.passphrase.passphrase_fd == Some(0) && !command.yes {
+        let why = "standard input cannot give both the passphrase and the confirmation; add --yes";
+        return Err(Misuse::Options { why }.into());
+    }
+    let mut asks = false;
+    for uri in &uris {
+        asks |= key::asks(uri, &source)?;
+    }
+    if command.yes && asks {
+        let why = "--yes goes with a passphrase or PIN from a descriptor, the environment or `pin-source`: where a \
+                   person types, a person confirms";
+        return Err(Misuse::Options { why }.into());
+    }
+    out.put(&describe(&request, now).to_string())?;
+    request.header().check_issued(now).map_err(|error| error.in_file(path))?;
+    let comparison = compare(&request, state, &command.rebuilt, now).map_err(|error| error.in_file(path))?;
+    out.put(&coloured(&comparison))?;
+    agree(&request, &comparison, command).map_err(|error| error.in_file(path))?;
+    let mut lines = String::new();
+    for uri in &uris {
+        let key = keys::open(uri, command.danger_unencrypted, &mut source)?;
+        let keyid = request.sign(&key).map_err(|error| error.at(uri))?;
+        lines += &format!("signed {} with key {keyid}\n", request.title());
+    }
+    // Before anybody can have the signature: whoever is asked to sign other bytes of this version hears of these.
+    state.remember(&request)?;
+    if target == path {
+        request.write_over(target)?;
+    } else {
+        request.create(target)?;
+    }
+    out.written(target);
+    out.put(&lines)?;
+    progress(&request, out)?;
+    out.put(&format!("wrote {}\n", target.display()))
+}
+
+/// What is new and what is gone in colours, where the output has them.
+fn coloured(comparison: &Comparison) -> String {
+    let mut text = String::new();
+    for line in comparison.to_string().lines() {
+        let colour = match line.trim_start().chars().next().filter(|_| line.starts_with("  ")) {
+            Some('+') => AnsiColor::Green,
+            Some('-') => AnsiColor::Red,
+            Some('~') => AnsiColor::Cyan,
+            Some('!') => AnsiColor::Yellow,
+            _ => {
+                text += &format!("{line}\n");
+                continue;
+            }
+        };
+        let style = Style::new().fg_color(Some(colour.into()));
+        text += &format!("{style}{line}{style:#}\n");
+    }
+    text
+}
+
+/// The holder has seen the review, and agrees.
+fn agree(request: &Request, comparison: &Comparison, Sign { yes, despite, .. }: &Sign) -> Result<(), Error> {
+    let digest = request.repository();
+    let header = request.header();
+    // Who signs a first root agrees to its repository by that.
+    if !comparison.known && !comparison.first {
+        return Err(Rejected::UnknownRepository { digest }.into());
+    }
+    let count = comparison.warnings.len();
+    if *yes {
+        let seen = despite.unwrap_or(0) == count;
+        return if seen { Ok(()) } else { Err(Rejected::Warned { count }.into()) };
+    }
+    if count == 0 {
+        let version = header.version.to_string();
+        confirm(&format!("Type the version number {version} to sign: "), &version)
+    } else {
+        let words = format!("{} despite {count}", header.version);
+        confirm(&format!("Type `{words}`, for so many are the warnings, to sign: "), &words)
+    }
+}
+
+/// Asks for what nobody types by habit.
+fn confirm(question: &str, words: &str) -> Result<(), Error> {
+    let fail = |error| Error::io("ask", Path::new("the terminal"), &error);
+    let mut prompt = anstream::stderr();
+    prompt.write_all(question.as_bytes()).and_then(|()| prompt.flush()).map_err(fail)?;
+    let mut typed = String::new();
+    io::stdin().lock().read_line(&mut typed).map_err(fail)?;
+    if typed.trim() == words {
+        Ok(())
+    } else {
+        Err(Rejected::NotConfirmed { words: words.to_owned() }.into())
+    }
+}

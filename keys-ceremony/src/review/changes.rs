@@ -1,0 +1,309 @@
+//! What differs between two versions of one role's metadata, in words.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::{plain, show};
+use crate::date;
+use crate::error::short;
+use crate::key::PublicKey;
+
+/// One difference. A value that is only before is gone, one that is only after is new.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Where: the names of the members on the way there.
+    pub place: String,
+    /// What stood there.
+    pub before: Option<String>,
+    /// What stands there.
+    pub after: Option<String>,
+}
+
+/// Every difference between what was signed before and what is to be signed. Nothing that differs is left out: what is
+/// not known here is compared member by member. `now` in seconds since 1970-01-01 UTC.
+pub fn changes(before: &Value, after: &Value, now: u64) -> Vec<Change> {
+    let mut comparison = Comparison { found: Vec::new(), now };
+    let keys = |value: &Value| value["keys"].as_object().cloned().unwrap_or_default();
+    let named = [keys(before), keys(after)];
+    comparison.object("", before, after, &named);
+    comparison.found
+}
+
+struct Comparison {
+    found: Vec<Change>,
+    now: u64,
+}
+
+impl Comparison {
+    /// Two objects, member by member. `keys` are those of both roots, which keyids are shown by.
+    fn object(&mut self, place: &str, before: &Value, after: &Value, keys: &[Map<String, Value>; 2]) {
+        let members = |value: &Value| value.as_object().cloned().unwrap_or_default();
+        let (before, after) = (members(before), members(after));
+        let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
+        names.sort();
+        names.dedup();
+        for name in names {
+            let place = join(place, &plain(name));
+            let (old, new) = (before.get(name), after.get(name));
+            if place == "keys" {
+                // Those that roles name are shown there.
+                let (old, new) = (unnamed(old, before.get("roles")), unnamed(new, after.get("roles")));
+                self.object(&place, &old, &new, keys);
+            } else {
+                self.value(&place, old, new, keys);
+            }
+        }
+    }
+
+    fn value(
+        &mut self,
+        place: &str,
+        before: Option<&Value>,
+        after: Option<&Value>,
+        keys: &[Map<String, Value>; 2],
+    ) {
+        match (before, after) {
+            (before, after) if before == after => {}
+            (Some(before @ Value::Object(_)), Some(after @ Value::Object(_))) => {
+                self.object(place, before, after, keys);
+            }
+            (Some(Value::Array(before)), Some(Value::Array(after))) => self.items(place, before, after, keys),
+            (before, after) => {
+                let words = |value: Option<&Value>| value.map(|value| self.words(place, value));
+                let (before, after) = (words(before), words(after));
+                self.found.push(Change { place: place.to_owned(), before, after });
+            }
+        }
+    }
+
+    /// Two lists. Items that have names of their own are compared by those, whatever their order; others by place.
+    fn items(&mut self, place: &str, before: &[Value], after: &[Value], keys: &[Map<String, Value>; 2]) {
+        let by_name = |items: &[Value]| {
+            let named = items.iter().map(|item| Some((name_of(item)?, item.clone())));
+            let named: Option<BTreeMap<String, Value>> = named.collect();
+            named.filter(|named| named.len() == items.len())
+        };
+        let (Some(old), Some(new)) = (by_name(before), by_name(after)) else {
+            for index in 0..before.len().max(after.len()) {
+                let place = join(place, &format!("{}", index + 1));
+                self.value(&place, before.get(index), after.get(index), keys);
+            }
+            return;
+        };
+        let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
+        names.sort_by_key(|name| (name.len(), *name));
+        names.dedup();
+        for name in names {
+            match (old.get(name), new.get(name)) {
+                // A list of texts is a set of them.
+                (Some(Value::String(_)), None) => self.text(place, Some(name), None, keys),
+                (None, Some(Value::String(_))) => self.text(place, None, Some(name), keys),
+                (before, after) => self.value(&join(place, &plain(name)), before, after, keys),
+            }
+        }
+        if old == new {
+            let order = |items: &[Value]| {
+                items.iter().filter_map(name_of).map(|name| plain(&name)).collect::<Vec<_>>().join(", ")
+            };
+            let (before, after) = (Some(order(before)), Some(order(after)));
+            self.found.push(Change { place: join(place, "order"), before, after });
+        }
+    }
+
+    fn text(
+        &mut self,
+        place: &str,
+        before: Option<&String>,
+        after: Option<&String>,
+        [old, new]: &[Map<String, Value>; 2],
+    ) {
+        let is_keyid = place.ends_with("keyids");
+        let words = |text: Option<&String>, keys: &Map<String, Value>| {
+            text.map(|text| match keys.get(text).filter(|_| is_keyid).map(PublicKey::from_value) {
+                Some(Ok(key)) => format!("key {}  fingerprint {}", short(text), key.fingerprint()),
+                _ => plain(text),
+            })
+        };
+        let (before, after) = (words(before, old), words(after, new));
+        self.found.push(Change { place: place.to_owned(), before, after });
+    }
+
+    /// A value on one line: an object by its members, a date with how far it is.
+    fn words(&self, place: &str, value: &Value) -> String {
+        match value {
+            Value::Object(members) => {
+                let words = members.iter().map(|(name, value)| match value {
+                    Value::Object(_) => format!("{} ({})", plain(name), self.words(name, value)),
+                    _ => format!("{} {}", plain(name), self.words(name, value)),
+                });
+                words.collect::<Vec<_>>().join(", ")
+            }
+            Value::String(text) => match date::parse(text) {
+                Some(date) if !place.ends_with("salt") => {
+                    format!("{} ({})", plain(text), date::distance(date, self.now))
+                }
+                _ => plain(text),
+            },
+            other => show(other),
+        }
+    }
+}
+
+/// The keys of a root that no role of it names.
+fn unnamed(keys: Option<&Value>, roles: Option<&Value>) -> Value {
+    let mut keys = keys.and_then(Value::as_object).cloned().unwrap_or_default();
+    for role in roles.and_then(Value::as_object).into_iter().flat_map(Map::values) {
+        for keyid in role["keyids"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            keys.remove(keyid);
+        }
+    }
+    Value::Object(keys)
+}
+
+/// What an item of a list goes by.
+fn name_of(item: &Value) -> Option<String> {
+    match item {
+        Value::String(text) => Some(text.clone()),
+        Value::Object(members) => match (members.get("sequence"), members.get("name")) {
+            (Some(Value::Number(sequence)), _) => Some(format!("sequence {sequence}")),
+            (_, Some(Value::String(name))) => Some(name.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn join(place: &str, name: &str) -> String {
+    if place.is_empty() { name.to_owned() } else { format!("{place} {name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// 2026-11-22T13:14:15Z.
+    const NOW: u64 = 1_795_353_255;
+
+    fn candidate(sequence: u32, version: &str) -> Value {
+        json!({
+            "sequence": sequence, "version": version, "counter": 3, "minimum": 0,
+            "image": { "path": format!("acme/board/versions/{version}/fw.bin"), "length": 65_000,
+                "hashes": { "sha256": "cd".repeat(32) } }
+        })
+    }
+
+    fn targets(candidates: &[Value]) -> Value {
+        json!({
+            "_type": "targets", "version": 7, "spec_version": "1.0.34",
+            "issued": "2026-11-01T13:14:15Z", "expires": "2026-12-22T13:14:15Z",
+            "targets": { "acme/board/stable/release": {
+                "length": 412, "hashes": { "sha256": "ab".repeat(32) },
+                "custom": { "format": 1, "candidates": candidates }
+            } },
+            "delegations": { "keys": {}, "roles": [
+                { "name": "one", "keyids": ["11"], "threshold": 1, "paths": ["one/*"], "terminating": true },
+                { "name": "two", "keyids": ["11", "22"], "threshold": 2, "paths": ["two/*"], "terminating": true },
+            ] }
+        })
+    }
+
+    /// In lines: place, before, after.
+    fn lines(before: &Value, after: &Value) -> Vec<String> {
+        let nothing = || "nothing".to_owned();
+        let line = |Change { place, before, after }: Change| {
+            format!("{place}: {} -> {}", before.unwrap_or_else(nothing), after.unwrap_or_else(nothing))
+        };
+        changes(before, after, NOW).into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn candidates_are_compared_by_their_sequence() {
+        let before = targets(&[candidate(12, "1.2.0"), candidate(11, "1.1.0")]);
+        assert_eq!(lines(&before, &before), [""; 0]);
+        let mut changed = candidate(12, "1.2.0");
+        changed["counter"] = json!(4);
+        let after = targets(&[candidate(13, "1.3.0"), changed]);
+        let place = "targets acme/board/stable/release custom candidates sequence";
+        let all = |version: &str, sequence: u32| {
+            format!(
+                "counter 3, image (hashes (sha256 {}), length 65000, path acme/board/versions/{version}/fw.bin), \
+                minimum 0, sequence {sequence}, version {version}",
+                "cd".repeat(32)
+            )
+        };
+        let expected = [
+            format!("{place} 11: {} -> nothing", all("1.1.0", 11)),
+            format!("{place} 12 counter: 3 -> 4"),
+            format!("{place} 13: nothing -> {}", all("1.3.0", 13)),
+        ];
+        assert_eq!(lines(&before, &after), expected);
+    }
+
+    #[test]
+    fn dates_say_how_far_they_are_and_lists_of_names_are_sets() {
+        let before = targets(&[candidate(12, "1.2.0")]);
+        let mut after = before.clone();
+        after["expires"] = json!("2027-11-22T13:14:15Z");
+        after["delegations"]["roles"][1]["keyids"] = json!(["33", "22"]);
+        let expected = [
+            "delegations roles two keyids: 11 -> nothing",
+            "delegations roles two keyids: nothing -> 33",
+            "expires: 2026-12-22T13:14:15Z (in 30 days) -> 2027-11-22T13:14:15Z (in 365 days)",
+        ];
+        assert_eq!(lines(&before, &after), expected);
+        let mut turned = before.clone();
+        turned["delegations"]["roles"].as_array_mut().unwrap().reverse();
+        assert_eq!(lines(&before, &turned), ["delegations roles order: one, two -> two, one"]);
+    }
+
+    /// The value with one thing changed, at each of its places in turn.
+    fn changed(value: &Value) -> Vec<Value> {
+        let mut all = vec![json!("OTHER"), json!(["OTHER"]), json!({ "OTHER": 1 })];
+        let (count, member): (usize, fn(&mut Value, usize) -> &mut Value) = match value {
+            Value::Object(members) => {
+                let mut more = value.clone();
+                more["OTHER"] = json!(1);
+                all.push(more);
+                (members.len(), |value, index| {
+                    value.as_object_mut().unwrap().values_mut().nth(index).unwrap()
+                })
+            }
+            Value::Array(items) => {
+                for index in 0..items.len() {
+                    let mut fewer = items.clone();
+                    fewer.remove(index);
+                    all.push(Value::Array(fewer));
+                }
+                all.push(Value::Array([&items[..], &items[..]].concat()));
+                (items.len(), |value, index| &mut value[index])
+            }
+            _ => return all,
+        };
+        for index in 0..count {
+            for inner in changed(member(&mut value.clone(), index)) {
+                let mut copy = value.clone();
+                *member(&mut copy, index) = inner;
+                all.push(copy);
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn any_change_is_shown_in_both_directions() {
+        let value = targets(&[candidate(12, "1.2.0"), candidate(11, "1.1.0")]);
+        let (mut shown, none) = (0, Vec::<String>::new());
+        for other in changed(&value) {
+            if other == value || !other.is_object() {
+                continue;
+            }
+            assert_ne!(lines(&value, &other), none, "{other}");
+            assert_ne!(lines(&other, &value), none, "{other}");
+            shown += 1;
+        }
+        assert!(shown > 180, "{shown}");
+    }
+}

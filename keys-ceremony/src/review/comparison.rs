@@ -1,0 +1,158 @@
+//! A request held against what its holder has verified before.
+
+use std::fmt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{Change, Warning, changes, plain, warnings};
+use crate::encoding::sha256_hex;
+use crate::key::grouped;
+use crate::request::{Progress, Request};
+use crate::state::{Before, State};
+use crate::{Error, file};
+
+/// A request held against what its holder has seen before.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// Whether the holder agreed to the repository, once.
+    pub known: bool,
+    /// Whether it is for a first root, which begins one.
+    pub first: bool,
+    /// What the request is compared with.
+    pub before: Before,
+    /// How it differs from that.
+    pub changes: Vec<Change>,
+    /// What is unusual about it.
+    pub warnings: Vec<Warning>,
+    /// Images that the holder built himself.
+    pub built: Vec<Built>,
+}
+
+/// An image that a holder built from the source, to see that a release is made of that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// The file.
+    pub file: String,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
+    /// The target that has these bytes, and did not before.
+    pub target: Option<String>,
+}
+
+/// Holds a request against what is known; `rebuilt` are images that the holder built. `now` is in seconds since
+/// 1970-01-01 UTC.
+///
+/// # Errors
+/// [`Rejected::ForkedRoot`](crate::Rejected::ForkedRoot) and [`Rejected::StaleRequest`](crate::Rejected::StaleRequest)
+/// for a request that does not go on from what is known, and what the files say.
+pub fn compare(
+    request: &Request,
+    state: &State,
+    rebuilt: &[impl AsRef<Path>],
+    now: u64,
+) -> Result<Comparison, Error> {
+    let repository = state.repository(&request.repository())?;
+    let (mut before, mut another) = (Before::Nothing, false);
+    if let Some(repository) = &repository {
+        repository.check(request)?;
+        before = repository.before(request)?;
+        another = repository.signed_another(request)?;
+    }
+    let changes = before.value().map_or_else(Vec::new, |before| changes(before, request.signed(), now));
+    let built = rebuilt.iter().map(|path| Built::read(path.as_ref(), request, &before));
+    let built: Vec<Built> = built.collect::<Result<_, _>>()?;
+    let elsewhere = state.keys_elsewhere(&request.repository())?;
+    let mut warnings = warnings::warnings(request, &before, &elsewhere, &built, now);
+    if another {
+        let text = format!("other bytes of {} were signed here before", request.title());
+        warnings.push(Warning { name: "signed-another", text });
+    }
+    let first = request.chain().files().is_empty();
+    Ok(Comparison { known: repository.is_some(), first, before, changes, warnings, built })
+}
+
+impl Built {
+    fn read(path: &Path, request: &Request, before: &Before) -> Result<Built, Error> {
+        let bytes = file::read(path)?;
+        let sha256 = sha256_hex(&bytes);
+        let old = before.value().map(|before| &before["targets"]);
+        let targets = request.signed()["targets"].as_object();
+        let target = targets.into_iter().flatten().find(|(path, target)| {
+            let same = target["hashes"]["sha256"] == sha256.as_str() && target["length"] == bytes.len();
+            same && old.is_none_or(|old| old[path.as_str()] != **target)
+        });
+        Ok(Built { file: path.display().to_string(), sha256, target: target.map(|(path, _)| path.clone()) })
+    }
+}
+
+/// Lines for a terminal, to be read before the question whether to sign.
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Comparison { known, first, before, changes, warnings, built } = self;
+        let version = before.value().map_or(&Value::Null, |before| &before["version"]);
+        match before {
+            Before::Nothing if *first => {
+                writeln!(f, "a new repository: who signs its first root agrees to it")?
+            }
+            Before::Nothing if !known => {
+                writeln!(f, "nothing to compare it with: you did not agree to this repository")?
+            }
+            Before::Nothing => writeln!(f, "all of it is new: nothing of this role was seen here before")?,
+            Before::Verified(_) => writeln!(f, "changes since version {version}, which was verified here")?,
+            Before::Signed(_) => writeln!(f, "changes since version {version}, which was signed here")?,
+        }
+        for Change { place, before, after } in changes {
+            let place = in_words(place);
+            match (before, after) {
+                (Some(before), Some(after)) => writeln!(f, "  ~ {place}: {before} -> {after}")?,
+                (Some(before), None) => writeln!(f, "  - {place}: {before}")?,
+                (None, after) => writeln!(f, "  + {place}: {}", after.as_deref().unwrap_or_default())?,
+            }
+        }
+        for Built { file, sha256, target } in built {
+            let (file, digest) = (plain(file), grouped(sha256));
+            if let Some(target) = target {
+                writeln!(f, "  = {} has the bytes of {file}, sha256 {digest}", plain(target))?;
+            }
+        }
+        if !warnings.is_empty() {
+            writeln!(f, "warnings: {}", warnings.len())?;
+        }
+        warnings.iter().try_for_each(|Warning { name, text }| writeln!(f, "  ! {text} [{name}]"))
+    }
+}
+
+/// A place as people say it.
+fn in_words(place: &str) -> String {
+    let place = place.strip_prefix("roles ").or(place.strip_prefix("targets ")).unwrap_or(place);
+    place.replace(" keyids", "").replace(" custom candidates sequence ", ": sequence ")
+}
+
+/// The same review for programs: what is signed, what of it is new, what is unusual, and who has signed. Members come
+/// sorted by name.
+pub fn to_json(request: &Request, comparison: &Comparison) -> Value {
+    let Comparison { known, before, changes, warnings, built, .. } = comparison;
+    let (source, before) = match before {
+        Before::Nothing => ("nothing", &Value::Null),
+        Before::Verified(value) => ("verified", &value["version"]),
+        Before::Signed(value) => ("signed", &value["version"]),
+    };
+    let change = |Change { place, before, after }: &Change| json!({ "after": after, "before": before, "place": place });
+    let warning = |Warning { name, text }: &Warning| json!({ "name": name, "text": text });
+    let built = built
+        .iter()
+        .map(|Built { file, sha256, target }| json!({ "file": file, "sha256": sha256, "target": target }));
+    let progress = |Progress { root_version, need, have, signed, missing }: &Progress| json!({ "have": have, "missing": missing, "need": need, "root": root_version, "signed": signed });
+    json!({
+        "before": { "source": source, "version": before },
+        "built": built.collect::<Vec<_>>(),
+        "changes": changes.iter().map(change).collect::<Vec<_>>(),
+        "payload": { "length": request.payload().len(), "sha256": sha256_hex(request.payload()) },
+        "repository": { "known": known, "sha256": request.repository() },
+        "signatures": request.state().iter().map(progress).collect::<Vec<_>>(),
+        "signed": request.signed(),
+        "title": request.title(),
+        "warnings": warnings.iter().map(warning).collect::<Vec<_>>(),
+    })
+}

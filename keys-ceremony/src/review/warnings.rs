@@ -1,0 +1,187 @@
+//! What is unusual about a request. None of it need be wrong; all of it wants a reason that the holder knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::{Built, plain};
+use crate::date;
+use crate::error::short;
+use crate::key::{PublicKey, grouped};
+use crate::metadata::Role;
+use crate::request::Request;
+use crate::root::Root;
+use crate::state::Before;
+
+/// A warning: a name that scripts may rely on, and a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The name, such as `threshold-lowered`.
+    pub name: &'static str,
+    /// What is unusual.
+    pub text: String,
+}
+
+/// Seconds after which an expiry is far away: two years. Somebody must be there to sign anew, and a stolen key is
+/// good for as long.
+const FAR: u64 = 2 * 365 * 86_400;
+
+/// All that is unusual. `elsewhere` has the keys of other repositories, with their digests; `now` is in seconds since
+/// 1970-01-01 UTC.
+pub(super) fn warnings(
+    request: &Request,
+    before: &Before,
+    elsewhere: &BTreeMap<PublicKey, String>,
+    built: &[Built],
+    now: u64,
+) -> Vec<Warning> {
+    let mut found = Found(Vec::new());
+    found.dates(request, before.value(), now);
+    found.version(request, before);
+    match request.header().role {
+        Role::Root => found.root(request.signed(), before.value(), elsewhere),
+        Role::Targets => found.targets(request.signed(), before.value(), built),
+        Role::Snapshot | Role::Timestamp => {}
+    }
+    found.0
+}
+
+struct Found(Vec<Warning>);
+
+impl Found {
+    fn warn(&mut self, name: &'static str, text: String) {
+        self.0.push(Warning { name, text });
+    }
+
+    fn dates(&mut self, request: &Request, before: Option<&Value>, now: u64) {
+        let header = request.header();
+        let said = |date| format!("{} ({})", date::format(date), date::distance(date, now));
+        if header.check_issued(now).is_err() {
+            self.warn("issued-in-future", format!("it was issued {}", said(header.issued)));
+        }
+        if header.expires <= now {
+            self.warn("expired", format!("it expired {}", said(header.expires)));
+        }
+        if header.expires > now.saturating_add(FAR) {
+            self.warn(
+                "expiry-far",
+                format!("it expires {}, which is more than two years away", said(header.expires)),
+            );
+        }
+        let expired = before.and_then(|before| date::parse(before["expires"].as_str()?));
+        if let Some(before) = expired.filter(|before| header.expires < *before) {
+            let text = format!("it expires {}, and the one before {}", said(header.expires), said(before));
+            self.warn("expiry-shortened", text);
+        }
+    }
+
+    fn version(&mut self, request: &Request, before: &Before) {
+        let header = request.header();
+        let known = before.value().and_then(|before| before["version"].as_u64()).unwrap_or(0);
+        let next = u64::from(header.version) == known + 1;
+        match before {
+            Before::Nothing if header.version > 1 => self.warn(
+                "not-seen-before",
+                format!("no {} was seen here before, so nothing tells what is new in it", header.role),
+            ),
+            Before::Verified(_) | Before::Signed(_) if !next => self.warn(
+                "version-gap",
+                format!(
+                    "{} {} follows {known}: what came between was not seen here",
+                    header.role, header.version
+                ),
+            ),
+            _ => {}
+        }
+        if let Before::Signed(_) = before {
+            self.warn(
+                "before-not-verified",
+                format!(
+                    "it is compared with {} {known}, which was signed here and not seen with all signatures since",
+                    header.role
+                ),
+            );
+        }
+    }
+
+    fn root(&mut self, signed: &Value, before: Option<&Value>, elsewhere: &BTreeMap<PublicKey, String>) {
+        // Both were decoded when the request was read.
+        let Ok(root) = Root::from_signed(signed) else { return };
+        let before = before.and_then(|before| Root::from_signed(before).ok());
+        for (role, keys) in &root.roles {
+            let old = before.as_ref().and_then(|before| before.roles.get(role)).map(|keys| keys.threshold);
+            if let Some(old) = old.filter(|old| keys.threshold < *old) {
+                let text = format!("{role} needs {} signatures, and needed {old}", keys.threshold);
+                self.warn("threshold-lowered", text);
+            }
+            if keys.threshold == 1 && matches!(role, Role::Root | Role::Targets) {
+                self.warn("threshold-one", format!("one key alone signs for {role}"));
+            }
+        }
+        // Snapshot and timestamp are signed online, and may share a key. Nobody else may share one with anybody.
+        let mut roles: BTreeMap<&PublicKey, BTreeSet<&Role>> = BTreeMap::new();
+        for (role, keys) in &root.roles {
+            for key in keys.keys.values() {
+                roles.entry(key).or_default().insert(role);
+            }
+        }
+        for (key, roles) in roles {
+            let offline = roles.iter().any(|role| matches!(role, Role::Root | Role::Targets));
+            if roles.len() > 1 && offline {
+                let roles: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+                let text = format!("key {} signs for {}", short(key.keyid()), roles.join(" and for "));
+                self.warn("key-in-several-roles", text);
+            }
+            if let Some(repository) = elsewhere.get(key) {
+                let (key, other) = (short(key.keyid()), grouped(repository));
+                let text = format!("key {key} signs for another repository, too: root 1 is sha256 {other}");
+                self.warn("key-of-another-repository", text);
+            }
+        }
+    }
+
+    fn targets(&mut self, signed: &Value, before: Option<&Value>, built: &[Built]) {
+        let none = Value::Null;
+        let before = before.unwrap_or(&none);
+        for (path, target) in signed["targets"].as_object().into_iter().flatten() {
+            let old = &before["targets"][path];
+            // A path whose candidates nobody knows before has none to jump from.
+            if old.is_null() {
+                continue;
+            }
+            let place = plain(path);
+            let highest = |target: &Value, member: &str| {
+                let candidates = target["custom"]["candidates"].as_array();
+                candidates.into_iter().flatten().filter_map(|candidate| candidate[member].as_u64()).max()
+            };
+            for (member, words) in [("sequence", "sequence"), ("counter", "security counter")] {
+                let (Some(was), Some(is)) = (highest(old, member), highest(target, member)) else { continue };
+                if is > was + 1 {
+                    let text = format!("{place}: the highest {words} goes from {was} to {is}");
+                    self.warn(if member == "sequence" { "sequence-jump" } else { "counter-jump" }, text);
+                }
+                if is < was {
+                    let text = format!("{place}: the highest {words} goes back from {was} to {is}");
+                    self.warn(if member == "sequence" { "sequence-back" } else { "counter-back" }, text);
+                }
+            }
+        }
+        // A device knows a keyid by a short hash, and a person by its digits: one without a key may mean another.
+        let delegations = &signed["delegations"];
+        let roles = delegations["roles"].as_array().into_iter().flatten();
+        for role in roles.chain([&delegations["succinct_roles"]]) {
+            for keyid in role["keyids"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                if delegations["keys"].get(keyid).is_none() {
+                    let text = format!("a delegation names key {}, which is not there", plain(short(keyid)));
+                    self.warn("keyid-without-key", text);
+                }
+            }
+        }
+        for Built { file, target, .. } in built {
+            if target.is_none() {
+                let text = format!("no target that is new in it has the bytes of {}", plain(file));
+                self.warn("rebuild-differs", text);
+            }
+        }
+    }
+}

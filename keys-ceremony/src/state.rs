@@ -1,0 +1,361 @@
+//! What a holder has verified or signed with his own machine. A request says what came before it, and that is its
+//! sender's claim; this is what it is held against.
+//!
+//! ```text
+//! DIRECTORY/<sha256 of the signed bytes of root 1>/
+//!     1.root.json, 2.root.json, …                  each verified under the one before
+//!     timestamp.json, snapshot.json, targets.json  the newest of each that was verified
+//!     signed/targets.7                             the bytes of targets 7 that were signed here
+//! ```
+//!
+//! A repository is the digest of its root 1, which its holder compared with the others once. The directory is as
+//! trusted as the machine that it lies on, and holds nothing secret.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::encoding::{is_digest, sha256_hex};
+use crate::file::{self, Access};
+use crate::key::PublicKey;
+use crate::metadata::{Envelope, Header, Role};
+use crate::request::Request;
+use crate::root::{Chain, Root};
+use crate::{Environment, Error, Rejected, canonical};
+
+/// All repositories that a holder knows.
+#[derive(Clone, Debug)]
+pub struct State {
+    directory: PathBuf,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    directory: PathBuf,
+    digest: String,
+    chain: Chain,
+    /// The signed bytes of each root of the chain.
+    roots: Vec<Vec<u8>>,
+    /// The newest that was verified of each role but root.
+    verified: BTreeMap<Role, (Header, Value)>,
+    /// The newest bytes of each role that were signed here, with their version.
+    signed: BTreeMap<Role, (u32, Vec<u8>)>,
+}
+
+/// What a request is compared with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Before {
+    /// Nothing of this role was seen here.
+    Nothing,
+    /// The newest that was verified here.
+    Verified(Value),
+    /// What was signed here, and was not seen since with signatures enough.
+    Signed(Value),
+}
+
+impl Before {
+    /// What came before, as it was signed.
+    pub fn value(&self) -> Option<&Value> {
+        match self {
+            Before::Nothing => None,
+            Before::Verified(value) | Before::Signed(value) => Some(value),
+        }
+    }
+}
+
+impl State {
+    /// In this directory, which need not exist.
+    pub fn at(directory: PathBuf) -> State {
+        State { directory }
+    }
+
+    /// What is known of the repository whose root 1 has this digest; `None` if the holder never agreed to it.
+    ///
+    /// # Errors
+    /// [`Environment::StateDamaged`], and [`Environment::Io`].
+    pub fn repository(&self, digest: &str) -> Result<Option<Repository>, Error> {
+        let directory = self.directory.join(digest);
+        if directory.is_dir() { Repository::read(directory, digest.to_owned()).map(Some) } else { Ok(None) }
+    }
+
+    /// Agrees to a repository for good: `root` is its first root file.
+    ///
+    /// # Errors
+    /// [`Rejected`], for what is no first root, and [`Environment::Io`].
+    pub fn trust(&self, root: &[u8]) -> Result<Repository, Error> {
+        let chain = Chain::verify(&[root.to_vec()])?;
+        let digest = sha256_hex(chain.first_payload().unwrap_or_default());
+        let mut repository = self.begin(&digest)?;
+        repository.learn(root)?;
+        Ok(repository)
+    }
+
+    /// Remembers that a request was signed here, and the roots that it brought. Who signs a first root agrees to its
+    /// repository.
+    ///
+    /// # Errors
+    /// As [`Repository::check`], and [`Environment::Io`].
+    pub fn remember(&self, request: &Request) -> Result<(), Error> {
+        let mut repository = self.begin(&request.repository())?;
+        repository.check(request)?;
+        for root in request.chain().files() {
+            repository.learn(root)?;
+        }
+        let Header { role, version, .. } = request.header();
+        let signed = repository.directory.join("signed");
+        create_directory(&signed)?;
+        file::replace(&signed.join(format!("{role}.{version}")), request.payload(), Access::Private)
+    }
+
+    /// The keys that the newest known roots of all other repositories name, with the digests of those.
+    ///
+    /// # Errors
+    /// As [`State::repository`].
+    pub fn keys_elsewhere(&self, digest: &str) -> Result<BTreeMap<PublicKey, String>, Error> {
+        let mut keys = BTreeMap::new();
+        for other in self.repositories()? {
+            if other != digest
+                && let Some(repository) = self.repository(&other)?
+            {
+                keys.extend(repository.keys().into_iter().map(|key| (key, other.clone())));
+            }
+        }
+        Ok(keys)
+    }
+
+    /// The digests of all known repositories, sorted.
+    ///
+    /// # Errors
+    /// [`Environment::Io`].
+    pub fn repositories(&self) -> Result<Vec<String>, Error> {
+        let mut names = names_in(&self.directory)?;
+        names.retain(|name| is_digest(name));
+        Ok(names)
+    }
+
+    fn begin(&self, digest: &str) -> Result<Repository, Error> {
+        let directory = self.directory.join(digest);
+        create_directory(&directory)?;
+        Repository::read(directory, digest.to_owned())
+    }
+}
+
+impl Repository {
+    /// Reads it from its directory. Bytes that are bad there were good once: it is not their sender's fault.
+    fn read(directory: PathBuf, digest: String) -> Result<Repository, Error> {
+        let place = directory.clone();
+        Repository::read_files(directory, digest).map_err(|error| match error {
+            Error::Rejected { .. } => {
+                let message = error.to_string();
+                let message = message.split_once("; ").map_or(&*message, |(what, _)| what).to_owned();
+                Error::from(Environment::StateDamaged { message }).in_file(&place)
+            }
+            other => other,
+        })
+    }
+
+    fn read_files(directory: PathBuf, digest: String) -> Result<Repository, Error> {
+        let mut files = Vec::new();
+        loop {
+            let path = directory.join(format!("{}.root.json", files.len() + 1));
+            match path.try_exists() {
+                Ok(true) => files.push(file::read(&path)?),
+                Ok(false) => break,
+                Err(error) => return Err(Error::io("read", &path, &error)),
+            }
+        }
+        let chain = Chain::verify(&files)?;
+        let roots = files.iter().map(|file| payload_of(file)).collect::<Result<_, _>>()?;
+        let mut repository = Repository {
+            directory,
+            digest,
+            chain,
+            roots,
+            verified: BTreeMap::new(),
+            signed: BTreeMap::new(),
+        };
+        for role in [Role::Targets, Role::Snapshot, Role::Timestamp] {
+            let path = repository.file_of(&role);
+            if path.exists() {
+                let Envelope { signed, .. } =
+                    Envelope::parse(&file::read(&path)?).map_err(|error| error.in_file(&path))?;
+                let header = Header::from_signed(&signed).map_err(|error| error.in_file(&path))?;
+                repository.verified.insert(role, (header, signed));
+            }
+        }
+        repository.read_signed()?;
+        Ok(repository)
+    }
+
+    fn read_signed(&mut self) -> Result<(), Error> {
+        let directory = self.directory.join("signed");
+        for name in names_in(&directory)? {
+            let parts = name.split_once('.');
+            let parts = parts
+                .and_then(|(role, version)| Some((Role::from_name(role)?, version.parse::<u32>().ok()?)));
+            let Some((role, version)) = parts else { continue };
+            if self.signed.get(&role).is_none_or(|(newest, _)| *newest < version) {
+                self.signed.insert(role, (version, file::read(&directory.join(name))?));
+            }
+        }
+        Ok(())
+    }
+
+    /// The digest of root 1, by which it goes.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The newest version that was verified of a role.
+    pub fn version(&self, role: &Role) -> Option<u32> {
+        match role {
+            Role::Root => u32::try_from(self.roots.len()).ok().filter(|version| *version > 0),
+            other => self.verified.get(other).map(|(header, _)| header.version),
+        }
+    }
+
+    /// The keys of the newest root, and of the bytes of one that were signed here.
+    fn keys(&self) -> BTreeSet<PublicKey> {
+        let signed =
+            self.signed.get(&Role::Root).and_then(|(_, payload)| canonical::parse_signed(payload).ok());
+        let signed = signed.and_then(|signed| Root::from_signed(&signed).ok());
+        let roots = self.chain.last().into_iter().chain(signed.as_ref());
+        roots.flat_map(|root| root.roles.values()).flat_map(|role| role.keys.values().cloned()).collect()
+    }
+
+    /// Whether a request goes on from here: its roots are these, or theirs go further, and it is not behind what was
+    /// verified.
+    ///
+    /// # Errors
+    /// [`Rejected::ForkedRoot`] or [`Rejected::StaleRequest`].
+    pub fn check(&self, request: &Request) -> Result<(), Error> {
+        let Header { role, version, .. } = request.header();
+        let offered = request.chain().files();
+        // What is offered as root N+1 is held against the N+1 that is known, too.
+        let mut payloads = offered.iter().map(|file| payload_of(file)).collect::<Result<Vec<_>, _>>()?;
+        if *role == Role::Root {
+            payloads.push(request.payload().to_vec());
+        }
+        for ((ours, theirs), version) in self.roots.iter().zip(&payloads).zip(1..) {
+            if ours != theirs {
+                return Err(Rejected::ForkedRoot { version }.into());
+            }
+        }
+        let stale = |what: &Role, known: u32, offered: u32| {
+            Err(Rejected::StaleRequest { what: what.name(), known, offered }.into())
+        };
+        if payloads.len() < self.roots.len() {
+            let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+            return stale(&Role::Root, number(self.roots.len()), number(payloads.len()));
+        }
+        match self.verified.get(role) {
+            Some((header, _)) if *version < header.version => stale(role, header.version, *version),
+            Some((header, value)) if *version == header.version && value != request.signed() => {
+                Err(Rejected::StaleRequest { what: role.name(), known: header.version, offered: *version }
+                    .into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What this request is compared with: what was verified last, or what was signed here since.
+    ///
+    /// # Errors
+    /// [`Rejected`], for a directory that was damaged.
+    pub fn before(&self, request: &Request) -> Result<Before, Error> {
+        let Header { role, version, .. } = request.header();
+        if *role == Role::Root {
+            // Its predecessor came along, and was verified from the first root on.
+            let last = request.chain().files().last();
+            return Ok(match last {
+                Some(file) => Before::Verified(Envelope::parse(file)?.signed),
+                None => Before::Nothing,
+            });
+        }
+        let verified = self.verified.get(role).filter(|(header, _)| header.version < *version);
+        let signed = self.signed.get(role).filter(|(signed, _)| {
+            *signed < *version && verified.is_none_or(|(header, _)| header.version < *signed)
+        });
+        Ok(match (signed, verified) {
+            (Some((_, payload)), _) => Before::Signed(canonical::parse_signed(payload)?),
+            (None, Some((_, value))) => Before::Verified(value.clone()),
+            (None, None) => Before::Nothing,
+        })
+    }
+
+    /// Other bytes of the same role and version that were signed here.
+    pub fn signed_another(&self, request: &Request) -> Result<bool, Error> {
+        let Header { role, version, .. } = request.header();
+        let path = self.directory.join("signed").join(format!("{role}.{version}"));
+        Ok(path.exists() && file::read(&path)? != request.payload())
+    }
+
+    /// Takes over a finished metadata file, if the roots that are known say that it is signed. Whether it was new.
+    ///
+    /// # Errors
+    /// [`Rejected`], also for a root that is not the one of that version that is known, and
+    /// [`Environment::Io`].
+    pub fn learn(&mut self, bytes: &[u8]) -> Result<bool, Error> {
+        let Envelope { signed, .. } = Envelope::parse(bytes)?;
+        let header = Header::from_signed(&signed)?;
+        if header.role == Role::Root {
+            return self.learn_root(bytes, &signed, header.version);
+        }
+        self.chain.accepts(&header.role, bytes).map_err(|refusal| Rejected::DeviceRefuses {
+            what: format!("{} version {}", header.role, header.version),
+            code: refusal.code(),
+            message: refusal.to_string(),
+        })?;
+        if self.version(&header.role).is_some_and(|known| header.version <= known) {
+            return Ok(false);
+        }
+        file::replace(&self.file_of(&header.role), bytes, Access::Private)?;
+        self.verified.insert(header.role.clone(), (header, signed));
+        Ok(true)
+    }
+
+    fn learn_root(&mut self, bytes: &[u8], signed: &Value, version: u32) -> Result<bool, Error> {
+        let payload = canonical::signed_bytes(signed)?;
+        if let Some(known) = usize::try_from(version).ok().and_then(|version| self.roots.get(version - 1)) {
+            return if *known == payload { Ok(false) } else { Err(Rejected::ForkedRoot { version }.into()) };
+        }
+        if version == 1 && sha256_hex(&payload) != self.digest {
+            return Err(Rejected::ForkedRoot { version }.into());
+        }
+        let files: Vec<Vec<u8>> = self.chain.files().iter().cloned().chain([bytes.to_vec()]).collect();
+        self.chain = Chain::verify(&files)?;
+        file::replace(&self.directory.join(format!("{version}.root.json")), bytes, Access::Private)?;
+        self.roots.push(payload);
+        Ok(true)
+    }
+
+    fn file_of(&self, role: &Role) -> PathBuf {
+        self.directory.join(format!("{role}.json"))
+    }
+}
+
+fn payload_of(file: &[u8]) -> Result<Vec<u8>, Error> {
+    canonical::signed_bytes(&Envelope::parse(file)?.signed)
+}
+
+fn create_directory(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(|error| Error::io("create", path, &error))
+}
+
+/// What lies in a directory, sorted; nothing, if there is none.
+fn names_in(directory: &Path) -> Result<Vec<String>, Error> {
+    let fail = |error| Error::io("read", directory, &error);
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(fail(error)),
+    };
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let mut names: Vec<String> = names.collect::<Result<_, _>>().map_err(fail)?;
+    names.sort();
+    Ok(names)
+}

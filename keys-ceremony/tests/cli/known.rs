@@ -1,0 +1,343 @@
+//! What a holder has verified before, and what a request is held against.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tuffet_keys::Role;
+use tuffet_keys::request::Request;
+
+use crate::support::*;
+
+/// A candidate of a release, and its image as a target.
+fn with_release(mut targets: Value, sequence: u32, counter: u32, image: &[u8]) -> Value {
+    let path = format!("acme/board/versions/{sequence}/fw.bin");
+    let hashes = json!({ "sha256": hex(image) });
+    targets["targets"][&path] = json!({ "length": image.len(), "hashes": hashes });
+    let candidate = json!({
+        "sequence": sequence, "version": format!("1.{sequence}.0"), "counter": counter, "minimum": 0,
+        "image": { "path": path, "length": image.len(), "hashes": hashes }
+    });
+    let release = &mut targets["targets"]["acme/board/stable/release"];
+    if release.is_null() {
+        *release = json!({ "length": 1, "hashes": { "sha256": "ab".repeat(32) },
+            "custom": { "format": 1, "candidates": [] } });
+    }
+    release["custom"]["candidates"].as_array_mut().unwrap().insert(0, candidate);
+    targets
+}
+
+fn targets(version: u32) -> Value {
+    json!({
+        "_type": "targets", "version": version, "spec_version": "1.0.34",
+        "issued": "2026-11-20T13:14:15Z", "expires": "2027-05-22T13:14:15Z", "targets": {}
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A request for targets under root 1.
+fn request(room: &Room, signed: &Value, out: &str) {
+    let root = room.read("1.root.json");
+    Request::draft(Role::Targets, signed, &[root]).unwrap().write(&room.path(out)).unwrap();
+}
+
+/// The same, signed by both holders and finished.
+fn published(room: &Room, signed: &Value, out: &str) {
+    request(room, signed, "published");
+    let sign = ["sign", "published", "--danger-unencrypted", "--yes", "--key", "x.pem", "y.pem"];
+    room.ok(&sign);
+    room.ok(&["finish", "published", "--out", out]);
+    fs::remove_file(room.path("published")).unwrap();
+}
+
+fn holders() -> Room {
+    let room = Room::with_keys(&["a", "b", "c", "d", "x", "y"]);
+    room.first_root();
+    room
+}
+
+fn warnings(room: &Room, arguments: &[&str]) -> Vec<String> {
+    let review: Value = serde_json::from_str(&room.ok(arguments)).unwrap();
+    let names = review["warnings"].as_array().unwrap();
+    names.iter().map(|warning| warning["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// What is warned of in this request, by the text and the JSON alike.
+#[track_caller]
+fn warned(room: &Room, request: &str, names: &[&str]) {
+    let review = ["review", request, "--output", "json"];
+    assert_eq!(warnings(room, &review), names);
+    let text = room.ok(&["review", request]);
+    assert_eq!(text.matches("\n  ! ").count(), names.len(), "{text}");
+    assert!(names.iter().all(|name| text.contains(&format!(" [{name}]\n"))), "{text}");
+}
+
+#[test]
+fn repository_that_a_holder_did_not_agree_to_is_not_signed_for() {
+    let room = holders();
+    request(&room, &targets(1), "request");
+    let other = Room::with_keys(&[]);
+    for file in ["request", "1.root.json", "x.pem"] {
+        fs::copy(room.path(file), other.path(file)).unwrap();
+    }
+    let digest = other.ok(&["review", "request", "--output", "json"]);
+    let digest: Value = serde_json::from_str(&digest).unwrap();
+    assert_eq!(digest["repository"]["known"], false);
+    let digest = digest["repository"]["sha256"].as_str().unwrap().to_owned();
+    let sign = ["sign", "request", "--danger-unencrypted", "--yes", "--key", "x.pem"];
+    let before = other.read("request");
+    other.refused(&sign, 130, &digest);
+    assert_eq!(other.read("request"), before);
+    other.refused(&["learn", "1.root.json"], 209, "tuffet-keys trust 1.root.json");
+
+    // The digest comes from another holder, not from the file.
+    other.refused(&["trust", "1.root.json", "--digest", &"0".repeat(64)], 134, &digest);
+    other.refused(&["trust", "request"], 104, "request");
+    other.refused(&sign, 130, &digest);
+    let trusted = other.ok(&["trust", "1.root.json", "--digest", &digest]);
+    assert!(trusted.ends_with(&format!("the repository whose root 1 is sha256 {digest}\n")), "{trusted}");
+    other.ok(&sign);
+
+    // Typed at a terminal: the first digits of the digest, and no other word.
+    let third = Room::with_keys(&[]);
+    fs::copy(room.path("1.root.json"), third.path("1.root.json")).unwrap();
+    let (done, screen) = typed(&third, "yes\n", "trust 1.root.json");
+    assert!(!done && screen.contains("[K119]"), "{screen}");
+    let (done, screen) = typed(&third, &format!("{}\n", &digest[..16]), "trust 1.root.json");
+    assert!(done, "{screen}");
+}
+
+#[test]
+fn review_shows_what_is_new_since_what_was_verified() {
+    let room = holders();
+    let first = with_release(targets(1), 11, 3, b"image 11");
+    request(&room, &first, "1.request");
+    let text = room.ok(&["review", "1.request"]);
+    assert!(text.contains("\nall of it is new: nothing of this role was seen here before\n"), "{text}");
+    published(&room, &first, "1.targets.json");
+
+    let mut second = with_release(targets(2), 11, 3, b"image 11");
+    second = with_release(second, 12, 3, b"image 12");
+    request(&room, &second, "2.request");
+    let text = room.ok(&["review", "2.request", "--rebuilt", "1.targets.json", "a.pem"]);
+    for line in [
+        "changes since version 1, which was verified here\n",
+        "  + acme/board/stable/release: sequence 12: counter 3, image (hashes (sha256 ",
+        "  + acme/board/versions/12/fw.bin: hashes (sha256 ",
+        "  ~ version: 1 -> 2\n",
+        "warnings: 2\n  ! no target that is new in it has the bytes of 1.targets.json [rebuild-differs]\n",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in\n{text}");
+    }
+    assert_eq!(text.matches("\n  + ").count() + text.matches("\n  - ").count(), 2, "{text}");
+
+    // An image that a holder built himself is the one in the release; the one before is not new.
+    fs::write(room.path("12.bin"), b"image 12").unwrap();
+    fs::write(room.path("11.bin"), b"image 11").unwrap();
+    let review = ["review", "2.request", "--output", "json", "--rebuilt", "12.bin"];
+    assert_eq!(warnings(&room, &review), [""; 0]);
+    let built: Value = serde_json::from_str(&room.ok(&review)).unwrap();
+    assert_eq!(built["built"][0]["target"], "acme/board/versions/12/fw.bin");
+    assert_eq!(built["before"], json!({ "source": "verified", "version": 1 }));
+    assert_eq!(built["signed"], second);
+    assert_eq!(
+        warnings(&room, &["review", "2.request", "--output", "json", "--rebuilt", "11.bin"]),
+        ["rebuild-differs"]
+    );
+
+    // Another holder of the same repository brings his own state up to date with the published files.
+    let other = Room::with_keys(&[]);
+    fs::create_dir(other.path("public")).unwrap();
+    for file in ["1.root.json", "1.targets.json"] {
+        fs::copy(room.path(file), other.path("public").join(file)).unwrap();
+    }
+    let digest: Value = serde_json::from_str(&room.ok(&review)).unwrap();
+    let digest = digest["repository"]["sha256"].as_str().unwrap();
+    other.ok(&["trust", "public/1.root.json", "--digest", digest]);
+    let said = other.ok(&["learn", "public"]);
+    let known = &digest[..16];
+    assert_eq!(
+        said,
+        format!("root 1 of repository {known}: known already\ntargets 1 of repository {known}: verified\n")
+    );
+    fs::copy(room.path("2.request"), other.path("2.request")).unwrap();
+    assert!(
+        other.ok(&["review", "2.request"]).contains("changes since version 1, which was verified here\n")
+    );
+}
+
+#[test]
+fn learn_takes_nothing_that_the_known_roots_do_not_sign() {
+    let room = holders();
+    published(&room, &targets(1), "1.targets.json");
+    let mut file = room.json("1.targets.json");
+    file["signatures"].as_array_mut().unwrap().pop();
+    fs::write(room.path("unsigned.json"), serde_json::to_vec(&file).unwrap()).unwrap();
+    room.refused(&["learn", "unsigned.json"], 125, "C106");
+    let stranger = holders();
+    fs::copy(stranger.path("1.root.json"), room.path("theirs.json")).unwrap();
+    room.refused(&["learn", "theirs.json"], 131, "root 1");
+    room.refused(&["learn", "missing.json"], 301, "missing.json");
+    fs::create_dir(room.path("empty")).unwrap();
+    room.refused(&["learn", "empty"], 208, "no metadata");
+}
+
+#[test]
+fn each_unusual_thing_about_targets_is_warned_of() {
+    let room = holders();
+    let first = with_release(targets(1), 11, 3, b"image 11");
+    published(&room, &first, "1.targets.json");
+    let mut next = first.clone();
+    next["version"] = json!(2);
+    let usual = with_release(next, 12, 4, b"image 12");
+    let draft = |signed: &Value| request(&room, signed, "request");
+    draft(&usual);
+    warned(&room, "request", &[]);
+
+    let with = |change: fn(&mut Value)| {
+        let mut signed = usual.clone();
+        change(&mut signed);
+        draft(&signed);
+    };
+    let release = "acme/board/stable/release";
+    for (change, name) in [
+        ((|signed| signed["expires"] = json!("2027-05-22T13:14:14Z")) as fn(&mut Value), "expiry-shortened"),
+        (|signed| signed["expires"] = json!("2028-11-22T13:14:15Z"), "expiry-far"),
+        (|signed| signed["version"] = json!(3), "version-gap"),
+        (
+            |signed| {
+                let role =
+                    json!({ "name": "one", "keyids": ["ab".repeat(32)], "threshold": 1, "paths": ["one/*"] });
+                signed["delegations"] = json!({ "keys": {}, "roles": [role] });
+            },
+            "keyid-without-key",
+        ),
+        (
+            |signed| {
+                let bins = json!({ "bit_length": 2, "keyids": ["ab".repeat(32)], "name_prefix": "b", "threshold": 1 });
+                signed["delegations"] = json!({ "keys": {}, "succinct_roles": bins });
+            },
+            "keyid-without-key",
+        ),
+    ] {
+        with(change);
+        warned(&room, "request", &[name]);
+    }
+    for (member, value, name) in [("sequence", 13, "sequence-jump"), ("counter", 5, "counter-jump")] {
+        let mut signed = usual.clone();
+        signed["targets"][release]["custom"]["candidates"][0][member] = json!(value);
+        draft(&signed);
+        warned(&room, "request", &[name]);
+    }
+    for (member, name) in [("sequence", "sequence-back"), ("counter", "counter-back")] {
+        let mut signed = usual.clone();
+        let candidates = signed["targets"][release]["custom"]["candidates"].as_array_mut().unwrap();
+        candidates.remove(0);
+        candidates[0][member] = json!(2);
+        draft(&signed);
+        warned(&room, "request", &[name]);
+    }
+    // Behind the version that is known there is nothing to review.
+    published(&room, &usual, "2.targets.json");
+    room.refused(&["review", "request"], 132, "other bytes of targets 2");
+    request(&room, &first, "old");
+    room.refused(&["sign", "old", "--key", "x.pem"], 132, "targets 1, and targets 2 was verified");
+}
+
+#[test]
+fn each_unusual_thing_about_a_root_is_warned_of() {
+    let room = holders();
+    let next = |arguments: &[&str]| {
+        let _ = fs::remove_file(room.path("2.request"));
+        let draft = ["root", "next", "--from", "1.root.json", "--out", "2.request"];
+        room.ok(&[&draft[..], arguments].concat());
+    };
+    next(&["--remove-root-key", "a.pub.pem", "--add-root-key", "d.pub.pem"]);
+    warned(&room, "2.request", &[]);
+    next(&["--targets-threshold", "1"]);
+    warned(&room, "2.request", &["threshold-lowered", "threshold-one"]);
+    next(&["--expires", "300d"]);
+    warned(&room, "2.request", &["expiry-shortened"]);
+    next(&["--expires", "3 years"]);
+    warned(&room, "2.request", &["expiry-far"]);
+    next(&["--add-targets-key", "a.pub.pem"]);
+    warned(&room, "2.request", &["key-in-several-roles"]);
+
+    // The same online key for a second repository of the same holder.
+    let second = ["root", "draft", "--root-key", "c.pub.pem", "d.pub.pem", "--targets-key", "x.pub.pem"];
+    let rest = ["--targets-threshold", "1", "--snapshot-key", "online.pub.pem", "--timestamp-key"];
+    room.ok(&[&second[..], &rest, &["online.pub.pem", "--out", "other.request"]].concat());
+    let elsewhere = ["key-of-another-repository"; 3];
+    warned(&room, "other.request", &[&["threshold-one"][..], &elsewhere].concat());
+}
+
+#[test]
+fn warnings_are_agreed_to_by_their_number() {
+    let room = holders();
+    room.ok(&["root", "next", "--from", "1.root.json", "--targets-threshold", "1", "--out", "request"]);
+    let sign = ["sign", "request", "--danger-unencrypted", "--key", "a.pem"];
+    let before = room.read("request");
+    room.refused(&[&sign[..], &["--yes"]].concat(), 133, "2 of them");
+    room.refused(&[&sign[..], &["--yes", "--despite", "1"]].concat(), 133, "--despite 2");
+    let (done, screen) = typed(&room, "2\n", &sign.join(" "));
+    assert!(!done && screen.contains("[K119]"), "{screen}");
+    assert_eq!(room.read("request"), before);
+    let (done, screen) = typed(&room, "2 despite 2\n", &sign.join(" "));
+    assert!(done, "{screen}");
+    room.ok(&["sign", "request", "--danger-unencrypted", "--key", "b.pem", "--yes", "--despite", "2"]);
+}
+
+#[test]
+fn other_bytes_of_a_version_that_was_signed_are_warned_of() {
+    let room = holders();
+    request(&room, &targets(1), "one");
+    let sign = |request: &'static str| ["sign", request, "--danger-unencrypted", "--yes", "--key", "x.pem"];
+    room.ok(&sign("one"));
+    warned(&room, "one", &[]);
+    let mut other = targets(1);
+    other["targets"]["a"] = json!({ "length": 1, "hashes": { "sha256": "ab".repeat(32) } });
+    request(&room, &other, "two");
+    warned(&room, "two", &["signed-another"]);
+    room.refused(&sign("two"), 133, "1 of them");
+    // It was signed here, and nobody has seen it with all signatures.
+    request(&room, &targets(2), "next");
+    warned(&room, "next", &["before-not-verified"]);
+    assert!(room.ok(&["review", "next"]).contains("changes since version 1, which was signed here\n"));
+}
+
+#[test]
+fn root_that_forks_or_falls_back_is_not_signed() {
+    let room = holders();
+    let next = |out: &str, arguments: &[&str]| {
+        room.ok(&[&["root", "next", "--from", "1.root.json", "--out", out][..], arguments].concat());
+    };
+    next("2.request", &[]);
+    next("fork.request", &["--expires", "400d"]);
+    let sign =
+        |request: &'static str| ["sign", request, "--danger-unencrypted", "--yes", "--key", "a.pem", "b.pem"];
+    room.ok(&sign("2.request"));
+    room.ok(&["finish", "2.request", "--out", "2.root.json"]);
+    room.refused(&sign("fork.request"), 131, "root 2");
+    // Targets under root 1, when root 2 is known.
+    request(&room, &targets(1), "targets");
+    room.refused(&["sign", "targets", "--key", "x.pem"], 132, "root 1, and root 2 was verified");
+    // The finished root itself may gather more signatures.
+    room.ok(&["sign", "2.request", "--danger-unencrypted", "--yes", "--key", "c.pem"]);
+}
+
+#[test]
+fn state_that_was_damaged_is_named_and_not_passed_over() {
+    let room = holders();
+    request(&room, &targets(1), "request");
+    let repository = fs::read_dir(room.state()).unwrap().next().unwrap().unwrap().path();
+    let root = repository.join("1.root.json");
+    let whole = fs::read(&root).unwrap();
+    fs::write(&root, &whole[..whole.len() / 2]).unwrap();
+    room.refused(&["review", "request"], 314, &repository.display().to_string());
+    room.refused(&["sign", "request", "--key", "x.pem"], 314, "root version 1");
+    fs::write(&root, &whole).unwrap();
+    room.ok(&["review", "request"]);
+}
