@@ -33,6 +33,14 @@ pub fn published_bytes(value: &Value) -> Result<Vec<u8>, Error> {
     Ok(out)
 }
 
+/// The bytes that a device hashes: [`signed_bytes`], and text beyond ASCII as it stands, which devices read and this
+/// project does not write. For looking at foreign files, never for signing.
+pub(crate) fn hashed_bytes(value: &Value) -> Result<Vec<u8>, Error> {
+    let mut out = Vec::new();
+    write(value, Control::RawAnyText, &mut out)?;
+    Ok(out)
+}
+
 /// Reads JSON as strictly as a verifier must: no member twice, no more than 16 MiB.
 ///
 /// # Errors
@@ -72,6 +80,7 @@ pub fn parse_signed(bytes: &[u8]) -> Result<Value, Error> {
 enum Control {
     Raw,
     Escaped,
+    RawAnyText,
 }
 
 fn write(value: &Value, control: Control, out: &mut Vec<u8>) -> Result<(), Error> {
@@ -116,7 +125,7 @@ fn write(value: &Value, control: Control, out: &mut Vec<u8>) -> Result<(), Error
 }
 
 fn write_string(text: &str, control: Control, out: &mut Vec<u8>) -> Result<(), Error> {
-    if !text.is_ascii() {
+    if !text.is_ascii() && !matches!(control, Control::RawAnyText) {
         return Err(not_canonical(format!("the text \"{}\" is not ASCII", text.escape_default())));
     }
     out.push(b'"');

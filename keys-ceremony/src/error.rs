@@ -204,6 +204,8 @@ mod tests {
             Rejected::StaleRequest { what: "", known: 0, offered: 0 }.into(),
             Rejected::Warned { count: 0 }.into(),
             Rejected::OtherRepository { expected: text(), found: text() }.into(),
+            Rejected::OutOfOrder { at: 0, trouble: vec![] }.into(),
+            Rejected::Findings { errors: 0, warnings: 0 }.into(),
             Misuse::FileExists.into(),
             Misuse::EmptyPassphrase.into(),
             Misuse::PassphrasesDiffer.into(),
@@ -220,6 +222,8 @@ mod tests {
             Misuse::Ambiguous { what: "", found: vec![] }.into(),
             Misuse::KeyExists.into(),
             Misuse::NotAFile { what: "" }.into(),
+            Misuse::NotPublished.into(),
+            Misuse::NoNames.into(),
             Environment::Io { what: "", message: text() }.into(),
             Environment::NoVariable { name: text() }.into(),
             Environment::NoTerminal.into(),
@@ -242,10 +246,11 @@ mod tests {
             122 OtherChain, 123 IssuedInFuture, 124 RequestChanged, 125 DeviceRefuses, \
             126 WrongPin, 127 PinLocked, 128 OtherKey, 129 LastTry, 130 UnknownRepository, \
             131 ForkedRoot, 132 StaleRequest, 133 Warned, 134 OtherRepository, \
+            140 OutOfOrder, 141 Findings, \
             201 FileExists, 202 EmptyPassphrase, 203 PassphrasesDiffer, 204 NotADate, \
             205 ThresholdOutOfRange, 206 KeyPresent, 207 KeyAbsent, 208 WrongChain, 209 Options, \
             210 ExpiresTooSoon, 211 TooManyKeys, 212 BadKeyUri, 213 PinInUri, 214 Ambiguous, \
-            215 KeyExists, 216 NotAFile, 301 Io, 302 NoVariable, 303 NoTerminal, 304 Random, \
+            215 KeyExists, 216 NotAFile, 240 NotPublished, 241 NoNames, 301 Io, 302 NoVariable, 303 NoTerminal, 304 Random, \
             305 SelfCheck, 306 Encoding, 307 Output, 308 NoModule, 309 Module, 310 NoToken, \
             311 NoKeyOnToken, 312 Token, 313 TokenSignature, 314 StateDamaged";
         let codes: Vec<String> =
@@ -291,6 +296,8 @@ mod tests {
                 Rejected::StaleRequest { .. } => "StaleRequest",
                 Rejected::Warned { .. } => "Warned",
                 Rejected::OtherRepository { .. } => "OtherRepository",
+                Rejected::OutOfOrder { .. } => "OutOfOrder",
+                Rejected::Findings { .. } => "Findings",
             },
             Error::Misuse { why, .. } => match why {
                 Misuse::FileExists => "FileExists",
@@ -309,6 +316,8 @@ mod tests {
                 Misuse::Ambiguous { .. } => "Ambiguous",
                 Misuse::KeyExists => "KeyExists",
                 Misuse::NotAFile { .. } => "NotAFile",
+                Misuse::NotPublished => "NotPublished",
+                Misuse::NoNames => "NoNames",
             },
             Error::Environment { why, .. } => match why {
                 Environment::Io { .. } => "Io",

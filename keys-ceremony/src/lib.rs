@@ -7,18 +7,24 @@
 //!
 //! Nothing here reads the clock: the present is a parameter, in seconds since 1970-01-01 UTC.
 
+pub mod calendar;
 pub mod canonical;
 pub mod date;
 mod encoding;
 pub mod error;
 pub mod file;
 pub mod key;
+pub mod lint;
 pub mod metadata;
+pub mod names;
 pub mod passphrase;
+pub mod published;
 pub mod request;
 pub mod review;
 pub mod root;
 pub mod state;
+pub mod status;
+mod text;
 pub mod uri;
 
 pub use error::{Environment, Error, Misuse, Rejected};

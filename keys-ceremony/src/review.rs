@@ -17,6 +17,7 @@ use crate::error::short;
 use crate::key::{PublicKey, grouped};
 use crate::metadata::Role;
 use crate::request::{Progress, Request};
+use crate::text::plain;
 use crate::{canonical, date};
 
 pub use changes::{Change, changes};
@@ -248,18 +249,6 @@ fn show(value: &Value) -> String {
         // Every value here was decoded from canonical bytes, so it can be encoded.
         other => plain(&String::from_utf8_lossy(&canonical::published_bytes(other).unwrap_or_default())),
     }
-}
-
-/// Text from the payload, so that it cannot steer the terminal.
-fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            ' '..='~' => plain.push(c),
-            _ => plain.extend(c.escape_default()),
-        }
-    }
-    plain
 }
 
 #[cfg(test)]

@@ -71,6 +71,10 @@ pub(crate) enum Command {
     Merge(Merge),
     /// Write the metadata file, if enough holders have signed
     Finish(Finish),
+    /// Show versions, expiry, when signing is due, and who has signed
+    Status(super::status::Status),
+    /// Look for everything that would trouble a device later
+    Lint(super::status::Lint),
 }
 
 /// What the commands that take a private key say about naming one.

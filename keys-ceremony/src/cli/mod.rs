@@ -3,6 +3,7 @@
 pub(crate) mod args;
 mod keys;
 mod review;
+mod status;
 
 use std::env;
 use std::io::Write;
@@ -41,6 +42,8 @@ pub(crate) fn run(Cli { now, state, command }: Cli, clock: u64) -> Result<(), Er
         Command::Sign(command) => review::sign(&command, &known(state)?, now, &mut out),
         Command::Merge(command) => merge(&command, &mut out),
         Command::Finish(command) => finish(&command, &known(state)?, now, &mut out),
+        Command::Status(command) => status::status(&command, now, &mut out),
+        Command::Lint(command) => status::lint(&command, now, &mut out),
     };
     match done {
         // Whoever reads has seen enough, as the `head` of `review | head` has.

@@ -83,6 +83,10 @@ pub enum Misuse {
         /// What was to be done, an infinitive.
         what: &'static str,
     },
+    /// A directory that holds no root, and so is no published repository.
+    NotPublished,
+    /// A directory that should give keys their names, and holds no public key.
+    NoNames,
 }
 
 impl Misuse {
@@ -154,6 +158,16 @@ impl Misuse {
                 216,
                 format!("only a key in a file can {what}"),
                 "name a file; a key on a token stays there, and a spare key on another token is its backup",
+            ),
+            Misuse::NotPublished => explained(
+                240,
+                "no N.root.json is in this directory",
+                "name the directory that is published, such as public/, or a metadata file or signing request",
+            ),
+            Misuse::NoNames => explained(
+                241,
+                "no public key is in this directory",
+                "name one that holds NAME.pub.pem, or the files themselves",
             ),
             Misuse::ExpiresTooSoon { expires } => explained(
                 210,

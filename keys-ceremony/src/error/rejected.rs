@@ -187,6 +187,20 @@ pub enum Rejected {
         /// That of the file.
         found: String,
     },
+    /// Something has expired, is refused or missing, or should have been signed by now.
+    OutOfOrder {
+        /// The moment of which that is said, in seconds since 1970-01-01 UTC.
+        at: u64,
+        /// Each of those, as "timestamp of public is expired".
+        trouble: Vec<String>,
+    },
+    /// `lint` has something to complain about.
+    Findings {
+        /// Errors.
+        errors: usize,
+        /// Warnings.
+        warnings: usize,
+    },
 }
 
 /// What a token says of the tries that are left before it takes no PIN any more. No token tells the number.
@@ -281,6 +295,17 @@ impl Rejected {
                 116,
                 format!("the root chain breaks at version {version}: {why}"),
                 "give every root file from 1.root.json on, in order",
+            ),
+            Rejected::OutOfOrder { at, trouble } => explained(
+                140,
+                format!("not in order at {}: {}", crate::date::format(*at), trouble.join(", ")),
+                "draft, sign and publish a new version of what is due or expired; \
+                 `tuffet-keys lint` says more about what is refused or missing",
+            ),
+            Rejected::Findings { errors, warnings } => explained(
+                141,
+                format!("devices would have trouble with this: errors: {errors}, warnings: {warnings}"),
+                "do what stands below each finding",
             ),
             Rejected::ThresholdNotMet { what, root, threshold, signed, missing } => explained(
                 117,

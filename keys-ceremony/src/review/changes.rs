@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{plain, show};
+use super::show;
 use crate::date;
 use crate::error::short;
 use crate::key::PublicKey;
+use crate::text::plain;
 
 /// One difference. A value that is only before is gone, one that is only after is new.
 #[derive(Clone, Debug, PartialEq, Eq)]

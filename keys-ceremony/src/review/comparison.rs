@@ -5,11 +5,12 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Change, Warning, changes, plain, warnings};
+use super::{Change, Warning, changes, warnings};
 use crate::encoding::sha256_hex;
 use crate::key::grouped;
 use crate::request::{Progress, Request};
 use crate::state::{Before, State};
+use crate::text::plain;
 use crate::{Error, file};
 
 /// A request held against what its holder has seen before.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{Built, plain};
+use super::Built;
 use crate::date;
 use crate::error::short;
 use crate::key::{PublicKey, grouped};
@@ -12,6 +12,7 @@ use crate::metadata::Role;
 use crate::request::Request;
 use crate::root::Root;
 use crate::state::Before;
+use crate::text::plain;
 
 /// A warning: a name that scripts may rely on, and a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ mod provision;
 mod refusals;
 mod release;
 mod server;
+mod state;
 mod support;
 mod targets;
 mod token;

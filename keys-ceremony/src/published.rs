@@ -1,0 +1,451 @@
+//! Published repositories, metadata files and signing requests, read from disk and judged as a device judges them.
+//!
+//! Nothing is verified here: the devices' verifier walks the roots, counts the signatures and follows the links,
+//! and what it refuses is kept with its words. What it takes and this crate cannot read is kept, too.
+
+mod device;
+mod signers;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tuffet_client::limits::DEVICE;
+use tuffet_client::{FileName, Goal, SOFTWARE, Trusted};
+
+use crate::encoding::sha256_hex;
+use crate::metadata::{Envelope, Header, Role};
+use crate::request::Request;
+use crate::text::plain;
+use crate::{Error, Rejected, canonical, file};
+
+pub(crate) use device::{Files, Outcome, is_freeze, role_of, search};
+pub(crate) use signers::{Signers, read_key};
+
+/// What one path led to.
+#[derive(Debug)]
+pub struct Subject {
+    pub(crate) path: PathBuf,
+    pub(crate) kind: Kind,
+    /// Where the files beside it are.
+    pub(crate) directory: PathBuf,
+    pub(crate) roots: Roots,
+    /// Of a repository one file a role: the newest root that a device takes (or the first that it does not),
+    /// and the files that the timestamp leads to.
+    pub(crate) files: Vec<Document>,
+    /// Files that must be there, and are not: whose, and the name.
+    pub(crate) absent: Vec<(Whose, String)>,
+    /// If it is one: what it holds, or what is wrong with it.
+    pub(crate) request: Option<Result<Box<Request>, Error>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Repository,
+    Metadata,
+    Request,
+}
+
+/// The role that a file is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    Top(Role),
+    Delegated(String),
+    /// Of a file that says nothing of the kind.
+    Unknown,
+}
+
+impl Whose {
+    /// For a terminal.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Whose::Top(role) => role.name().to_owned(),
+            Whose::Delegated(name) => plain(name),
+            Whose::Unknown => "unknown".to_owned(),
+        }
+    }
+
+    pub(crate) fn of_device(&self) -> Option<tuffet_client::Role> {
+        match self {
+            Whose::Top(role) => Some(role.of_device()),
+            Whose::Delegated(_) => Some(tuffet_client::Role::Delegated),
+            Whose::Unknown => None,
+        }
+    }
+}
+
+/// A metadata file.
+#[derive(Debug)]
+pub(crate) struct Document {
+    pub(crate) whose: Whose,
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Vec<u8>,
+    /// What this crate reads in it. Devices take some files that it does not, and the other way round.
+    pub(crate) envelope: Result<Envelope, Error>,
+    pub(crate) refused: Option<Refusal>,
+}
+
+/// Why a file is refused, in the words of who refuses it: `C106` is a code of the verifier, `K102` one of this crate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) code: String,
+    pub(crate) message: String,
+    /// What the verifier said, if it did.
+    pub(crate) device: Option<tuffet_client::Error>,
+    /// It is well signed, and refused where the files above it lead to it.
+    pub(crate) by_link: bool,
+}
+
+impl From<tuffet_client::Error> for Refusal {
+    fn from(error: tuffet_client::Error) -> Refusal {
+        Refusal {
+            code: format!("C{}", error.code()),
+            message: error.to_string(),
+            device: Some(error),
+            by_link: false,
+        }
+    }
+}
+
+impl From<&Error> for Refusal {
+    fn from(error: &Error) -> Refusal {
+        Refusal {
+            code: format!("K{}", error.code()),
+            message: plain(&error.to_string()),
+            device: None,
+            by_link: false,
+        }
+    }
+}
+
+/// The roots of a repository, as far as a device walks them.
+#[derive(Debug, Default)]
+pub(crate) struct Roots {
+    /// From version 1 on. If a device refuses one, that is the last.
+    pub(crate) files: Vec<Document>,
+    /// What a device trusts that walked them.
+    pub(crate) trusted: Option<Trusted>,
+    /// The version that is not there, though a later one is.
+    pub(crate) gap: Option<u32>,
+}
+
+impl Subject {
+    /// Reads a published repository's directory, a metadata file or a signing request.
+    ///
+    /// # Errors
+    /// [`Environment::Io`](crate::Environment::Io), and [`Misuse::NotPublished`](crate::Misuse::NotPublished) for a
+    /// directory without a root. A file that is damaged is no error, but refused in the result.
+    pub fn read(path: &Path) -> Result<Subject, Error> {
+        if path.is_dir() {
+            return Subject::repository(path);
+        }
+        let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+        let mut document = Document::read(path)?;
+        let mut subject = Subject {
+            path: path.to_owned(),
+            kind: Kind::Metadata,
+            directory,
+            roots: Roots::default(),
+            files: Vec::new(),
+            absent: Vec::new(),
+            request: None,
+        };
+        if is_request(&document.bytes) {
+            subject.kind = Kind::Request;
+            subject.request = Some(Request::from_bytes(&document.bytes).map(Box::new));
+            return Ok(subject);
+        }
+        let last = match document.whose {
+            Whose::Top(Role::Root) => document.version().map(|version| version.saturating_sub(1)),
+            _ => None,
+        };
+        subject.roots = Roots::walk(&subject.directory, last)?;
+        match document.whose {
+            Whose::Top(Role::Root) => subject.roots.push(document, last.unwrap_or(0).saturating_add(1)),
+            _ => {
+                document.judge(subject.roots.trusted.as_ref());
+                subject.files.push(document);
+            }
+        }
+        if subject.files.is_empty() {
+            subject.files.extend(subject.roots.files.last().map(Document::again));
+        }
+        Ok(subject)
+    }
+
+    fn repository(path: &Path) -> Result<Subject, Error> {
+        let roots = Roots::walk(path, None)?;
+        if roots.files.is_empty() && roots.gap.is_none() {
+            return Err(Error::from(crate::Misuse::NotPublished).in_file(path));
+        }
+        let mut subject = Subject {
+            path: path.to_owned(),
+            kind: Kind::Repository,
+            directory: path.to_owned(),
+            files: roots.files.last().map(Document::again).into_iter().collect(),
+            roots,
+            absent: Vec::new(),
+            request: None,
+        };
+        subject.take(Whose::Top(Role::Timestamp), "timestamp.json".to_owned())?;
+        for (above, name) in [(Role::Timestamp, "snapshot.json"), (Role::Snapshot, "targets.json")] {
+            let role = if above == Role::Timestamp { Role::Snapshot } else { Role::Targets };
+            if let Some(version) = subject.named(&above, name) {
+                subject.take(Whose::Top(role), format!("{version}.{name}"))?;
+            }
+        }
+        for (name, version) in subject.delegated() {
+            let role = tuffet_client::Role::Delegated;
+            let file = FileName { role, version: Some(version), name: name.as_bytes() }.to_string();
+            subject.take(Whose::Delegated(name), file)?;
+        }
+        subject.judge_links()?;
+        Ok(subject)
+    }
+
+    /// Reads and judges one more file of the repository.
+    fn take(&mut self, whose: Whose, name: String) -> Result<(), Error> {
+        let path = self.directory.join(&name);
+        if !exists(&path)? {
+            self.absent.push((whose, name));
+            return Ok(());
+        }
+        let mut document = Document::read(&path)?;
+        document.whose = whose;
+        document.judge(self.roots.trusted.as_ref());
+        self.files.push(document);
+        Ok(())
+    }
+
+    /// Walks timestamp, snapshot and targets as a device does: whether each is the file that the one above it names.
+    fn judge_links(&mut self) -> Result<(), Error> {
+        let Some(trusted) = &self.roots.trusted else { return Ok(()) };
+        let mut files = Files::new(&self.directory);
+        let Outcome::Refused(error) = search(&mut files, trusted, Goal::Metadata)? else {
+            return Ok(());
+        };
+        // Dates are judged at a moment that is not known here.
+        if is_freeze(&error) {
+            return Ok(());
+        }
+        let role = role_of(&error);
+        let mut blamed = self.files.iter_mut().filter(|document| document.whose.of_device() == role);
+        if let Some(document) = blamed.next().filter(|document| document.refused.is_none()) {
+            document.refused = Some(Refusal { by_link: true, ..error.into() });
+        }
+        Ok(())
+    }
+
+    /// The file of a top-level role.
+    pub(crate) fn top(&self, role: &Role) -> Option<&Document> {
+        self.files.iter().find(|document| document.whose == Whose::Top(role.clone()))
+    }
+
+    /// The version that a timestamp or snapshot names.
+    fn named(&self, above: &Role, name: &str) -> Option<u32> {
+        let version = self.top(above)?.signed()?.get("meta")?.get(name)?.get("version")?.as_u64()?;
+        u32::try_from(version).ok()
+    }
+
+    /// The delegated roles that the snapshot names, and their versions.
+    fn delegated(&self) -> Vec<(String, u32)> {
+        let meta = self.top(&Role::Snapshot).and_then(Document::signed).and_then(|signed| signed.get("meta"));
+        let entries = meta.and_then(Value::as_object).into_iter().flatten();
+        let entry = |(name, entry): (&String, &Value)| {
+            let version = u32::try_from(entry.get("version")?.as_u64()?).ok()?;
+            Some((name.strip_suffix(".json").filter(|name| *name != "targets")?.to_owned(), version))
+        };
+        entries.filter_map(entry).collect()
+    }
+
+    /// What the newest root signs, which says who signs and how early: of a request for a root, that root.
+    pub(crate) fn newest_root(&self) -> Option<Value> {
+        match &self.request {
+            Some(Ok(request)) if request.header().role == Role::Root => Some(request.signed().clone()),
+            Some(Ok(request)) => {
+                Envelope::parse(request.chain().files().last()?).ok().map(|envelope| envelope.signed)
+            }
+            _ => self.roots.accepted().last()?.signed().cloned(),
+        }
+    }
+
+    /// The digest of root 1, which names the repository.
+    pub(crate) fn repository_digest(&self) -> Option<String> {
+        match &self.request {
+            Some(Ok(request)) => {
+                Some(sha256_hex(request.chain().first_payload().unwrap_or(request.payload())))
+            }
+            _ => {
+                let first = self.roots.accepted().first()?.signed()?;
+                canonical::signed_bytes(first).ok().map(|bytes| sha256_hex(&bytes))
+            }
+        }
+    }
+}
+
+impl Roots {
+    /// Walks the roots of a directory, up to a version or as far as they go.
+    fn walk(directory: &Path, last: Option<u32>) -> Result<Roots, Error> {
+        let mut roots = Roots::default();
+        let present = root_versions(directory)?;
+        let wanted = last.or(present.last().copied()).unwrap_or(0);
+        for version in 1..=wanted {
+            if !present.contains(&version) {
+                roots.gap = Some(version);
+                break;
+            }
+            roots.push(Document::read(&directory.join(format!("{version}.root.json")))?, version);
+            if roots.files.last().is_some_and(|root| root.refused.is_some()) {
+                break;
+            }
+        }
+        Ok(roots)
+    }
+
+    /// The next root, judged. Behind a gap or a refused one no device takes another.
+    fn push(&mut self, mut root: Document, version: u32) {
+        root.whose = Whose::Top(Role::Root);
+        let place = self.gap.or_else(|| self.refused().map(|_| version));
+        let misplaced = root.version().filter(|inside| *inside != version);
+        root.refused = root.refused.take().or_else(|| {
+            if let Some(missing) = place {
+                let why = "a device never comes to it from the roots before it".to_owned();
+                return Some((&Error::from(Rejected::BrokenChain { version: missing, why })).into());
+            }
+            if let (None, Some(inside)) = (&self.trusted, misplaced) {
+                let why = format!("version {inside} stands in its place");
+                return Some((&Error::from(Rejected::BrokenChain { version, why })).into());
+            }
+            let memory = &mut [0; DEVICE.memory()];
+            let judged = match &mut self.trusted {
+                None => Trusted::from_root_file(&SOFTWARE, &DEVICE, memory, &root.bytes)
+                    .map(|first| self.trusted = Some(first)),
+                Some(trusted) => trusted.next_root_file(&SOFTWARE, &DEVICE, memory, &root.bytes),
+            };
+            judged.err().map(Refusal::from)
+        });
+        self.files.push(root);
+    }
+
+    fn refused(&self) -> Option<&Refusal> {
+        self.files.last().and_then(|root| root.refused.as_ref())
+    }
+
+    /// The roots that a device takes.
+    pub(crate) fn accepted(&self) -> &[Document] {
+        match self.refused() {
+            Some(_) => &self.files[..self.files.len() - 1],
+            None => &self.files,
+        }
+    }
+}
+
+impl Document {
+    fn read(path: &Path) -> Result<Document, Error> {
+        let (bytes, too_large) = match file::read(path) {
+            Err(error @ Error::Rejected { .. }) => (Vec::new(), Some(error)),
+            bytes => (bytes?, None),
+        };
+        let envelope = match too_large {
+            Some(error) => Err(error),
+            None => Envelope::parse(&bytes),
+        };
+        let refused = envelope.as_ref().err().filter(|_| bytes.is_empty()).map(Refusal::from);
+        let whose = whose(path, envelope.as_ref().ok().map(|envelope| &envelope.signed));
+        Ok(Document { whose, path: path.to_owned(), bytes, envelope, refused })
+    }
+
+    /// Asks the verifier whether enough of the role's keys signed it. Delegated roles are judged in a search.
+    fn judge(&mut self, trusted: Option<&Trusted>) {
+        if self.refused.is_some() {
+            return;
+        }
+        let memory = &mut [0; DEVICE.memory()];
+        self.refused = match (&self.whose, trusted) {
+            (Whose::Top(role), Some(trusted)) => {
+                let judged = trusted.accepts_file(&SOFTWARE, &DEVICE, memory, role.of_device(), &self.bytes);
+                judged.err().map(Refusal::from)
+            }
+            (Whose::Unknown, _) => {
+                let expected = "root, targets, snapshot or timestamp";
+                let unknown = Rejected::WrongField { field: "_type".to_owned(), expected };
+                let error = self.envelope.as_ref().err().cloned().unwrap_or_else(|| unknown.into());
+                Some((&error).into())
+            }
+            (_, None) => {
+                let why = "no root that a device takes is beside it".to_owned();
+                Some((&Error::from(Rejected::BrokenChain { version: 1, why })).into())
+            }
+            (Whose::Delegated(_), Some(_)) => self.envelope.as_ref().err().map(Refusal::from),
+        };
+    }
+
+    pub(crate) fn signed(&self) -> Option<&Value> {
+        self.envelope.as_ref().ok().map(|envelope| &envelope.signed)
+    }
+
+    pub(crate) fn header(&self) -> Result<Header, Error> {
+        self.envelope
+            .as_ref()
+            .map_err(Error::clone)
+            .and_then(|envelope| Header::from_signed(&envelope.signed))
+    }
+
+    fn version(&self) -> Option<u32> {
+        u32::try_from(self.signed()?.get("version")?.as_u64()?).ok()
+    }
+
+    fn again(&self) -> Document {
+        Document {
+            whose: self.whose.clone(),
+            path: self.path.clone(),
+            bytes: self.bytes.clone(),
+            envelope: self.envelope.clone(),
+            refused: self.refused.clone(),
+        }
+    }
+}
+
+fn is_request(bytes: &[u8]) -> bool {
+    canonical::parse(bytes).is_ok_and(|value| value["_type"] == "tuffet-signing-request")
+}
+
+/// By what it says, and a targets file by its name, for delegated roles say nothing else.
+fn whose(path: &Path, signed: Option<&Value>) -> Whose {
+    let role = signed.and_then(|signed| Role::from_name(signed.get("_type")?.as_str()?));
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = file.strip_suffix(".json").unwrap_or(&file);
+    let (version, name) = name.split_once('.').unwrap_or(("", name));
+    let numbered = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
+    match role {
+        Some(Role::Targets) if numbered && name != "targets" => Whose::Delegated(name.to_owned()),
+        Some(role) => Whose::Top(role),
+        None => Role::from_name(name).map_or(Whose::Unknown, Whose::Top),
+    }
+}
+
+/// Versions of the roots in a directory, in order.
+fn root_versions(directory: &Path) -> Result<Vec<u32>, Error> {
+    versions(directory, "root")
+}
+
+/// Versions of the files of a role in a directory, in order.
+pub(crate) fn versions(directory: &Path, role: &str) -> Result<Vec<u32>, Error> {
+    let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let fail = |error: std::io::Error| Error::io("read", here, &error);
+    let mut versions = Vec::new();
+    for entry in fs::read_dir(here).map_err(fail)? {
+        let name = entry.map_err(fail)?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_suffix(&format!(".{role}.json")));
+        // A device asks for `1.root.json`, and never for `01.root.json`.
+        let version =
+            number.and_then(|text| text.parse().ok().filter(|version: &u32| version.to_string() == text));
+        versions.extend(version);
+    }
+    versions.sort_unstable();
+    Ok(versions)
+}
+
+fn exists(path: &Path) -> Result<bool, Error> {
+    path.try_exists().map_err(|error| Error::io("read", path, &error))
+}
