@@ -222,6 +222,11 @@ mod tests {
             Misuse::Ambiguous { what: "", found: vec![] }.into(),
             Misuse::KeyExists.into(),
             Misuse::NotAFile { what: "" }.into(),
+            Misuse::NotAPeriod { text: text() }.into(),
+            Misuse::BadReason { length: 0 }.into(),
+            Misuse::TooManySignatures { what: "", needed: 0, limit: 0 }.into(),
+            Misuse::NotInRoot { keyid: text(), root: 0 }.into(),
+            Misuse::TooFewKeysLeft { roles: vec![] }.into(),
             Misuse::NotPublished.into(),
             Misuse::NoNames.into(),
             Environment::Io { what: "", message: text() }.into(),
@@ -250,7 +255,9 @@ mod tests {
             201 FileExists, 202 EmptyPassphrase, 203 PassphrasesDiffer, 204 NotADate, \
             205 ThresholdOutOfRange, 206 KeyPresent, 207 KeyAbsent, 208 WrongChain, 209 Options, \
             210 ExpiresTooSoon, 211 TooManyKeys, 212 BadKeyUri, 213 PinInUri, 214 Ambiguous, \
-            215 KeyExists, 216 NotAFile, 240 NotPublished, 241 NoNames, 301 Io, 302 NoVariable, 303 NoTerminal, 304 Random, \
+            215 KeyExists, 216 NotAFile, 231 NotAPeriod, 232 BadReason, 233 TooManySignatures, \
+            234 NotInRoot, 235 TooFewKeysLeft, 240 NotPublished, 241 NoNames, \
+            301 Io, 302 NoVariable, 303 NoTerminal, 304 Random, \
             305 SelfCheck, 306 Encoding, 307 Output, 308 NoModule, 309 Module, 310 NoToken, \
             311 NoKeyOnToken, 312 Token, 313 TokenSignature, 314 StateDamaged";
         let codes: Vec<String> =
@@ -316,6 +323,11 @@ mod tests {
                 Misuse::Ambiguous { .. } => "Ambiguous",
                 Misuse::KeyExists => "KeyExists",
                 Misuse::NotAFile { .. } => "NotAFile",
+                Misuse::NotAPeriod { .. } => "NotAPeriod",
+                Misuse::BadReason { .. } => "BadReason",
+                Misuse::TooManySignatures { .. } => "TooManySignatures",
+                Misuse::NotInRoot { .. } => "NotInRoot",
+                Misuse::TooFewKeysLeft { .. } => "TooFewKeysLeft",
                 Misuse::NotPublished => "NotPublished",
                 Misuse::NoNames => "NoNames",
             },

@@ -825,7 +825,11 @@ mod tests {
             draft.remove_key(&Role::Root, gone.public().keyid()).unwrap();
             draft.add_key(&Role::Root, come.public()).unwrap();
         }
-        let request = Request::draft(Role::Root, &draft.signed().unwrap(), &[first]).unwrap();
+        // Nobody can draft it here; another tool may.
+        draft.set_threshold(&Role::Root, 3);
+        let mut signed = draft.signed().unwrap();
+        signed["roles"]["root"]["threshold"] = json!(5);
+        let request = Request::draft(Role::Root, &signed, &[first]).unwrap();
         let request = signed_by(&request, &old.iter().chain(&new).collect::<Vec<_>>());
         assert!(request.state().iter().all(Progress::met));
         let refused = request.finish().unwrap_err();

@@ -54,9 +54,9 @@ pub(crate) enum Command {
     Backup(Backup),
     /// Prove that a backup is the key that it should be and signs, and put it back if asked to
     Restore(Restore),
-    /// Draft a root: the first one, or the next
+    /// Draft a root: the first one, the next, or one without lost keys
     #[command(subcommand)]
-    Root(Root),
+    Root(super::root::Root),
     /// Agree to a repository, once: its first root, whose digest another holder reads to you
     Trust(Trust),
     /// Take over finished metadata, so that the next review shows what is new since then
@@ -243,108 +243,6 @@ pub(crate) struct Restore {
 
     #[command(flatten)]
     pub(crate) passphrases: Passphrases,
-}
-
-#[derive(Subcommand)]
-pub(crate) enum Root {
-    /// Draft root version 1 from public keys
-    Draft(RootDraft),
-    /// Draft the successor of a trusted root: keys of any role come and go, old and new holders sign
-    Next(RootNext),
-}
-
-#[derive(Args)]
-pub(crate) struct RootDraft {
-    /// Public keys of the root holders, offline
-    #[arg(long, required = true, num_args = 1.., value_name = "PUB")]
-    pub(crate) root_key: Vec<PathBuf>,
-
-    /// How many root holders must sign
-    #[arg(long, default_value_t = 2, value_name = "N")]
-    pub(crate) root_threshold: u32,
-
-    /// Public keys of the release holders, offline: they say what may be installed
-    #[arg(long, required = true, num_args = 1.., value_name = "PUB")]
-    pub(crate) targets_key: Vec<PathBuf>,
-
-    /// How many release holders must sign
-    #[arg(long, default_value_t = 2, value_name = "N")]
-    pub(crate) targets_threshold: u32,
-
-    /// Public key of the repository's online key for snapshots
-    #[arg(long, required = true, num_args = 1.., value_name = "PUB")]
-    pub(crate) snapshot_key: Vec<PathBuf>,
-
-    /// Public key of the repository's online key for timestamps
-    #[arg(long, required = true, num_args = 1.., value_name = "PUB")]
-    pub(crate) timestamp_key: Vec<PathBuf>,
-
-    /// When the root expires: a date, or a duration from now such as 365d or `1 year`
-    #[arg(long, default_value = "365d", value_name = "WHEN")]
-    pub(crate) expires: String,
-
-    /// Where the signing request goes
-    #[arg(long, value_name = "REQUEST")]
-    pub(crate) out: PathBuf,
-}
-
-#[derive(Args)]
-pub(crate) struct RootNext {
-    /// The newest trusted root, such as 3.root.json
-    #[arg(long, value_name = "FILE")]
-    pub(crate) from: PathBuf,
-
-    /// All roots before it, from 1.root.json on [default: N.root.json beside FILE]
-    #[arg(long, num_args = 1.., value_name = "FILE")]
-    pub(crate) root_chain: Vec<PathBuf>,
-
-    /// Public keys to add to the root role
-    #[arg(long, num_args = 1.., value_name = "PUB")]
-    pub(crate) add_root_key: Vec<PathBuf>,
-
-    /// Keys to take from the root role, as keyid or public key file
-    #[arg(long, num_args = 1.., value_name = "KEYID|PUB")]
-    pub(crate) remove_root_key: Vec<String>,
-
-    /// Public keys to add to the targets role
-    #[arg(long, num_args = 1.., value_name = "PUB")]
-    pub(crate) add_targets_key: Vec<PathBuf>,
-
-    /// Keys to take from the targets role
-    #[arg(long, num_args = 1.., value_name = "KEYID|PUB")]
-    pub(crate) remove_targets_key: Vec<String>,
-
-    /// Public keys to add to the snapshot role
-    #[arg(long, num_args = 1.., value_name = "PUB")]
-    pub(crate) add_snapshot_key: Vec<PathBuf>,
-
-    /// Keys to take from the snapshot role
-    #[arg(long, num_args = 1.., value_name = "KEYID|PUB")]
-    pub(crate) remove_snapshot_key: Vec<String>,
-
-    /// Public keys to add to the timestamp role
-    #[arg(long, num_args = 1.., value_name = "PUB")]
-    pub(crate) add_timestamp_key: Vec<PathBuf>,
-
-    /// Keys to take from the timestamp role
-    #[arg(long, num_args = 1.., value_name = "KEYID|PUB")]
-    pub(crate) remove_timestamp_key: Vec<String>,
-
-    /// How many root holders must sign [default: as before]
-    #[arg(long, value_name = "N")]
-    pub(crate) root_threshold: Option<u32>,
-
-    /// How many release holders must sign [default: as before]
-    #[arg(long, value_name = "N")]
-    pub(crate) targets_threshold: Option<u32>,
-
-    /// When the root expires: a date, or a duration from now such as 365d or `1 year`
-    #[arg(long, default_value = "365d", value_name = "WHEN")]
-    pub(crate) expires: String,
-
-    /// Where the signing request goes
-    #[arg(long, value_name = "REQUEST")]
-    pub(crate) out: PathBuf,
 }
 
 #[derive(Args)]

@@ -3,21 +3,20 @@
 pub(crate) mod args;
 mod keys;
 mod review;
+mod root;
+mod runbook;
 mod status;
 
 use std::env;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use args::{Cli, Command, Finish, Merge, Root, RootDraft, RootNext};
+use args::{Cli, Command, Finish, Merge};
 use tuffet_keys::file::{self, Access};
 use tuffet_keys::key::PublicKey;
-use tuffet_keys::metadata::Envelope;
 use tuffet_keys::request::Request;
-use tuffet_keys::review::describe;
-use tuffet_keys::root::{Chain, Draft};
 use tuffet_keys::state::State;
-use tuffet_keys::{Environment, Error, Misuse, Role, date};
+use tuffet_keys::{Environment, Error, Misuse, date};
 
 /// Runs a command at `now`, in seconds since 1970-01-01 UTC.
 pub(crate) fn run(Cli { now, state, command }: Cli, clock: u64) -> Result<(), Error> {
@@ -34,8 +33,7 @@ pub(crate) fn run(Cli { now, state, command }: Cli, clock: u64) -> Result<(), Er
         Command::ChangePassphrase(command) => keys::change_passphrase(&command, &mut out),
         Command::Backup(command) => keys::backup(&command, &mut out),
         Command::Restore(command) => keys::restore(&command, &mut out),
-        Command::Root(Root::Draft(command)) => root_draft(&command, now, &mut out),
-        Command::Root(Root::Next(command)) => root_next(&command, now, &mut out),
+        Command::Root(command) => root::run(&command, now, &mut out),
         Command::Trust(command) => review::trust(&command, &known(state)?, now, &mut out),
         Command::Learn(command) => review::learn(&command, &known(state)?, &mut out),
         Command::Review(command) => review::review(&command, &known(state)?, now, &mut out),
@@ -52,67 +50,6 @@ pub(crate) fn run(Cli { now, state, command }: Cli, clock: u64) -> Result<(), Er
     }
 }
 
-fn root_draft(command: &RootDraft, now: u64, out: &mut Output) -> Result<(), Error> {
-    let mut draft = Draft::new(now, expiry(&command.expires, now)?);
-    draft.set_threshold(&Role::Root, command.root_threshold);
-    draft.set_threshold(&Role::Targets, command.targets_threshold);
-    add_keys(&mut draft, &Role::Root, &command.root_key)?;
-    add_keys(&mut draft, &Role::Targets, &command.targets_key)?;
-    add_keys(&mut draft, &Role::Snapshot, &command.snapshot_key)?;
-    add_keys(&mut draft, &Role::Timestamp, &command.timestamp_key)?;
-    let request = Request::draft(Role::Root, &draft.signed()?, &[])?;
-    request.header().check_issued(now)?;
-    request.create(&command.out)?;
-    drafted(&request, &command.out, now, out)
-}
-
-fn root_next(command: &RootNext, now: u64, out: &mut Output) -> Result<(), Error> {
-    let files = root_chain(command)?;
-    let chain = Chain::verify(&files)?;
-    // A root from the future means that this clock is behind, and would date the new root before the old.
-    if let Some(last) = chain.last() {
-        last.header.check_issued(now).map_err(|error| error.in_file(&command.from))?;
-    }
-    let mut draft = Draft::next(&chain, now, expiry(&command.expires, now)?)?;
-    for (role, removed, added) in [
-        (Role::Root, &command.remove_root_key, &command.add_root_key),
-        (Role::Targets, &command.remove_targets_key, &command.add_targets_key),
-        (Role::Snapshot, &command.remove_snapshot_key, &command.add_snapshot_key),
-        (Role::Timestamp, &command.remove_timestamp_key, &command.add_timestamp_key),
-    ] {
-        for key in removed {
-            draft.remove_key(&role, &named_keyid(key)?)?;
-        }
-        add_keys(&mut draft, &role, added)?;
-    }
-    for (role, threshold) in
-        [(Role::Root, command.root_threshold), (Role::Targets, command.targets_threshold)]
-    {
-        if let Some(threshold) = threshold {
-            draft.set_threshold(&role, threshold);
-        }
-    }
-    let request = Request::draft(Role::Root, &draft.signed()?, &files)?;
-    request.header().check_issued(now)?;
-    request.create(&command.out)?;
-    drafted(&request, &command.out, now, out)
-}
-
-/// The root files from version 1 to the one that is trusted.
-fn root_chain(RootNext { from, root_chain, .. }: &RootNext) -> Result<Vec<Vec<u8>>, Error> {
-    let trusted = file::read(from)?;
-    let mut files: Vec<Vec<u8>> = root_chain.iter().map(|path| file::read(path)).collect::<Result<_, _>>()?;
-    if root_chain.is_empty() {
-        let Envelope { signed, .. } = Envelope::parse(&trusted).map_err(|error| error.in_file(from))?;
-        let version = signed["version"].as_u64().unwrap_or(1);
-        for earlier in 1..version {
-            files.push(file::read(&from.with_file_name(format!("{earlier}.root.json")))?);
-        }
-    }
-    files.push(trusted);
-    Ok(files)
-}
-
 /// A keyid as it stands, or that of a public key's file.
 fn named_keyid(key: &str) -> Result<String, Error> {
     let is_keyid = key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -121,23 +58,6 @@ fn named_keyid(key: &str) -> Result<String, Error> {
     } else {
         Ok(PublicKey::read(Path::new(key))?.keyid().to_owned())
     }
-}
-
-fn add_keys(draft: &mut Draft, role: &Role, paths: &[PathBuf]) -> Result<(), Error> {
-    for path in paths {
-        draft.add_key(role, &PublicKey::read(path)?).map_err(|error| error.in_file(path))?;
-    }
-    Ok(())
-}
-
-fn expiry(text: &str, now: u64) -> Result<u64, Error> {
-    date::when(text, now).map_err(|error| error.at("--expires"))
-}
-
-fn drafted(request: &Request, path: &Path, now: u64, out: &mut Output) -> Result<(), Error> {
-    out.written(path);
-    out.put(&describe(request, now).to_string())?;
-    out.put(&format!("wrote {}; let each holder run `tuffet-keys sign` on a copy\n", path.display()))
 }
 
 fn merge(Merge { requests, out: path }: &Merge, out: &mut Output) -> Result<(), Error> {

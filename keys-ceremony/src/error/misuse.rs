@@ -55,6 +55,37 @@ pub enum Misuse {
         /// The expiry, in seconds since 1970-01-01 UTC.
         expires: u64,
     },
+    /// No period of a role.
+    NotAPeriod {
+        /// What was given.
+        text: String,
+    },
+    /// A reason that a root cannot hold.
+    BadReason {
+        /// Its length in characters.
+        length: usize,
+    },
+    /// More signatures needed in a file than a device reads.
+    TooManySignatures {
+        /// Whose they would be: a role, or a root under old and new thresholds.
+        what: &'static str,
+        /// How many are needed at the least.
+        needed: usize,
+        /// How many a device reads.
+        limit: usize,
+    },
+    /// A key to be revoked that there is nothing to take from.
+    NotInRoot {
+        /// The keyid.
+        keyid: String,
+        /// The version of the newest root.
+        root: u32,
+    },
+    /// Revocation would leave roles with fewer keys than must sign.
+    TooFewKeysLeft {
+        /// Each such role, how many keys it would have, and its threshold.
+        roles: Vec<(&'static str, usize, u32)>,
+    },
     /// More keys in a root than a device has room for.
     TooManyKeys {
         /// How many there are.
@@ -159,6 +190,36 @@ impl Misuse {
                 format!("only a key in a file can {what}"),
                 "name a file; a key on a token stays there, and a spare key on another token is its backup",
             ),
+            Misuse::NotAPeriod { text } => explained(
+                231,
+                format!("not a period: `{}`", text.escape_default()),
+                "write days as EXPIRY/SIGNING, such as 365/60: good for 365 days, due in the last 60; 3650 at most, the \
+                 second less than the first",
+            ),
+            Misuse::BadReason { length } => explained(
+                232,
+                format!("a root cannot hold this reason, {length} characters long"),
+                "write 1 to 500 characters of printable ASCII, on one line",
+            ),
+            Misuse::TooManySignatures { what, needed, limit } => explained(
+                233,
+                format!("{what} would need {needed} signatures, and a device reads {limit} in a file"),
+                "lower a threshold, or change fewer keys at once: holders of old and new keys sign for both",
+            ),
+            Misuse::NotInRoot { keyid, root } => explained(
+                234,
+                format!("no role of root {root} has key {keyid}"),
+                "check the keyid; a key that an earlier root took out is revoked already",
+            ),
+            Misuse::TooFewKeysLeft { roles } => {
+                let left: Vec<String> = roles.iter().map(too_few).collect();
+                let mends: Vec<String> = roles.iter().map(mend).collect();
+                explained(
+                    235,
+                    format!("without the revoked keys {}", left.join(", and ")),
+                    format!("give {}", mends.join(", and ")),
+                )
+            }
             Misuse::NotPublished => explained(
                 240,
                 "no N.root.json is in this directory",
@@ -175,5 +236,24 @@ impl Misuse {
                 "give a later --expires",
             ),
         }
+    }
+}
+
+fn too_few((role, left, threshold): &(&'static str, usize, u32)) -> String {
+    let keys = match left {
+        0 => "no key".to_owned(),
+        1 => "1 key".to_owned(),
+        _ => format!("{left} keys"),
+    };
+    format!("{role} would have {keys} where {threshold} must sign")
+}
+
+/// The options that give a role what it lacks.
+fn mend((role, left, threshold): &(&'static str, usize, u32)) -> String {
+    let missing = (*threshold as usize).saturating_sub(*left);
+    let keys = if missing == 1 { "1 new key".to_owned() } else { format!("{missing} new keys") };
+    match left {
+        0 => format!("--add-{role}-key with {keys}"),
+        _ => format!("--add-{role}-key with {keys} or --{role}-threshold {left}"),
     }
 }

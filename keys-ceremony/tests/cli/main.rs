@@ -6,6 +6,8 @@ mod keys;
 mod known;
 mod lint;
 mod repository;
+mod revoke;
+mod root_life;
 mod sign;
 mod status;
 mod support;

@@ -113,6 +113,7 @@ fn help_of_every_command_is_there_and_usage_errors_are_two() {
         "root",
         "root draft",
         "root next",
+        "root revoke",
         "review",
         "sign",
         "merge",
