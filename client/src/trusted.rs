@@ -433,9 +433,8 @@ impl<B: ?Sized + AsRef<[u8]> + AsMut<[u8]>> Trusted<B> {
     /// Remembers a delegated role; whether it is one more, in the place of the oldest if there is no other.
     fn track(&mut self, name: &[u8], version: u32) -> bool {
         let tracked = &mut self.floors.tracked;
-        if let Some(known) = tracked.iter_mut().find(|known| known.name == *name) {
-            self.unsaved.floors |= known.version != version;
-            known.version = version;
+        // The version of one that is known came with the snapshot.
+        if tracked.iter().any(|known| known.name == *name) {
             return false;
         }
         // One with a longer name is remembered by who keeps snapshots.

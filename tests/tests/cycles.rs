@@ -255,6 +255,25 @@ fn idle_plan<'a>(entry: Entry, clock: Clock) -> Plan<'a> {
 }
 
 #[test]
+fn cycle_that_learns_nothing_asks_for_no_storage() {
+    // A release waits to be installed, so that the targets are read each time.
+    for repository in [Repository::default(), lamp()] {
+        let mut subject = Subject::new(&repository);
+        assert_eq!(subject.refresh(&repository).result, Ok(Some(2)));
+        let (mut trusted, mut memory) = (subject.trusted(), [0; DEVICE.memory()]);
+        let before = trusted.clone();
+        let mut refresh = Refresh::new(plan(), &mut trusted, &mut memory).unwrap();
+        let mut stored = 0;
+        let end = drive(&mut refresh, &repository.files(), 512, &mut Vec::new(), |_, _| {
+            stored += 1;
+            true
+        });
+        assert_eq!((end, stored), (Ok(End::Install(2)), 0));
+        assert_eq!(trusted, before);
+    }
+}
+
+#[test]
 fn timestamp_that_the_transport_knows_to_be_the_same_need_not_be_read() {
     for (entry, before) in [(Entry::Poll, 0), (Entry::Refresh, 1)] {
         let (repository, subject) = idle();

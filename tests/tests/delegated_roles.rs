@@ -415,6 +415,35 @@ fn fifth_role_takes_the_place_of_the_oldest_known_one() {
 }
 
 #[test]
+fn ninth_role_takes_the_place_of_the_fifth() {
+    let mut repository = Repository::default();
+    let name = |index: usize| format!("role-{index}");
+    let nothing = json!(["nothing/*"]);
+    for index in 0..9 {
+        repository.delegate("targets", &name(index), &["lamp-a"], &json!({ "paths": [LAMP[0]] }));
+    }
+    repository.delegation("targets", 7)["paths"] = json!(LAMP);
+    repository.delegation("targets", 8)["paths"] = nothing.clone();
+    repository.move_to("role-7");
+    let mut subject = Subject::new(&repository);
+    let known =
+        |subject: &Subject| subject.floors.tracked().map(|(name, _)| name.to_vec()).collect::<BTreeSet<_>>();
+    let named = |roles: [usize; 4]| roles.map(|index| name(index).into_bytes()).into();
+    assert_eq!(subject.refresh(&repository).result, Ok(Some(2)));
+    assert_eq!(known(&subject), named([4, 5, 6, 7]));
+
+    for index in 0..8 {
+        repository.delegation("targets", index)["paths"] = nothing.clone();
+    }
+    repository.delegation("targets", 8)["paths"] = json!(LAMP);
+    repository.move_back("role-7");
+    repository.move_to("role-8");
+    repository.bump(&["timestamp", "snapshot", "targets"]);
+    assert_eq!(subject.refresh(&repository).result, Ok(Some(2)));
+    assert_eq!(known(&subject), named([5, 6, 7, 8]));
+}
+
+#[test]
 fn role_with_a_longer_name_than_is_remembered_is_verified_all_the_same() {
     for (length, remembered) in [(32, true), (33, false)] {
         let name = "n".repeat(length);
