@@ -204,6 +204,7 @@ mod tests {
             Rejected::StaleRequest { what: "", known: 0, offered: 0 }.into(),
             Rejected::Warned { count: 0 }.into(),
             Rejected::OtherRepository { expected: text(), found: text() }.into(),
+            Rejected::NobodysSignature.into(),
             Rejected::OutOfOrder { at: 0, trouble: vec![] }.into(),
             Rejected::Findings { errors: 0, warnings: 0 }.into(),
             Misuse::FileExists.into(),
@@ -250,7 +251,7 @@ mod tests {
             117 ThresholdNotMet, 118 InvalidRoot, 119 NotConfirmed, 120 NotARequest, 121 DuplicateSignature, \
             122 OtherChain, 123 IssuedInFuture, 124 RequestChanged, 125 DeviceRefuses, \
             126 WrongPin, 127 PinLocked, 128 OtherKey, 129 LastTry, 130 UnknownRepository, \
-            131 ForkedRoot, 132 StaleRequest, 133 Warned, 134 OtherRepository, \
+            131 ForkedRoot, 132 StaleRequest, 133 Warned, 134 OtherRepository, 135 NobodysSignature, \
             140 OutOfOrder, 141 Findings, \
             201 FileExists, 202 EmptyPassphrase, 203 PassphrasesDiffer, 204 NotADate, \
             205 ThresholdOutOfRange, 206 KeyPresent, 207 KeyAbsent, 208 WrongChain, 209 Options, \
@@ -303,6 +304,7 @@ mod tests {
                 Rejected::StaleRequest { .. } => "StaleRequest",
                 Rejected::Warned { .. } => "Warned",
                 Rejected::OtherRepository { .. } => "OtherRepository",
+                Rejected::NobodysSignature => "NobodysSignature",
                 Rejected::OutOfOrder { .. } => "OutOfOrder",
                 Rejected::Findings { .. } => "Findings",
             },

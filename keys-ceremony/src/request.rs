@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tuffet_client::limits::DEVICE;
 
+use crate::detached::readings;
 use crate::encoding::{base64, from_base64, from_hex, hex, sha256_hex};
 use crate::error::short_list;
 use crate::key::{PublicKey, SigningKey};
@@ -283,6 +284,26 @@ impl Request {
             return Err(Rejected::AlreadySigned { keyid }.into());
         }
         let signature = key.sign(&self.payload)?;
+        self.accept(&keyid, &signature)?;
+        Ok(keyid)
+    }
+
+    /// Takes over a signature that another program made. It tells by itself whose it is. Gives the keyid.
+    ///
+    /// It is ASN.1 DER, or r and s of 32 bytes each, as tokens write them; as it stands, in hexadecimal or in base64.
+    ///
+    /// # Errors
+    /// [`Rejected::NobodysSignature`] or [`Rejected::AlreadySigned`].
+    pub fn attach(&mut self, signature: &[u8]) -> Result<String, Error> {
+        let readings = readings(signature);
+        let keys = self.requirements.iter().flat_map(|requirement| &requirement.keys);
+        let made =
+            |key: &PublicKey| readings.iter().find(|it| key.verify(&self.payload, it).is_ok()).cloned();
+        let found = keys.filter_map(|(keyid, key)| Some((keyid.clone(), made(key)?))).next();
+        let (keyid, signature) = found.ok_or(Rejected::NobodysSignature)?;
+        if self.signatures.contains_key(&keyid) {
+            return Err(Rejected::AlreadySigned { keyid }.into());
+        }
         self.accept(&keyid, &signature)?;
         Ok(keyid)
     }

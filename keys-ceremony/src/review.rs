@@ -87,6 +87,17 @@ impl Review {
             self.line(1, "a key that no role names");
             self.key(2, keyid, Some(key));
         }
+        for (role, period) in self.open_member(1, "periods", signed) {
+            let mut period = self.open(1, &role, period);
+            let [expiry, signing] = ["expiry", "signing"].map(|name| shown(period.remove(name).as_ref()));
+            let words =
+                format!("{}: good for {expiry} days, to be signed anew in the last {signing}", plain(&role));
+            self.field(1, "period", &words);
+            self.rest(2, period);
+        }
+        if let Some(reason) = signed.remove("reason") {
+            self.field(1, "reason", &show(&reason));
+        }
     }
 
     fn key(&mut self, indent: usize, keyid: &str, key: Option<&Value>) {

@@ -67,6 +67,10 @@ pub(crate) enum Command {
     /// Review a signing request, confirm, and sign it
     #[command(after_help = KEYS)]
     Sign(Sign),
+    /// Write the bytes that a request signs, to sign them with another program
+    Payload(super::detached::Payload),
+    /// Add signatures that another program made; they tell by themselves whose they are
+    Attach(super::detached::Attach),
     /// Collect the signatures of several copies of one signing request
     Merge(Merge),
     /// Write the metadata file, if enough holders have signed

@@ -1,6 +1,7 @@
 //! What each command does.
 
 pub(crate) mod args;
+mod detached;
 mod keys;
 mod review;
 mod root;
@@ -38,6 +39,8 @@ pub(crate) fn run(Cli { now, state, command }: Cli, clock: u64) -> Result<(), Er
         Command::Learn(command) => review::learn(&command, &known(state)?, &mut out),
         Command::Review(command) => review::review(&command, &known(state)?, now, &mut out),
         Command::Sign(command) => review::sign(&command, &known(state)?, now, &mut out),
+        Command::Payload(command) => detached::payload(&command, &known(state)?, now, &mut out),
+        Command::Attach(command) => detached::attach(&command, &mut out),
         Command::Merge(command) => merge(&command, &mut out),
         Command::Finish(command) => finish(&command, &known(state)?, now, &mut out),
         Command::Status(command) => status::status(&command, now, &mut out),

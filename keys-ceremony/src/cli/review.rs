@@ -237,10 +237,7 @@ pub(super) fn sign(command: &Sign, state: &State, now: u64, out: &mut Output) ->
                    person types, a person confirms";
         return Err(Misuse::Options { why }.into());
     }
-    out.put(&describe(&request, now).to_string())?;
-    request.header().check_issued(now).map_err(|error| error.in_file(path))?;
-    let comparison = compare(&request, state, &command.rebuilt, now).map_err(|error| error.in_file(path))?;
-    out.put(&coloured(&comparison))?;
+    let comparison = show(&request, path, &command.rebuilt, state, now, out)?;
     agree(&request, &comparison, command).map_err(|error| error.in_file(path))?;
     let mut lines = String::new();
     for uri in &uris {
@@ -259,6 +256,22 @@ pub(super) fn sign(command: &Sign, state: &State, now: u64, out: &mut Output) ->
     out.put(&lines)?;
     progress(&request, out)?;
     out.put(&format!("wrote {}\n", target.display()))
+}
+
+/// Shows all that a holder has to see before these bytes are signed, here or elsewhere.
+pub(super) fn show(
+    request: &Request,
+    path: &Path,
+    rebuilt: &[PathBuf],
+    state: &State,
+    now: u64,
+    out: &mut Output,
+) -> Result<Comparison, Error> {
+    out.put(&describe(request, now).to_string())?;
+    request.header().check_issued(now).map_err(|error| error.in_file(path))?;
+    let comparison = compare(request, state, rebuilt, now).map_err(|error| error.in_file(path))?;
+    out.put(&coloured(&comparison))?;
+    Ok(comparison)
 }
 
 /// What is new and what is gone in colours, where the output has them.

@@ -187,6 +187,8 @@ pub enum Rejected {
         /// That of the file.
         found: String,
     },
+    /// A signature that no key of the request made.
+    NobodysSignature,
     /// Something has expired, is refused or missing, or should have been signed by now.
     OutOfOrder {
         /// The moment of which that is said, in seconds since 1970-01-01 UTC.
@@ -418,6 +420,11 @@ impl Rejected {
                 134,
                 format!("root 1 is sha256 {found}, where {expected} was expected"),
                 "do not trust it; ask who gave you the file, and who the digest",
+            ),
+            Rejected::NobodysSignature => explained(
+                135,
+                "no key that may sign this request made this signature",
+                "sign the bytes that `tuffet-keys payload` writes, with ECDSA P-256 over their SHA-256",
             ),
             Rejected::NotConfirmed { words } => explained(
                 119,

@@ -2,6 +2,7 @@
 
 mod ceremony;
 mod copies;
+mod detached;
 mod keys;
 mod known;
 mod lint;
