@@ -6,6 +6,7 @@ mod detached;
 mod keys;
 mod known;
 mod lint;
+mod page;
 mod repository;
 mod revoke;
 mod root_life;
