@@ -92,9 +92,10 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Explained { what, next, .. } = self.explain();
-        f.write_str(&what)?;
+        // Both may hold text from a file that means harm.
+        f.write_str(&crate::text::plain(&what))?;
         if let Some(place) = self.place() {
-            write!(f, ": {place}")?;
+            write!(f, ": {}", crate::text::plain(place))?;
         }
         if !next.is_empty() {
             write!(f, "; {next}")?;

@@ -79,7 +79,13 @@ impl State {
     /// [`Environment::StateDamaged`], and [`Environment::Io`].
     pub fn repository(&self, digest: &str) -> Result<Option<Repository>, Error> {
         let directory = self.directory.join(digest);
-        if directory.is_dir() { Repository::read(directory, digest.to_owned()).map(Some) } else { Ok(None) }
+        if !directory.is_dir() {
+            return Ok(None);
+        }
+        let repository = Repository::read(directory, digest.to_owned())?;
+        // A directory alone is no agreement: its first root was verified here, or signed.
+        let agreed = !repository.roots.is_empty() || repository.signed_root_1()?;
+        Ok(agreed.then_some(repository))
     }
 
     /// Agrees to a repository for good: `root` is its first root file.
@@ -168,7 +174,20 @@ impl Repository {
                 Err(error) => return Err(Error::io("read", &path, &error)),
             }
         }
+        let damaged = |message: &str| {
+            Err(Error::from(Environment::StateDamaged { message: message.to_owned() }).in_file(&directory))
+        };
+        let names = names_in(&directory)?;
+        if names.iter().filter(|name| name.ends_with(".root.json")).count() != files.len() {
+            return damaged("a root is missing before a later one");
+        }
         let chain = Chain::verify(&files)?;
+        match chain.first_payload() {
+            Some(payload) if sha256_hex(payload) != digest => {
+                return damaged("its root 1 is that of another repository");
+            }
+            _ => {}
+        }
         let roots = files.iter().map(|file| payload_of(file)).collect::<Result<_, _>>()?;
         let mut repository = Repository {
             directory,
@@ -203,6 +222,12 @@ impl Repository {
             }
         }
         Ok(())
+    }
+
+    /// Whether the first root was signed here.
+    fn signed_root_1(&self) -> Result<bool, Error> {
+        let path = self.directory.join("signed/root.1");
+        Ok(path.exists() && sha256_hex(&file::read(&path)?) == self.digest)
     }
 
     /// The digest of root 1, by which it goes.
@@ -269,10 +294,10 @@ impl Repository {
     pub fn before(&self, request: &Request) -> Result<Before, Error> {
         let Header { role, version, .. } = request.header();
         if *role == Role::Root {
-            // Its predecessor came along, and was verified from the first root on.
-            let last = request.chain().files().last();
-            return Ok(match last {
-                Some(file) => Before::Verified(Envelope::parse(file)?.signed),
+            // The newest before it that was verified *here*: what the request brings beyond that its sender chose.
+            let known = self.roots.len().min(version.saturating_sub(1) as usize);
+            return Ok(match known.checked_sub(1).and_then(|last| self.roots.get(last)) {
+                Some(payload) => Before::Verified(canonical::parse_signed(payload)?),
                 None => Before::Nothing,
             });
         }
@@ -285,6 +310,28 @@ impl Repository {
             (None, Some((_, value))) => Before::Verified(value.clone()),
             (None, None) => Before::Nothing,
         })
+    }
+
+    /// The newest root that was verified here, and the one that the request brings, if that is a later one.
+    pub fn root_brought(&self, request: &Request) -> Result<Option<(Value, Value)>, Error> {
+        let files = request.chain().files();
+        let (Some(known), Some(brought)) = (self.roots.last(), files.last()) else { return Ok(None) };
+        if files.len() <= self.roots.len() {
+            return Ok(None);
+        }
+        Ok(Some((canonical::parse_signed(known)?, Envelope::parse(brought)?.signed)))
+    }
+
+    /// Versions of roots of the request's chain of which other bytes were signed here.
+    pub fn other_roots(&self, request: &Request) -> Result<Vec<u32>, Error> {
+        let mut others = Vec::new();
+        for (file, version) in request.chain().files().iter().zip(1..) {
+            let path = self.directory.join("signed").join(format!("root.{version}"));
+            if path.exists() && file::read(&path)? != payload_of(file)? {
+                others.push(version);
+            }
+        }
+        Ok(others)
     }
 
     /// Other bytes of the same role and version that were signed here.
@@ -318,6 +365,30 @@ impl Repository {
         Ok(true)
     }
 
+    /// Whether [`Repository::learn`] would take this file, or has it.
+    ///
+    /// # Errors
+    /// As [`Repository::learn`].
+    pub fn would_learn(&self, bytes: &[u8]) -> Result<(), Error> {
+        let Envelope { signed, .. } = Envelope::parse(bytes)?;
+        let header = Header::from_signed(&signed)?;
+        let known = usize::try_from(header.version).ok().and_then(|version| self.roots.get(version - 1));
+        let version = header.version;
+        match (&header.role, known) {
+            (Role::Root, Some(known)) if *known == canonical::signed_bytes(&signed)? => Ok(()),
+            (Role::Root, Some(_)) => Err(Rejected::ForkedRoot { version }.into()),
+            (Role::Root, None)
+                if version == 1 && sha256_hex(&canonical::signed_bytes(&signed)?) != self.digest =>
+            {
+                Err(Rejected::ForkedRoot { version }.into())
+            }
+            (role, _) => self.chain.accepts(role, bytes).map_err(|refusal| {
+                let (what, code) = (format!("{role} version {version}"), refusal.code());
+                Rejected::DeviceRefuses { what, code, message: refusal.to_string() }.into()
+            }),
+        }
+    }
+
     fn learn_root(&mut self, bytes: &[u8], signed: &Value, version: u32) -> Result<bool, Error> {
         let payload = canonical::signed_bytes(signed)?;
         if let Some(known) = usize::try_from(version).ok().and_then(|version| self.roots.get(version - 1)) {
@@ -330,6 +401,14 @@ impl Repository {
         self.chain = Chain::verify(&files)?;
         file::replace(&self.directory.join(format!("{version}.root.json")), bytes, Access::Private)?;
         self.roots.push(payload);
+        // TUF 5.3.11, for a holder too: what the new keys did not sign is no floor any more, be its version 4294967295.
+        for role in [Role::Timestamp, Role::Snapshot, Role::Targets] {
+            let path = self.file_of(&role);
+            if self.verified.contains_key(&role) && self.chain.accepts(&role, &file::read(&path)?).is_err() {
+                std::fs::remove_file(&path).map_err(|error| Error::io("remove", &path, &error))?;
+                self.verified.remove(&role);
+            }
+        }
         Ok(true)
     }
 

@@ -27,6 +27,9 @@ impl KeyUri {
     /// [`Misuse::BadKeyUri`], or [`Misuse::PinInUri`], which does not repeat the URI.
     pub fn parse(text: &OsStr) -> Result<KeyUri, Error> {
         let parts = text.to_str().and_then(|text| text.split_once(':'));
+        if text.to_string_lossy().to_ascii_lowercase().starts_with("pkcs11;") {
+            return Err(bad("the URI of a key on a token begins with `pkcs11:`"));
+        }
         let Some((scheme, rest)) = parts else { return Ok(KeyUri::File(text.into())) };
         let parsed = match scheme.to_ascii_lowercase().as_str() {
             "file" => file(rest).map(KeyUri::File),
@@ -40,6 +43,8 @@ impl KeyUri {
         parsed.map_err(|error| match error {
             // Whoever reads the message, or a log of it, must not read the PIN.
             Error::Misuse { why: Misuse::PinInUri, .. } => error,
+            // A PIN that stands where none should is not for a log either.
+            other if scheme.eq_ignore_ascii_case("pkcs11") => other.at("pkcs11:"),
             other => other.at(text.display()),
         })
     }
@@ -99,7 +104,7 @@ impl TokenUri {
     fn parse(text: &str) -> Result<TokenUri, Error> {
         // Before anything else, for other errors repeat the URI. Some people write it among the path's attributes,
         // where it is as visible.
-        if text.split([';', '?', '&']).any(|attribute| attribute.starts_with("pin-value")) {
+        if text.split([';', '?', '&']).any(names_a_pin) {
             return Err(Misuse::PinInUri.into());
         }
         let (path, query) = text.split_once('?').unwrap_or((text, ""));
@@ -200,6 +205,13 @@ fn pin_source(value: &str) -> Result<PathBuf, Error> {
         None if value.starts_with('/') => Ok(path_of(decoded(value)?)),
         None => Err(bad("`pin-source` is `file:PATH` here, and no command")),
     }
+}
+
+/// Whether an attribute looks as if it held a PIN, however it is spelled.
+fn names_a_pin(attribute: &str) -> bool {
+    let name = attribute.split('=').next().unwrap_or_default().to_ascii_lowercase();
+    let name = name.replace("%2d", "-");
+    name.trim().starts_with("pin") && attribute.split('=').next() != Some("pin-source")
 }
 
 fn pair<'t>(attribute: &'t str, seen: &mut Vec<&'t str>) -> Result<(&'t str, &'t str), Error> {
@@ -343,7 +355,9 @@ mod tests {
         ] {
             let error = parse(text).unwrap_err();
             assert!(matches!(&error, Error::Misuse { why: Misuse::BadKeyUri { .. }, .. }), "{text}: {error}");
-            assert!(error.to_string().contains(text), "{error}");
+            // A token's URI is not repeated: whatever was mistyped in it may be a PIN.
+            let repeated = if text.starts_with("pkcs11:") { "pkcs11:;" } else { text };
+            assert!(error.to_string().contains(repeated), "{error}");
         }
     }
 }

@@ -97,7 +97,12 @@ fn finish(
     out.put(&format!("wrote {}: {}, {} bytes\n", target.display(), request.title(), finished.len()))?;
     // For a holder it is what the next request is compared with. Whoever only collects signatures knows no repository.
     match state.repository(&request.repository())? {
-        Some(mut repository) => repository.learn(&finished).map(drop),
+        Some(mut repository) => {
+            for root in request.chain().files() {
+                repository.learn(root)?;
+            }
+            repository.learn(&finished).map(drop)
+        }
         None => Ok(()),
     }
 }

@@ -128,36 +128,66 @@ pub(super) fn trust(
 }
 
 pub(super) fn learn(Learn { paths }: &Learn, state: &State, out: &mut Output) -> Result<(), Error> {
-    let mut files = Vec::new();
     for path in paths {
-        if path.is_dir() { files.extend(published(path)?) } else { files.push(path.clone()) }
-    }
-    for path in files {
-        let bytes = file::read(&path)?;
-        let Envelope { signed, .. } = Envelope::parse(&bytes).map_err(|error| error.in_file(&path))?;
-        let Header { role, version, .. } =
-            Header::from_signed(&signed).map_err(|error| error.in_file(&path))?;
-        let (repository, new) = learned(&bytes, state).map_err(|error| error.in_file(&path))?;
-        let words = if new { "verified" } else { "known already" };
-        let digest = repository.digest().get(..DIGITS).unwrap_or_default();
-        out.put(&format!("{role} {version} of repository {digest}: {words}\n"))?;
+        // A directory says by its root 1 whose it is: keys may be those of several repositories.
+        let (files, owner) = match path.is_dir() {
+            true => (published(path)?, owner(path)?),
+            false => (vec![path.clone()], None),
+        };
+        for path in files {
+            let bytes = file::read(&path)?;
+            let Envelope { signed, .. } = Envelope::parse(&bytes).map_err(|error| error.in_file(&path))?;
+            let Header { role, version, .. } =
+                Header::from_signed(&signed).map_err(|error| error.in_file(&path))?;
+            let (repository, new) =
+                learned(&bytes, owner.as_deref(), state).map_err(|error| error.in_file(&path))?;
+            let words = if new { "verified" } else { "known already" };
+            let digest = repository.digest().get(..DIGITS).unwrap_or_default();
+            out.put(&format!("{role} {version} of repository {digest}: {words}\n"))?;
+        }
     }
     Ok(())
 }
 
-/// The one repository that a file belongs to takes it over.
-fn learned(bytes: &[u8], state: &State) -> Result<(Repository, bool), Error> {
+/// The repository of a directory with a root 1.
+fn owner(directory: &Path) -> Result<Option<String>, Error> {
+    let path = directory.join("1.root.json");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let Envelope { signed, .. } =
+        Envelope::parse(&file::read(&path)?).map_err(|error| error.in_file(&path))?;
+    Request::draft(Role::Root, &signed, &[]).map(|request| Some(request.repository()))
+}
+
+/// The one repository that a file belongs to takes it over. One that two would take is refused: keys that sign for
+/// both do not say for which they signed.
+fn learned(bytes: &[u8], owner: Option<&str>, state: &State) -> Result<(Repository, bool), Error> {
     let mut refused = None;
+    let mut taken: Option<Repository> = None;
     for digest in state.repositories()? {
-        let Some(mut repository) = state.repository(&digest)? else { continue };
-        match repository.learn(bytes) {
-            Ok(new) => return Ok((repository, new)),
+        if owner.is_some_and(|owner| owner != digest) {
+            continue;
+        }
+        let Some(repository) = state.repository(&digest)? else { continue };
+        match repository.would_learn(bytes) {
+            Ok(()) if taken.is_some() => {
+                let why = "two repositories that you know would take this file; learn the directory with its 1.root.json";
+                return Err(Misuse::Options { why }.into());
+            }
+            Ok(()) => taken = Some(repository),
             Err(error) => refused = Some(error),
         }
     }
+    if let Some(mut repository) = taken {
+        let new = repository.learn(bytes)?;
+        return Ok((repository, new));
+    }
     let none = || {
-        Misuse::Options { why: "no repository is trusted yet: begin with `tuffet-keys trust 1.root.json`" }
-            .into()
+        Misuse::Options {
+            why: "this repository is not trusted yet: begin with `tuffet-keys trust 1.root.json`",
+        }
+        .into()
     };
     Err(refused.unwrap_or_else(none))
 }
@@ -170,13 +200,20 @@ fn published(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut newest: [Option<(u64, PathBuf)>; 3] = [const { None }; 3];
     for entry in fs::read_dir(directory).map_err(fail)? {
         let path = entry.map_err(fail)?.path();
+        // What is no file is no metadata, and reading it might never end.
+        if !path.is_file() {
+            continue;
+        }
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let numbered =
             name.split_once('.').and_then(|(version, rest)| Some((version.parse().ok()?, rest.to_owned())));
         let (version, name) = numbered.unwrap_or((0_u64, name));
         let place = match name.as_str() {
             "root.json" => {
-                roots.push((version, path));
+                // One without a number is a copy of the newest.
+                if version > 0 {
+                    roots.push((version, path));
+                }
                 continue;
             }
             "targets.json" => 0,

@@ -47,7 +47,7 @@ impl Comparison {
         for name in names {
             let place = join(place, &plain(name));
             let (old, new) = (before.get(name), after.get(name));
-            if place == "keys" {
+            if place == "keys" && after.get("_type").is_some_and(|role| role == "root") {
                 // Those that roles name are shown there.
                 let (old, new) = (unnamed(old, before.get("roles")), unnamed(new, after.get("roles")));
                 self.object(&place, &old, &new, keys);

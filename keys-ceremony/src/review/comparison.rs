@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Change, Warning, changes, warnings};
+use super::{Change, Warning, warnings};
 use crate::encoding::sha256_hex;
 use crate::key::grouped;
 use crate::request::{Progress, Request};
@@ -55,12 +55,22 @@ pub fn compare(
 ) -> Result<Comparison, Error> {
     let repository = state.repository(&request.repository())?;
     let (mut before, mut another) = (Before::Nothing, false);
+    let (mut brought, mut others) = (None, Vec::new());
     if let Some(repository) = &repository {
         repository.check(request)?;
         before = repository.before(request)?;
         another = repository.signed_another(request)?;
+        brought = repository.root_brought(request)?;
+        others = repository.other_roots(request)?;
     }
-    let changes = before.value().map_or_else(Vec::new, |before| changes(before, request.signed(), now));
+    let mut changes =
+        before.value().map_or_else(Vec::new, |before| super::changes(before, request.signed(), now));
+    if let Some((known, new)) = &brought
+        && request.header().role != crate::metadata::Role::Root
+    {
+        let under = |change: Change| Change { place: format!("root: {}", change.place), ..change };
+        changes.extend(super::changes(known, new, now).into_iter().map(under));
+    }
     let built = rebuilt.iter().map(|path| Built::read(path.as_ref(), request, &before));
     let built: Vec<Built> = built.collect::<Result<_, _>>()?;
     let elsewhere = state.keys_elsewhere(&request.repository())?;
@@ -68,6 +78,17 @@ pub fn compare(
     if another {
         let text = format!("other bytes of {} were signed here before", request.title());
         warnings.push(Warning { name: "signed-another", text });
+    }
+    if let Some((known, new)) = &brought {
+        let text = format!(
+            "it brings root {}, and root {} is the newest that was verified here: signing trusts the newer one",
+            new["version"], known["version"]
+        );
+        warnings.push(Warning { name: "root-not-seen-before", text });
+    }
+    for version in others {
+        let text = format!("its root {version} is not the root {version} that was signed here");
+        warnings.push(Warning { name: "signed-another-root", text });
     }
     let first = request.chain().files().is_empty();
     Ok(Comparison { known: repository.is_some(), first, before, changes, warnings, built })

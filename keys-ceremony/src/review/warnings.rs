@@ -157,7 +157,7 @@ impl Found {
             };
             for (member, words) in [("sequence", "sequence"), ("counter", "security counter")] {
                 let (Some(was), Some(is)) = (highest(old, member), highest(target, member)) else { continue };
-                if is > was + 1 {
+                if is > was.saturating_add(1) {
                     let text = format!("{place}: the highest {words} goes from {was} to {is}");
                     self.warn(if member == "sequence" { "sequence-jump" } else { "counter-jump" }, text);
                 }

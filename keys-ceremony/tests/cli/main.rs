@@ -17,3 +17,4 @@ mod surface;
 mod together;
 mod token;
 mod token_refusals;
+mod tricks;
