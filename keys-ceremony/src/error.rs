@@ -208,6 +208,10 @@ mod tests {
             Rejected::NobodysSignature.into(),
             Rejected::OutOfOrder { at: 0, trouble: vec![] }.into(),
             Rejected::Findings { errors: 0, warnings: 0 }.into(),
+            Rejected::TranscriptBroken { entry: 0, why: text() }.into(),
+            Rejected::OtherHead { expected: text(), found: text(), entries: 0, earlier: None }.into(),
+            Rejected::OtherTranscript { expected: text(), found: text() }.into(),
+            Rejected::NotTheRecorded { root: 0, entries: 0, found: 0 }.into(),
             Misuse::FileExists.into(),
             Misuse::EmptyPassphrase.into(),
             Misuse::PassphrasesDiffer.into(),
@@ -231,6 +235,8 @@ mod tests {
             Misuse::TooFewKeysLeft { roles: vec![] }.into(),
             Misuse::NotPublished.into(),
             Misuse::NoNames.into(),
+            Misuse::NothingRecorded { root: 0 }.into(),
+            Misuse::NotAHead { length: 0 }.into(),
             Environment::Io { what: "", message: text() }.into(),
             Environment::NoVariable { name: text() }.into(),
             Environment::NoTerminal.into(),
@@ -254,11 +260,13 @@ mod tests {
             126 WrongPin, 127 PinLocked, 128 OtherKey, 129 LastTry, 130 UnknownRepository, \
             131 ForkedRoot, 132 StaleRequest, 133 Warned, 134 OtherRepository, 135 NobodysSignature, \
             140 OutOfOrder, 141 Findings, \
+            150 TranscriptBroken, 151 OtherHead, 152 OtherTranscript, 153 NotTheRecorded, \
             201 FileExists, 202 EmptyPassphrase, 203 PassphrasesDiffer, 204 NotADate, \
             205 ThresholdOutOfRange, 206 KeyPresent, 207 KeyAbsent, 208 WrongChain, 209 Options, \
             210 ExpiresTooSoon, 211 TooManyKeys, 212 BadKeyUri, 213 PinInUri, 214 Ambiguous, \
             215 KeyExists, 216 NotAFile, 231 NotAPeriod, 232 BadReason, 233 TooManySignatures, \
             234 NotInRoot, 235 TooFewKeysLeft, 240 NotPublished, 241 NoNames, \
+            250 NothingRecorded, 251 NotAHead, \
             301 Io, 302 NoVariable, 303 NoTerminal, 304 Random, \
             305 SelfCheck, 306 Encoding, 307 Output, 308 NoModule, 309 Module, 310 NoToken, \
             311 NoKeyOnToken, 312 Token, 313 TokenSignature, 314 StateDamaged";
@@ -308,6 +316,10 @@ mod tests {
                 Rejected::NobodysSignature => "NobodysSignature",
                 Rejected::OutOfOrder { .. } => "OutOfOrder",
                 Rejected::Findings { .. } => "Findings",
+                Rejected::TranscriptBroken { .. } => "TranscriptBroken",
+                Rejected::OtherHead { .. } => "OtherHead",
+                Rejected::OtherTranscript { .. } => "OtherTranscript",
+                Rejected::NotTheRecorded { .. } => "NotTheRecorded",
             },
             Error::Misuse { why, .. } => match why {
                 Misuse::FileExists => "FileExists",
@@ -333,6 +345,8 @@ mod tests {
                 Misuse::TooFewKeysLeft { .. } => "TooFewKeysLeft",
                 Misuse::NotPublished => "NotPublished",
                 Misuse::NoNames => "NoNames",
+                Misuse::NothingRecorded { .. } => "NothingRecorded",
+                Misuse::NotAHead { .. } => "NotAHead",
             },
             Error::Environment { why, .. } => match why {
                 Environment::Io { .. } => "Io",

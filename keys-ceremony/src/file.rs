@@ -67,7 +67,7 @@ pub fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), Error> {
 }
 
 /// Replaces a file by what `change` makes of the bytes that it holds. Nobody else who writes through
-/// [`update`] or [`replace`] comes in between, on any thread or in any process; so `change` must do neither.
+/// [`update`], [`update_or_create`] or [`replace`] comes in between, on any thread or in any process; so `change` must do neither.
 ///
 /// # Errors
 /// [`Rejected::TooLarge`], [`Environment::Io`](crate::Environment::Io), or what `change` says; the file is
@@ -81,6 +81,24 @@ pub fn update(
     // It may be a key.
     let there = Zeroizing::new(read(path)?);
     swap(path, &change(&there)?, access)
+}
+
+/// As [`update`], for a file that need not be there yet: `change` gets nothing then.
+///
+/// # Errors
+/// As [`update`].
+pub fn update_or_create(
+    path: &Path,
+    access: Access,
+    change: impl FnOnce(Option<&[u8]>) -> Result<Vec<u8>, Error>,
+) -> Result<(), Error> {
+    let _lock = lock_directory(path)?;
+    // A link that leads nowhere is there: reading it fails, and it is not replaced.
+    let there = match path.symlink_metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        _ => Some(read(path)?),
+    };
+    swap(path, &change(there.as_deref())?, access)
 }
 
 /// Waits for the others who write into the directory of `path`. The lock ends with the value, or the process.
@@ -210,6 +228,31 @@ mod tests {
         let missing = update(&directory.path().join("none"), Access::Shared, |_| Ok(Vec::new()));
         assert!(matches!(missing, Err(Error::Environment { .. })));
         assert_eq!(names(directory.path()), ["request"]);
+    }
+
+    #[test]
+    fn update_or_create_of_what_is_not_there_begins_it_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, link) = (directory.path().join("transcript"), directory.path().join("link"));
+        std::thread::scope(|scope| {
+            for writer in 0..8 {
+                let path = &path;
+                scope.spawn(move || {
+                    update_or_create(path, Access::Shared, |there| {
+                        Ok([there.unwrap_or(b"begun"), &[writer]].concat())
+                    })
+                });
+            }
+        });
+        let mut bytes = read(&path).unwrap();
+        bytes[5..].sort_unstable();
+        assert_eq!(bytes, [&b"begun"[..], &[0, 1, 2, 3, 4, 5, 6, 7]].concat());
+        let refused = update_or_create(&path, Access::Shared, |_| Err(Rejected::RequestChanged.into()));
+        assert_eq!(refused.unwrap_err(), Rejected::RequestChanged.into());
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        let dangling = update_or_create(&link, Access::Shared, |_| Ok(Vec::new())).unwrap_err();
+        assert!(dangling.to_string().starts_with("cannot read: "), "{dangling}");
+        assert_eq!(names(directory.path()).len(), 2);
     }
 
     #[test]

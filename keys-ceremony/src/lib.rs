@@ -26,6 +26,7 @@ pub mod root;
 pub mod state;
 pub mod status;
 mod text;
+pub mod transcript;
 pub mod uri;
 
 pub use error::{Environment, Error, Misuse, Rejected};

@@ -18,6 +18,7 @@ use crate::key::{PublicKey, grouped};
 use crate::metadata::Role;
 use crate::request::{Progress, Request};
 use crate::text::plain;
+use crate::transcript::Head;
 use crate::{canonical, date};
 
 pub use changes::{Change, changes};
@@ -69,6 +70,13 @@ impl Review {
     fn root(&mut self, signed: &mut Map<String, Value>) {
         let consistent = shown(signed.remove("consistent_snapshot").as_ref());
         self.field(1, "files", &format!("named by version and digest: {consistent}"));
+        // In another form than ours it is shown with what nobody knows.
+        if let Some(head) = Head::from_root(&Value::Object(signed.clone())).unwrap_or_default()
+            && signed.get("transcript") == Some(&head.to_value())
+        {
+            signed.remove("transcript");
+            self.field(1, "transcript", &head.to_string());
+        }
         let keys = self.open_member(1, "keys", signed);
         let mut unused = keys.clone();
         for (role, value) in self.open_member(1, "roles", signed) {

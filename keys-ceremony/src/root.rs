@@ -15,6 +15,7 @@ use tuffet_client::limits::DEVICE;
 use crate::encoding::{is_digest, member};
 use crate::key::PublicKey;
 use crate::metadata::{Header, Role};
+use crate::transcript::Head;
 use crate::{Error, Rejected};
 
 pub use chain::Chain;
@@ -45,6 +46,8 @@ pub struct Root {
     pub periods: Option<Periods>,
     /// Why there is this root, in the words of its drafter, if he gave any.
     pub reason: Option<String>,
+    /// The head of the ceremony's transcript when it was drafted, if there was one.
+    pub transcript: Option<Head>,
 }
 
 impl Root {
@@ -56,6 +59,7 @@ impl Root {
         let root = Root::from_published(signed)?;
         Periods::from_root(signed)?;
         reason(signed)?;
+        Head::from_root(signed)?;
         Ok(root)
     }
 
@@ -93,7 +97,8 @@ impl Root {
         }
         let periods = Periods::from_root(signed).unwrap_or_default();
         let reason = reason(signed).unwrap_or_default();
-        Ok(Root { header, roles, periods, reason })
+        let transcript = Head::from_root(signed).unwrap_or_default();
+        Ok(Root { header, roles, periods, reason, transcript })
     }
 }
 

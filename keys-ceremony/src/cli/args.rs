@@ -7,6 +7,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use tuffet_keys::passphrase::Source;
 
 use super::review::{Learn, Review, Sign, Trust};
+use super::transcript::Recording;
 
 /// Keys, signing requests and signatures for the holders of TUF keys. Never touches a network.
 ///
@@ -79,6 +80,9 @@ pub(crate) enum Command {
     Status(super::status::Status),
     /// Look for everything that would trouble a device later
     Lint(super::status::Lint),
+    /// Show or verify a transcript: who signed what, when
+    #[command(subcommand)]
+    Transcript(super::transcript::Transcript),
 }
 
 /// What the commands that take a private key say about naming one.
@@ -269,4 +273,7 @@ pub(crate) struct Finish {
     /// Where the metadata file goes, such as 1.root.json
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) recording: Recording,
 }

@@ -7,6 +7,7 @@ mod review;
 mod root;
 mod runbook;
 mod status;
+mod transcript;
 
 use std::env;
 use std::io::Write;
@@ -17,6 +18,7 @@ use tuffet_keys::file::{self, Access};
 use tuffet_keys::key::PublicKey;
 use tuffet_keys::request::Request;
 use tuffet_keys::state::State;
+use tuffet_keys::transcript::Action;
 use tuffet_keys::{Environment, Error, Misuse, date};
 
 /// Runs a command at `now`, in seconds since 1970-01-01 UTC.
@@ -26,7 +28,7 @@ pub(crate) fn run(Cli { now, state, command }: Cli, clock: u64) -> Result<(), Er
         None => clock,
     };
     let mut out = Output { stream: anstream::stdout(), written: Vec::new() };
-    let only_shows = matches!(command, Command::Show(_) | Command::Review(_));
+    let only_shows = matches!(command, Command::Show(_) | Command::Review(_) | Command::Transcript(_));
     let done = match command {
         Command::Generate(command) => keys::generate(&command, &mut out),
         Command::Show(command) => keys::show(&command, &mut out),
@@ -45,6 +47,7 @@ pub(crate) fn run(Cli { now, state, command }: Cli, clock: u64) -> Result<(), Er
         Command::Finish(command) => finish(&command, &known(state)?, now, &mut out),
         Command::Status(command) => status::status(&command, now, &mut out),
         Command::Lint(command) => status::lint(&command, now, &mut out),
+        Command::Transcript(command) => transcript::run(&command, &mut out),
     };
     match done {
         // Whoever reads has seen enough, as the `head` of `review | head` has.
@@ -84,7 +87,7 @@ fn merge(Merge { requests, out: path }: &Merge, out: &mut Output) -> Result<(), 
 }
 
 fn finish(
-    Finish { request: path, out: target }: &Finish,
+    Finish { request: path, out: target, recording }: &Finish,
     state: &State,
     now: u64,
     out: &mut Output,
@@ -92,9 +95,13 @@ fn finish(
     let request = Request::read(path)?;
     request.header().check_issued(now).map_err(|error| error.in_file(path))?;
     let finished = request.finish().map_err(|error| error.in_file(path))?;
+    refuse_existing(target)?;
+    recording.check(&request, Some(target))?;
+    let recorded = recording.append(&request, [Action::Finish], now, out)?;
     file::create(target, &finished, Access::Shared)?;
     out.written(target);
     out.put(&format!("wrote {}: {}, {} bytes\n", target.display(), request.title(), finished.len()))?;
+    out.put(&recorded)?;
     // For a holder it is what the next request is compared with. Whoever only collects signatures knows no repository.
     match state.repository(&request.repository())? {
         Some(mut repository) => {

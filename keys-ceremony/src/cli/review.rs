@@ -11,9 +11,11 @@ use tuffet_keys::metadata::{Envelope, Header};
 use tuffet_keys::request::Request;
 use tuffet_keys::review::{Comparison, compare, describe, to_json};
 use tuffet_keys::state::{Repository, State};
+use tuffet_keys::transcript::{Action, Source};
 use tuffet_keys::{Error, Misuse, Rejected, Role, file, key};
 
 use super::args::{KEYS, Secrets};
+use super::transcript::Recording;
 use super::{Output, keys, progress, refuse_existing};
 
 #[derive(Args)]
@@ -25,6 +27,9 @@ pub(crate) struct Trust {
     /// Its digest as another holder or the provisioning line knows it, instead of the question
     #[arg(long, value_name = "SHA256")]
     digest: Option<String>,
+
+    #[command(flatten)]
+    recording: Recording,
 }
 
 #[derive(Args)]
@@ -90,6 +95,9 @@ pub(crate) struct Sign {
     danger_unencrypted: bool,
 
     #[command(flatten)]
+    recording: Recording,
+
+    #[command(flatten)]
     secrets: Secrets,
 }
 
@@ -98,7 +106,7 @@ pub(crate) struct Sign {
 const DIGITS: usize = 16;
 
 pub(super) fn trust(
-    Trust { root, digest }: &Trust,
+    Trust { root, digest, recording }: &Trust,
     state: &State,
     now: u64,
     out: &mut Output,
@@ -107,6 +115,7 @@ pub(super) fn trust(
     let Envelope { signed, .. } = Envelope::parse(&bytes).map_err(|error| error.in_file(root))?;
     let request = Request::draft(Role::Root, &signed, &[]).map_err(|error| error.in_file(root))?;
     let found = request.repository();
+    recording.check(&request, None)?;
     out.put(&describe(&request, now).to_string())?;
     match digest {
         Some(expected) if *expected == found => {}
@@ -124,7 +133,9 @@ pub(super) fn trust(
         }
     }
     state.trust(&bytes).map_err(|error| error.in_file(root))?;
-    out.put(&format!("trusted from here on: the repository whose root 1 is sha256 {found}\n"))
+    // Last, for what does not verify is not trusted; whoever must run it again loses nothing.
+    let recorded = recording.append(&request, [Action::Trust], now, out)?;
+    out.put(&format!("{recorded}trusted from here on: the repository whose root 1 is sha256 {found}\n"))
 }
 
 pub(super) fn learn(Learn { paths }: &Learn, state: &State, out: &mut Output) -> Result<(), Error> {
@@ -259,6 +270,7 @@ pub(super) fn sign(command: &Sign, state: &State, now: u64, out: &mut Output) ->
     if target != path {
         refuse_existing(target)?;
     }
+    command.recording.check(&request, Some(target))?;
     let uris = keys::uris(&command.key)?;
     let mut source = command.secrets.source();
     if command.secrets.passphrase.passphrase_fd == Some(0) && !command.yes {
@@ -276,14 +288,16 @@ pub(super) fn sign(command: &Sign, state: &State, now: u64, out: &mut Output) ->
     }
     let comparison = show(&request, path, &command.rebuilt, state, now, out)?;
     agree(&request, &comparison, command).map_err(|error| error.in_file(path))?;
-    let mut lines = String::new();
+    let (mut lines, mut signed) = (String::new(), Vec::new());
     for uri in &uris {
         let key = keys::open(uri, command.danger_unencrypted, &mut source)?;
         let keyid = request.sign(&key).map_err(|error| error.at(uri))?;
         lines += &format!("signed {} with key {keyid}\n", request.title());
+        signed.push(Action::Sign { keyid, source: Source::of(uri) });
     }
     // Before anybody can have the signature: whoever is asked to sign other bytes of this version hears of these.
     state.remember(&request)?;
+    let recorded = command.recording.append(&request, signed, now, out)?;
     if target == path {
         request.write_over(target)?;
     } else {
@@ -292,7 +306,7 @@ pub(super) fn sign(command: &Sign, state: &State, now: u64, out: &mut Output) ->
     out.written(target);
     out.put(&lines)?;
     progress(&request, out)?;
-    out.put(&format!("wrote {}\n", target.display()))
+    out.put(&format!("wrote {}\n{recorded}", target.display()))
 }
 
 /// Shows all that a holder has to see before these bytes are signed, here or elsewhere.

@@ -8,9 +8,11 @@ use tuffet_keys::key::PublicKey;
 use tuffet_keys::metadata::Envelope;
 use tuffet_keys::request::Request;
 use tuffet_keys::root::{Chain, Draft, Period, Root as Decoded, exposures};
+use tuffet_keys::transcript::Action;
 use tuffet_keys::{Error, Misuse, Role, date, file, review};
 
-use super::{Output, named_keyid, runbook};
+use super::transcript::Recording;
+use super::{Output, named_keyid, refuse_existing, runbook};
 
 #[derive(Subcommand)]
 pub(crate) enum Root {
@@ -241,6 +243,9 @@ struct End {
     /// Where the signing request goes
     #[arg(long, value_name = "REQUEST")]
     out: PathBuf,
+
+    #[command(flatten)]
+    recording: Recording,
 }
 
 /// Runs a command at `now`, in seconds since 1970-01-01 UTC.
@@ -265,8 +270,10 @@ fn draft(command: &RootDraft, now: u64, out: &mut Output) -> Result<(), Error> {
     }
     command.periods.set(&mut draft)?;
     set_reason(&mut draft, command.reason.as_deref())?;
-    let request = requested(&draft, &[], &command.end.out, now)?;
-    shown(&request, &command.end.out, now, out)
+    let (request, recorded) =
+        requested(&mut draft, &Chain::default(), &command.end, Action::Draft, now, out)?;
+    shown(&request, &command.end.out, now, out)?;
+    out.put(&recorded)
 }
 
 fn next(command: &RootNext, now: u64, out: &mut Output) -> Result<(), Error> {
@@ -291,8 +298,9 @@ fn next(command: &RootNext, now: u64, out: &mut Output) -> Result<(), Error> {
     thresholds.set(&mut draft);
     periods.set(&mut draft)?;
     set_reason(&mut draft, reason.as_deref())?;
-    let request = requested(&draft, chain.files(), &end.out, now)?;
-    shown(&request, &end.out, now, out)
+    let (request, recorded) = requested(&mut draft, &chain, end, Action::Next, now, out)?;
+    shown(&request, &end.out, now, out)?;
+    out.put(&recorded)
 }
 
 fn revoke(command: &RootRevoke, now: u64, out: &mut Output) -> Result<(), Error> {
@@ -313,8 +321,9 @@ fn revoke(command: &RootRevoke, now: u64, out: &mut Output) -> Result<(), Error>
     thresholds.set(&mut draft);
     draft.check_left()?;
     set_reason(&mut draft, Some(reason))?;
-    let request = requested(&draft, chain.files(), &end.out, now)?;
+    let (request, recorded) = requested(&mut draft, &chain, end, Action::Revoke, now, out)?;
     shown(&request, &end.out, now, out)?;
+    out.put(&recorded)?;
     let exposures = exposures(&chain, &lost);
     out.put(&runbook::text(&runbook::Case {
         request: &request,
@@ -324,12 +333,25 @@ fn revoke(command: &RootRevoke, now: u64, out: &mut Output) -> Result<(), Error>
     }))
 }
 
-/// Writes the request of a draft.
-fn requested(draft: &Draft, files: &[Vec<u8>], path: &Path, now: u64) -> Result<Request, Error> {
-    let request = Request::draft(Role::Root, &draft.signed()?, files)?;
+/// Writes the request of a draft, and gives what is to be said of the transcript, whose head before it the root records.
+fn requested(
+    draft: &mut Draft,
+    chain: &Chain,
+    End { out: path, recording, .. }: &End,
+    action: Action,
+    now: u64,
+    out: &mut Output,
+) -> Result<(Request, String), Error> {
+    if let Some(head) = recording.head(chain)? {
+        draft.set_transcript(head);
+    }
+    let request = Request::draft(Role::Root, &draft.signed()?, chain.files())?;
     request.header().check_issued(now)?;
+    refuse_existing(path)?;
+    recording.check(&request, Some(path))?;
+    let recorded = recording.append(&request, [action], now, out)?;
     request.create(path)?;
-    Ok(request)
+    Ok((request, recorded))
 }
 
 fn shown(request: &Request, path: &Path, now: u64, out: &mut Output) -> Result<(), Error> {
@@ -359,27 +381,30 @@ impl End {
 }
 
 impl Trusted {
-    /// The root files from version 1 to the one that is trusted, verified.
+    /// The roots up to the one that is trusted, verified.
     fn chain(&self, now: u64) -> Result<Chain, Error> {
-        let Trusted { from, root_chain } = self;
-        let trusted = file::read(from)?;
-        let mut files: Vec<Vec<u8>> =
-            root_chain.iter().map(|path| file::read(path)).collect::<Result<_, _>>()?;
-        if root_chain.is_empty() {
-            let Envelope { signed, .. } = Envelope::parse(&trusted).map_err(|error| error.in_file(from))?;
-            let version = signed["version"].as_u64().unwrap_or(1);
-            for earlier in 1..version {
-                files.push(file::read(&from.with_file_name(format!("{earlier}.root.json")))?);
-            }
-        }
-        files.push(trusted);
-        let chain = Chain::verify(&files)?;
+        let chain = chain_to(&self.from, &self.root_chain)?;
         // A root from the future means that this clock is behind, and would date the new root before the old.
         if let Some(last) = chain.last() {
-            last.header.check_issued(now).map_err(|error| error.in_file(from))?;
+            last.header.check_issued(now).map_err(|error| error.in_file(&self.from))?;
         }
         Ok(chain)
     }
+}
+
+/// The root files from version 1 to this one, verified; without `root_chain` the others lie beside it.
+pub(super) fn chain_to(newest: &Path, root_chain: &[PathBuf]) -> Result<Chain, Error> {
+    let last = file::read(newest)?;
+    let mut files: Vec<Vec<u8>> = root_chain.iter().map(|path| file::read(path)).collect::<Result<_, _>>()?;
+    if root_chain.is_empty() {
+        let Envelope { signed, .. } = Envelope::parse(&last).map_err(|error| error.in_file(newest))?;
+        let version = signed["version"].as_u64().unwrap_or(1);
+        for earlier in 1..version {
+            files.push(file::read(&newest.with_file_name(format!("{earlier}.root.json")))?);
+        }
+    }
+    files.push(last);
+    Chain::verify(&files)
 }
 
 impl Added {

@@ -118,6 +118,16 @@ pub enum Misuse {
     NotPublished,
     /// A directory that should give keys their names, and holds no public key.
     NoNames,
+    /// A root that says nothing of a transcript.
+    NothingRecorded {
+        /// Its version.
+        root: u32,
+    },
+    /// No digest of a transcript's head.
+    NotAHead {
+        /// How many characters there are, other than white space.
+        length: usize,
+    },
 }
 
 impl Misuse {
@@ -229,6 +239,16 @@ impl Misuse {
                 241,
                 "no public key is in this directory",
                 "name one that holds NAME.pub.pem, or the files themselves",
+            ),
+            Misuse::NothingRecorded { root } => explained(
+                250,
+                format!("root {root} records no transcript"),
+                "name a later root, or give the head that was read aloud with --head",
+            ),
+            Misuse::NotAHead { length } => explained(
+                251,
+                format!("not the head of a transcript: {length} characters"),
+                "give all 64 hexadecimal digits, in groups or not",
             ),
             Misuse::ExpiresTooSoon { expires } => explained(
                 210,

@@ -203,6 +203,40 @@ pub enum Rejected {
         /// Warnings.
         warnings: usize,
     },
+    /// A transcript whose chain breaks.
+    TranscriptBroken {
+        /// The first entry that is not what it should be.
+        entry: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A transcript with another head than the one that was given.
+    OtherHead {
+        /// The digest that was given.
+        expected: String,
+        /// That of the last entry.
+        found: String,
+        /// How many entries there are.
+        entries: u32,
+        /// The entry that has the digest that was given, if one before the last has.
+        earlier: Option<usize>,
+    },
+    /// A transcript of another repository.
+    OtherTranscript {
+        /// The digest of root 1 of the repository at hand.
+        expected: String,
+        /// That of the transcript's.
+        found: String,
+    },
+    /// A transcript that does not begin with what a root recorded.
+    NotTheRecorded {
+        /// The version of the root.
+        root: u32,
+        /// How many entries it recorded.
+        entries: u32,
+        /// How many there are.
+        found: usize,
+    },
 }
 
 /// What a token says of the tries that are left before it takes no PIN any more. No token tells the number.
@@ -426,6 +460,46 @@ impl Rejected {
                 "no key that may sign this request made this signature",
                 "sign the bytes that `tuffet-keys payload` writes, with ECDSA P-256 over their SHA-256",
             ),
+            Rejected::TranscriptBroken { entry, why } => explained(
+                150,
+                format!("the transcript breaks at entry {entry}: {why}"),
+                "keep this file as it is, for the others to see, and go on with the copy of another holder",
+            ),
+            Rejected::OtherHead { expected, found, entries, earlier } => {
+                let ends = format!("the transcript ends with entry {entries} and head {found}");
+                match earlier {
+                    Some(entry) => explained(
+                        151,
+                        format!("{ends}; the head that was given is that of entry {entry}"),
+                        "up to there it is as it was; see what came after, and give the head that was read aloud last",
+                    ),
+                    None => explained(
+                        151,
+                        format!("{ends}, where {expected} was expected"),
+                        "entries are missing at its end or it was written anew: take the copy of another holder",
+                    ),
+                }
+            }
+            Rejected::OtherTranscript { expected, found } => explained(
+                152,
+                format!(
+                    "a transcript of another repository: its root 1 is sha256 {found}, and here it is {expected}"
+                ),
+                "name another file: each repository has a transcript of its own",
+            ),
+            Rejected::NotTheRecorded { root, entries, found } => {
+                let next = "ask the holder who drafted that root for the transcript, and compare the two";
+                let has = match found {
+                    0 => "there is none here".to_owned(),
+                    _ if *found < *entries as usize => format!("this one has {found}"),
+                    _ => "this one begins with others".to_owned(),
+                };
+                explained(
+                    153,
+                    format!("root {root} records a transcript of {entries} entries, and {has}"),
+                    next,
+                )
+            }
             Rejected::NotConfirmed { words } => explained(
                 119,
                 format!("not confirmed, nothing was changed: {words} was not typed"),

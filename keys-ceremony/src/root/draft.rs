@@ -8,6 +8,7 @@ use tuffet_client::limits::DEVICE;
 use super::{Chain, Period, Periods, RoleKeys, is_reason};
 use crate::key::PublicKey;
 use crate::metadata::{Role, SPEC_VERSION};
+use crate::transcript::Head;
 use crate::{Error, Misuse, date};
 
 /// A root being written.
@@ -19,6 +20,7 @@ pub struct Draft {
     roles: BTreeMap<Role, RoleKeys>,
     periods: Periods,
     reason: Option<String>,
+    transcript: Option<Head>,
     /// Who signs this root beside its own root keys: those of the root before.
     before: Option<RoleKeys>,
 }
@@ -30,7 +32,7 @@ impl Draft {
         let empty = RoleKeys { keys: BTreeMap::new(), threshold: 1 };
         let roles = Role::TOP_LEVEL.into_iter().map(|role| (role, empty.clone())).collect();
         let (periods, expires) = (Periods::default(), expires.into());
-        Draft { version: 1, issued, expires, roles, periods, reason: None, before: None }
+        Draft { version: 1, issued, expires, roles, periods, reason: None, transcript: None, before: None }
     }
 
     /// The successor of the chain's last root: its keys, thresholds and periods, the next version. A root
@@ -51,6 +53,7 @@ impl Draft {
             roles: last.roles.clone(),
             periods: last.periods.unwrap_or_default(),
             reason: None,
+            transcript: None,
             before: last.roles.get(&Role::Root).cloned(),
         })
     }
@@ -145,6 +148,12 @@ impl Draft {
         Ok(())
     }
 
+    /// Records the head of the ceremony's transcript, so that whoever has the root can see whether the transcript was
+    /// shortened or rewritten since.
+    pub fn set_transcript(&mut self, head: Head) {
+        self.transcript = Some(head);
+    }
+
     fn role(&mut self, role: &Role) -> &mut RoleKeys {
         let empty = || RoleKeys { keys: BTreeMap::new(), threshold: 1 };
         self.roles.entry(role.clone()).or_insert_with(empty)
@@ -191,6 +200,9 @@ impl Draft {
         });
         if let Some(reason) = &self.reason {
             signed["reason"] = json!(reason);
+        }
+        if let Some(head) = &self.transcript {
+            signed["transcript"] = head.to_value();
         }
         Ok(signed)
     }

@@ -4,6 +4,7 @@ use super::*;
 use crate::key::SigningKey;
 use crate::metadata::Envelope;
 use crate::request::Request;
+use crate::transcript::Head;
 use crate::{Misuse, canonical};
 
 /// 2026-11-22T13:14:15Z, and a year later.
@@ -115,7 +116,7 @@ fn root_without_an_expiry_has_that_of_its_period() {
 /// Members for people, of another form than ours: whoever is to sign them is told, and whoever has trusted them
 /// already is not cut off.
 #[test]
-fn odd_periods_and_reasons_are_refused_in_what_is_signed_and_skipped_in_what_was() {
+fn odd_periods_reasons_and_transcripts_are_refused_in_what_is_signed_and_skipped_in_what_was() {
     let holders = Holders::new();
     let draft = holders.draft().signed().unwrap();
     for (member, odd, field) in [
@@ -124,6 +125,11 @@ fn odd_periods_and_reasons_are_refused_in_what_is_signed_and_skipped_in_what_was
         ("reason", json!(1), "reason"),
         ("reason", json!(""), "reason"),
         ("reason", json!("two\nlines"), "reason"),
+        ("transcript", json!("5"), "transcript.entries"),
+        ("transcript", json!({ "entries": 0, "sha256": "ab".repeat(32) }), "transcript.entries"),
+        ("transcript", json!({ "entries": 1_u64 << 32, "sha256": "ab".repeat(32) }), "transcript.entries"),
+        ("transcript", json!({ "entries": 5 }), "transcript.sha256"),
+        ("transcript", json!({ "entries": 5, "sha256": "AB".repeat(32) }), "transcript.sha256"),
     ] {
         let mut signed = draft.clone();
         signed[member] = odd;
@@ -138,10 +144,27 @@ fn odd_periods_and_reasons_are_refused_in_what_is_signed_and_skipped_in_what_was
         let chain = Chain::verify(&[holders.file(&signed, &[0, 1])]).unwrap();
         let root = chain.last().unwrap();
         assert_eq!(root.periods.is_none(), member == "periods");
-        assert_eq!(root.reason, None);
+        assert_eq!((&root.reason, &root.transcript), (&None, &None));
         let next = Root::from_signed(&holders.next(&chain)).unwrap();
         assert_eq!(next.periods, Some(Periods::default()), "the next root has what it should");
     }
+}
+
+#[test]
+fn head_of_a_transcript_is_recorded_in_its_root_alone_and_taken_by_devices() {
+    let holders = Holders::new();
+    let mut draft = holders.draft();
+    let head = Head { entries: u32::MAX, sha256: "ab".repeat(32) };
+    draft.set_transcript(head.clone());
+    let mut signed = draft.signed().unwrap();
+    assert_eq!(signed["transcript"], json!({ "entries": 4_294_967_295_u32, "sha256": "ab".repeat(32) }));
+    // What a later version adds is skipped, and shown all the same.
+    signed["transcript"]["later"] = json!(1);
+    let request = Request::draft(Role::Root, &signed, &[]).unwrap();
+    assert!(crate::review::describe(&request, NOW).to_string().contains("\"later\":1"));
+    let chain = Chain::verify(&[holders.file(&signed, &[0, 1])]).unwrap();
+    assert_eq!(chain.last().unwrap().transcript, Some(head));
+    assert_eq!(Root::from_signed(&holders.next(&chain)).unwrap().transcript, None);
 }
 
 #[test]

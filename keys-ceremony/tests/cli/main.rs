@@ -17,4 +17,5 @@ mod surface;
 mod together;
 mod token;
 mod token_refusals;
+mod transcript;
 mod tricks;

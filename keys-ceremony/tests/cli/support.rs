@@ -66,7 +66,7 @@ impl Room {
         }
         // Whoever runs the tests may have tokens of his own.
         command.env("SOFTHSM2_CONF", self.path("softhsm2.conf"));
-        command.env("TUFFET_STATE", self.state.path());
+        command.env("TUFFET_STATE", self.state.path()).env_remove("TUFFET_TRANSCRIPT");
         command.current_dir(self.desk.path()).stdin(Stdio::null());
         command
     }

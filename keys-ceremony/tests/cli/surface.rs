@@ -118,6 +118,10 @@ fn help_of_every_command_is_there_and_usage_errors_are_two() {
         "sign",
         "merge",
         "finish",
+        "transcript",
+        "transcript show",
+        "transcript verify",
+        "transcript head",
     ] {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         assert!(room.ok(&arguments).contains("Usage: tuffet-keys"), "{command}");
