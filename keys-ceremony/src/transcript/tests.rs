@@ -198,14 +198,14 @@ fn entry_of_another_form_is_refused_by_what_is_wrong() {
         ("tool", json!("x".repeat(65)), "`tool` is missing"),
         // Only a signature has a key.
         ("keyid", json!("c4".repeat(32)), "it has members that no entry has"),
-        ("path", json!("/home/a/root-a.pem"), "it has members that no entry has"),
+        ("path", json!("/media/stick/root-a.pem"), "it has members that no entry has"),
     ];
     for (name, value, says) in cases {
         let (entry, why) = broken(&forged(first, |entry| entry[name] = value));
         assert!(entry == 1 && why.starts_with(says), "{name}: {why}");
     }
     for (name, says) in [("source", "`source` is missing"), ("keyid", "`keyid` is missing")] {
-        let odd = forged(second, |entry| entry[name] = json!("/home/a/root-a.pem"));
+        let odd = forged(second, |entry| entry[name] = json!("/media/stick/root-a.pem"));
         let (entry, why) = broken(&[first, &odd].concat());
         assert!(entry == 2 && why.starts_with(says), "{name}: {why}");
     }
@@ -333,7 +333,7 @@ fn head_is_read_however_it_was_read_aloud() {
 #[test]
 fn source_of_a_key_is_its_kind_and_nothing_of_its_place() {
     for (uri, source, name) in [
-        ("/home/a/root-a.pem", Source::File, "file"),
+        ("/media/stick/root-a.pem", Source::File, "file"),
         ("file:root-a.pem", Source::File, "file"),
         ("env:ROOT_A", Source::Variable, "variable"),
         ("pkcs11:token=ceremony;object=root-a", Source::Token, "token"),
