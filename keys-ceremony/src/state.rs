@@ -117,20 +117,24 @@ impl State {
         file::replace(&signed.join(format!("{role}.{version}")), request.payload(), Access::Private)
     }
 
-    /// The keys that the newest known roots of all other repositories name, with the digests of those.
+    /// The keys that the newest known roots of all other repositories name, with the digests of those; and the digests
+    /// of those that are damaged, which must not stop the work on this one.
     ///
     /// # Errors
-    /// As [`State::repository`].
-    pub fn keys_elsewhere(&self, digest: &str) -> Result<BTreeMap<PublicKey, String>, Error> {
-        let mut keys = BTreeMap::new();
-        for other in self.repositories()? {
-            if other != digest
-                && let Some(repository) = self.repository(&other)?
-            {
-                keys.extend(repository.keys().into_iter().map(|key| (key, other.clone())));
+    /// [`Environment::Io`].
+    pub fn keys_elsewhere(&self, digest: &str) -> Result<(BTreeMap<PublicKey, String>, Vec<String>), Error> {
+        let (mut keys, mut damaged) = (BTreeMap::new(), Vec::new());
+        for other in self.repositories()?.into_iter().filter(|other| other != digest) {
+            match self.repository(&other) {
+                Ok(Some(repository)) => {
+                    keys.extend(repository.keys().into_iter().map(|key| (key, other.clone())));
+                }
+                Ok(None) => {}
+                Err(Error::Environment { why: Environment::StateDamaged { .. }, .. }) => damaged.push(other),
+                Err(error) => return Err(error),
             }
         }
-        Ok(keys)
+        Ok((keys, damaged))
     }
 
     /// The digests of all known repositories, sorted.
@@ -218,7 +222,9 @@ impl Repository {
                 .and_then(|(role, version)| Some((Role::from_name(role)?, version.parse::<u32>().ok()?)));
             let Some((role, version)) = parts else { continue };
             if self.signed.get(&role).is_none_or(|(newest, _)| *newest < version) {
-                self.signed.insert(role, (version, file::read(&directory.join(name))?));
+                let payload = file::read(&directory.join(name))?;
+                canonical::parse_signed(&payload)?;
+                self.signed.insert(role, (version, payload));
             }
         }
         Ok(())
@@ -332,6 +338,11 @@ impl Repository {
             }
         }
         Ok(others)
+    }
+
+    /// The newest version of a role that was signed here.
+    pub fn newest_signed(&self, role: &Role) -> Option<u32> {
+        self.signed.get(role).map(|(version, _)| *version)
     }
 
     /// Other bytes of the same role and version that were signed here.

@@ -188,7 +188,11 @@ fn published(subject: &Subject, document: &Document, names: &Names, at: u64) -> 
         (Some(refusal), _) => State::Refused(refusal.clone()),
         // A device may take what this tool cannot read; its dates are unknown then, and nobody watches over them.
         (None, Err(error)) => State::Refused(error.into()),
-        (None, Ok(header)) => by_date(header.expires, due, at),
+        // A device without a clock believes the date, and finds all else expired.
+        (None, Ok(header)) => match header.check_issued(at) {
+            Err(early) => State::Refused((&early).into()),
+            Ok(()) => by_date(header.expires, due, at),
+        },
     };
     let file = document.path.file_name().unwrap_or_default().to_string_lossy();
     RoleStatus {

@@ -180,7 +180,14 @@ fn learned(bytes: &[u8], owner: Option<&str>, state: &State) -> Result<(Reposito
         if owner.is_some_and(|owner| owner != digest) {
             continue;
         }
-        let Some(repository) = state.repository(&digest)? else { continue };
+        let repository = match state.repository(&digest) {
+            Ok(Some(repository)) => repository,
+            Ok(None) => continue,
+            Err(damaged) => {
+                refused = Some(damaged);
+                continue;
+            }
+        };
         match repository.would_learn(bytes) {
             Ok(()) if taken.is_some() => {
                 let why = "two repositories that you know would take this file; learn the directory with its 1.root.json";

@@ -57,7 +57,8 @@ impl Findings<'_> {
         }
     }
 
-    /// Delegated roles count as offline: nothing in metadata says where their keys are.
+    /// Nothing in metadata says where the keys of a delegated role are, and those of bins may be online: one signer is
+    /// no finding there.
     pub(super) fn delegation_policy(&mut self, place: &str, name: &str, signers: &Signers) {
         self.threshold(place, name, signers, false);
     }

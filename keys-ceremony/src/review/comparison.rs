@@ -55,13 +55,15 @@ pub fn compare(
 ) -> Result<Comparison, Error> {
     let repository = state.repository(&request.repository())?;
     let (mut before, mut another) = (Before::Nothing, false);
-    let (mut brought, mut others) = (None, Vec::new());
+    let (mut brought, mut others, mut newest) = (None, Vec::new(), None);
+    let header = request.header();
     if let Some(repository) = &repository {
         repository.check(request)?;
         before = repository.before(request)?;
         another = repository.signed_another(request)?;
         brought = repository.root_brought(request)?;
         others = repository.other_roots(request)?;
+        newest = repository.newest_signed(&header.role).filter(|newest| *newest > header.version);
     }
     let mut changes =
         before.value().map_or_else(Vec::new, |before| super::changes(before, request.signed(), now));
@@ -73,7 +75,7 @@ pub fn compare(
     }
     let built = rebuilt.iter().map(|path| Built::read(path.as_ref(), request, &before));
     let built: Vec<Built> = built.collect::<Result<_, _>>()?;
-    let elsewhere = state.keys_elsewhere(&request.repository())?;
+    let (elsewhere, damaged) = state.keys_elsewhere(&request.repository())?;
     let mut warnings = warnings::warnings(request, &before, &elsewhere, &built, now);
     if another {
         let text = format!("other bytes of {} were signed here before", request.title());
@@ -85,6 +87,17 @@ pub fn compare(
             new["version"], known["version"]
         );
         warnings.push(Warning { name: "root-not-seen-before", text });
+    }
+    if let Some(newest) = newest {
+        let text = format!("{} {newest} was signed here before, and this is {}", header.role, header.version);
+        warnings.push(Warning { name: "version-back", text });
+    }
+    for other in damaged {
+        let text = format!(
+            "whether keys sign for repository {} too is not known: its state is damaged",
+            grouped(&other)
+        );
+        warnings.push(Warning { name: "other-repository-damaged", text });
     }
     for version in others {
         let text = format!("its root {version} is not the root {version} that was signed here");

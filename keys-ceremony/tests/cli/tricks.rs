@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use tuffet_keys::Role;
 use tuffet_keys::request::Request;
 
+use crate::repository::{Holders, days};
 use crate::support::*;
 
 fn targets(version: u32) -> Value {
@@ -360,4 +361,65 @@ fn pin_in_any_spelling_is_not_repeated() {
         }
     }
     assert!(shown.is_empty(), "{shown:#?}");
+}
+
+/// All files below a directory.
+fn walk(path: &std::path::Path) -> Vec<String> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(path).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { all.extend(walk(&path)) } else { all.push(path.display().to_string()) }
+    }
+    all
+}
+
+/// A version below what was signed here is no news.
+#[test]
+fn version_behind_what_was_signed_here_is_warned_of() {
+    let room = holders();
+    let mut seven = targets(7);
+    seven["expires"] = json!("2027-06-22T13:14:15Z");
+    request(&room, &["1.root.json"], &seven, "7");
+    room.ok(&["sign", "7", "--danger-unencrypted", "--yes", "--despite", "1", "--key", "x.pem"]);
+    request(&room, &["1.root.json"], &targets(1), "1");
+    assert!(!warned(&room, "1").is_empty());
+}
+
+#[test]
+fn signed_bytes_that_were_damaged_are_the_state_s_fault() {
+    let room = holders();
+    request(&room, &["1.root.json"], &targets(1), "t1");
+    room.ok(&["sign", "t1", "--danger-unencrypted", "--yes", "--key", "x.pem"]);
+    for path in walk(room.state()) {
+        if path.ends_with("targets.1") {
+            fs::write(path, b"").unwrap();
+        }
+    }
+    request(&room, &["1.root.json"], &targets(2), "t2");
+    let out = room.keys(&["review", "t2"]).output().unwrap();
+    assert_eq!(out.status.code(), Some(3), "blames the request: {}", String::from_utf8_lossy(&out.stderr));
+}
+
+#[test]
+fn damage_of_another_repository_does_not_stop_this_one() {
+    let room = holders();
+    let other = room.state().join("00".repeat(32));
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("1.root.json"), b"{").unwrap();
+    request(&room, &["1.root.json"], &targets(1), "t");
+    let out = room.keys(&["review", "t"]).output().unwrap();
+    let learn = room.keys(&["learn", "1.root.json"]).output().unwrap();
+    assert!(out.status.success() && learn.status.success());
+}
+
+/// Devices without a clock keep a timestamp's date of issue: root and targets have expired for them.
+#[test]
+fn timestamp_from_the_future_is_not_valid() {
+    let holders = Holders::new();
+    let mut parts = holders.clean();
+    parts.timestamp.signed["issued"] = days(400);
+    parts.timestamp.signed["expires"] = days(500);
+    holders.publish(parts);
+    let (exit, shown, _) = holders.run(&["status", "public"]);
+    assert_eq!(exit, 1, "all is well, it says:\n{shown}");
 }
