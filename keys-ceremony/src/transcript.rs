@@ -208,7 +208,7 @@ impl Transcript {
     /// [`Transcript::from_bytes`] from a file.
     ///
     /// # Errors
-    /// As [`Transcript::from_bytes`], or [`Environment::Io`](crate::Environment::Io).
+    /// As [`Transcript::from_bytes`], or [`Environment::Io`].
     pub fn read(path: &Path) -> Result<Transcript, Error> {
         Transcript::from_bytes(&file::read(path)?).map_err(|error| error.in_file(path))
     }
