@@ -15,6 +15,7 @@ use tuffet_client::limits::DEVICE;
 use crate::encoding::{is_digest, member};
 use crate::key::PublicKey;
 use crate::metadata::{Header, Role};
+use crate::text::plain;
 use crate::transcript::Head;
 use crate::{Error, Rejected};
 
@@ -150,9 +151,4 @@ pub(crate) fn distinct<'a>(
     keyids: impl IntoIterator<Item = &'a String>,
 ) -> BTreeSet<&'a PublicKey> {
     keyids.into_iter().filter_map(|keyid| keys.get(keyid)).collect()
-}
-
-/// Foreign text, safe for a terminal.
-fn plain(text: &str) -> String {
-    text.escape_default().to_string()
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use tuffet_keys::passphrase::Source;
 
 use super::review::{Learn, Review, Sign, Trust};
@@ -98,6 +98,16 @@ Passphrases and PINs are never arguments: every process of the machine reads tho
   from TUFFET_PASSPHRASE, TUFFET_NEW_PASSPHRASE and TUFFET_PIN, or variables that options name; or
   from a file that the token's URI names, ?pin-source=file:PATH; or
   from the terminal.";
+
+/// How something is shown.
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// For people
+    #[default]
+    Text,
+    /// For programs: JSON
+    Json,
+}
 
 #[derive(Args)]
 pub(crate) struct Passphrase {

@@ -8,7 +8,7 @@ use tuffet_keys::state::State;
 use tuffet_keys::{Error, file};
 
 use super::review::show;
-use super::{Output, progress, refuse_existing};
+use super::{Output, progress, refuse_existing, write_copy};
 
 #[derive(Args)]
 #[command(after_help = "For example with openssl:
@@ -73,12 +73,7 @@ pub(super) fn attach(
         let keyid = request.attach(&bytes).map_err(|error| error.in_file(signature))?;
         lines += &format!("attached the signature of key {keyid} to {}\n", request.title());
     }
-    if target == path {
-        request.write_over(target)?;
-    } else {
-        request.create(target)?;
-    }
-    out.written(target);
+    write_copy(&mut request, target, target == path, out)?;
     out.put(&lines)?;
     progress(&request, out)?;
     out.put(&format!("wrote {}\n", target.display()))

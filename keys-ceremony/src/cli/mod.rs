@@ -76,12 +76,7 @@ fn merge(Merge { requests, out: path }: &Merge, out: &mut Output) -> Result<(), 
     for other in others {
         merged.merge(&Request::read(other)?).map_err(|error| error.in_file(other))?;
     }
-    if requests.contains(path) {
-        merged.write_over(path)?;
-    } else {
-        merged.create(path)?;
-    }
-    out.written(path);
+    write_copy(&mut merged, path, requests.contains(path), out)?;
     progress(&merged, out)?;
     out.put(&format!("wrote {}\n", path.display()))
 }
@@ -128,6 +123,17 @@ fn known(directory: Option<PathBuf>) -> Result<State, Error> {
 
 fn progress(request: &Request, out: &mut Output) -> Result<(), Error> {
     request.state().iter().try_for_each(|progress| out.put(&format!("{progress}\n")))
+}
+
+/// Writes a request in the place of the copy that it was read from, or as a new file.
+fn write_copy(request: &mut Request, path: &Path, in_place: bool, out: &mut Output) -> Result<(), Error> {
+    if in_place {
+        request.write_over(path)?;
+    } else {
+        request.create(path)?;
+    }
+    out.written(path);
+    Ok(())
 }
 
 fn refuse_existing(path: &Path) -> Result<(), Error> {

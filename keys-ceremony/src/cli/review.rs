@@ -6,7 +6,7 @@ use std::io::{self, BufRead as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anstyle::{AnsiColor, Style};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use tuffet_keys::metadata::{Envelope, Header};
 use tuffet_keys::request::Request;
 use tuffet_keys::review::{Comparison, compare, describe, to_json};
@@ -14,9 +14,9 @@ use tuffet_keys::state::{Repository, State};
 use tuffet_keys::transcript::{Action, Source};
 use tuffet_keys::{Error, Misuse, Rejected, Role, file, key};
 
-use super::args::{KEYS, Secrets};
+use super::args::{Form, KEYS, Secrets};
 use super::transcript::Recording;
-use super::{Output, keys, progress, refuse_existing};
+use super::{Output, keys, progress, refuse_existing, write_copy};
 
 #[derive(Args)]
 pub(crate) struct Trust {
@@ -39,15 +39,6 @@ pub(crate) struct Learn {
     paths: Vec<PathBuf>,
 }
 
-/// How a review is written.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
-    /// For people
-    Text,
-    /// For programs
-    Json,
-}
-
 #[derive(Args)]
 pub(crate) struct Review {
     /// The signing request
@@ -59,7 +50,7 @@ pub(crate) struct Review {
     rebuilt: Vec<PathBuf>,
 
     /// How to write it
-    #[arg(long, value_enum, default_value_t = Form::Text, value_name = "FORM")]
+    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     output: Form,
 }
 
@@ -305,12 +296,7 @@ pub(super) fn sign(command: &Sign, state: &State, now: u64, out: &mut Output) ->
     // Before anybody can have the signature: whoever is asked to sign other bytes of this version hears of these.
     state.remember(&request)?;
     let recorded = command.recording.append(&request, signed, now, out)?;
-    if target == path {
-        request.write_over(target)?;
-    } else {
-        request.create(target)?;
-    }
-    out.written(target);
+    write_copy(&mut request, target, target == path, out)?;
     out.put(&lines)?;
     progress(&request, out)?;
     out.put(&format!("wrote {}\n{recorded}", target.display()))

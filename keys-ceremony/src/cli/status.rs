@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use tuffet_keys::lint::Report;
 use tuffet_keys::names::Names;
 use tuffet_keys::published::Subject;
 use tuffet_keys::{Environment, Error, calendar, date, status as state};
 
 use super::Output;
+use super::args::Form;
 
 #[derive(Args)]
 #[command(
@@ -59,15 +60,6 @@ pub(crate) struct Lint {
     /// How to show it
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     output: Form,
-}
-
-#[derive(Clone, Copy, Default, ValueEnum)]
-enum Form {
-    /// For people
-    #[default]
-    Text,
-    /// For programs: one line of JSON
-    Json,
 }
 
 pub(super) fn status(command: &Status, now: u64, out: &mut Output) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde_json::json;
 use tuffet_keys::names::Names;
 use tuffet_keys::request::Request;
@@ -11,6 +11,7 @@ use tuffet_keys::transcript::{self as script, Act, Action, Head, Terms, Transcri
 use tuffet_keys::{Error, Misuse, canonical};
 
 use super::Output;
+use super::args::Form;
 use super::root::chain_to;
 
 #[derive(Subcommand)]
@@ -69,15 +70,6 @@ pub(crate) struct Verify {
     /// How to write it
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     output: Form,
-}
-
-#[derive(Clone, Copy, Default, ValueEnum)]
-enum Form {
-    /// For people
-    #[default]
-    Text,
-    /// For programs: one line of JSON
-    Json,
 }
 
 /// Of commands that a transcript records.

@@ -13,6 +13,23 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_tuffet-keys");
 /// The day on which all of this happens, whatever the clock says.
 pub(crate) const NOW: &str = "2026-11-22T13:14:15Z";
 
+/// Drafts root 1: root a, b, c with threshold 2, targets x and y.
+pub(crate) const DRAFT: [&str; 13] = [
+    "root",
+    "draft",
+    "--root-key",
+    "a.pub.pem",
+    "b.pub.pem",
+    "c.pub.pem",
+    "--targets-key",
+    "x.pub.pem",
+    "y.pub.pem",
+    "--snapshot-key",
+    "online.pub.pem",
+    "--timestamp-key",
+    "online.pub.pem",
+];
+
 /// A directory in which commands run.
 pub(crate) struct Room {
     desk: TempDir,
@@ -106,23 +123,7 @@ impl Room {
 
     /// A request for root 1: root a, b, c with threshold 2, targets x and y.
     pub(crate) fn draft(&self, out: &str) -> String {
-        self.ok(&[
-            "root",
-            "draft",
-            "--root-key",
-            "a.pub.pem",
-            "b.pub.pem",
-            "c.pub.pem",
-            "--targets-key",
-            "x.pub.pem",
-            "y.pub.pem",
-            "--snapshot-key",
-            "online.pub.pem",
-            "--timestamp-key",
-            "online.pub.pem",
-            "--out",
-            out,
-        ])
+        self.ok(&[&DRAFT[..], &["--out", out]].concat())
     }
 
     pub(crate) fn sign(&self, request: &str, key: &str, out: &str) -> String {

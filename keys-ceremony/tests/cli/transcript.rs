@@ -10,24 +10,6 @@ use crate::support::*;
 
 const SCRIPT: &str = "lamp.transcript";
 
-const DRAFT: [&str; 15] = [
-    "root",
-    "draft",
-    "--root-key",
-    "a.pub.pem",
-    "b.pub.pem",
-    "c.pub.pem",
-    "--targets-key",
-    "x.pub.pem",
-    "y.pub.pem",
-    "--snapshot-key",
-    "online.pub.pem",
-    "--timestamp-key",
-    "online.pub.pem",
-    "--transcript",
-    SCRIPT,
-];
-
 fn sign<'a>(request: &'a str, keys: &[&'a str], despite: &'a str) -> Vec<&'a str> {
     let options = ["sign", request, "--danger-unencrypted", "--yes", "--despite", despite];
     [&options[..], &["--transcript", SCRIPT, "--key"], keys].concat()
@@ -36,7 +18,7 @@ fn sign<'a>(request: &'a str, keys: &[&'a str], despite: &'a str) -> Vec<&'a str
 /// Root 1 with three holders who signed it one after another, and its transcript of six entries.
 fn ceremony() -> Room {
     let room = Room::with_keys(&["a", "b", "c", "d", "x", "y"]);
-    room.ok(&[&DRAFT[..], &["--out", "1.request"]].concat());
+    room.ok(&[&DRAFT[..], &["--transcript", SCRIPT, "--out", "1.request"]].concat());
     room.ok(&sign("1.request", &["a.pem"], "0"));
     // One holder's key is in a variable, and so is where the transcript lies.
     let options = ["sign", "1.request", "--danger-unencrypted", "--yes", "--key", "env:THE_KEY_OF_B"];
@@ -215,7 +197,7 @@ fn damaged_transcript_is_refused_before_anything_is_done_and_left_alone() {
         vec!["trust", "1.root.json", "--digest", &digest, "--transcript", SCRIPT],
         [&["root", "next"][..], &from].concat(),
         [&lost[..], &from].concat(),
-        [&DRAFT[..], &["--out", "new"]].concat(),
+        [&DRAFT[..], &["--transcript", SCRIPT, "--out", "new"]].concat(),
     ];
     let mut flipped = good.clone();
     flipped[700] ^= 1;
@@ -233,7 +215,7 @@ fn damaged_transcript_is_refused_before_anything_is_done_and_left_alone() {
     }
     // Of another repository, or in the place of another file.
     fs::write(room.path(SCRIPT), &good).unwrap();
-    let another = [&DRAFT[..], &["--expires", "100d", "--out", "new"]].concat();
+    let another = [&DRAFT[..], &["--transcript", SCRIPT, "--expires", "100d", "--out", "new"]].concat();
     room.refused(&another, 152, "name another file");
     let same = ["root", "next", "--from", "1.root.json", "--out", "new", "--transcript", "new"];
     room.refused(&same, 209, "the transcript is a file of its own: new");
@@ -258,7 +240,7 @@ fn damaged_transcript_is_refused_before_anything_is_done_and_left_alone() {
 #[test]
 fn two_who_append_at_once_both_get_in() {
     let room = Room::with_keys(&["a", "b", "c", "x", "y"]);
-    room.ok(&[&DRAFT[..], &["--out", "request"]].concat());
+    room.ok(&[&DRAFT[..], &["--transcript", SCRIPT, "--out", "request"]].concat());
     for round in 0..20 {
         let signers: Vec<Child> = ["a", "b"]
             .into_iter()

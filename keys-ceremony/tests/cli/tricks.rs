@@ -158,25 +158,7 @@ fn files_of_a_repository_with_the_same_keys_are_not_taken_for_this_one_s() {
             fs::copy(a.path(&file), b.path(&file)).unwrap();
         }
     }
-    b.ok(&[
-        "root",
-        "draft",
-        "--root-key",
-        "a.pub.pem",
-        "b.pub.pem",
-        "c.pub.pem",
-        "--targets-key",
-        "x.pub.pem",
-        "y.pub.pem",
-        "--snapshot-key",
-        "online.pub.pem",
-        "--timestamp-key",
-        "online.pub.pem",
-        "--reason",
-        "B",
-        "--out",
-        "1.request",
-    ]);
+    b.ok(&[&DRAFT[..], &["--reason", "B", "--out", "1.request"]].concat());
     finished(&b, "1.request", &["a.pem", "b.pem"], "1.root.json");
     b.ok(&["root", "next", "--from", "1.root.json", "--reason", "B2", "--out", "2.request"]);
     finished(&b, "2.request", &["a.pem", "b.pem"], "2.root.json");
