@@ -6,14 +6,14 @@
 use heapless::Vec;
 
 use crate::crypto::Crypto;
-use crate::error::{Bound, Error, Rejected};
+use crate::error::{Bound, Error, Field, Rejected};
 use crate::file::FileReader;
 use crate::hash::{FileHash, Verbatim};
-use crate::key::Keys;
+use crate::key::{Algorithm, KeyId, Keys};
 use crate::limits::{HALTS, Limits, ROOT, TRACKED};
 use crate::role::meta::{Meta, MetaReader, Tracked};
 use crate::role::reading::Context;
-use crate::role::root::{Authority, Root, RootFacts};
+use crate::role::root::{Authority, RoleKeys, Root, RootFacts};
 use crate::role::{Header, Role};
 use crate::threshold::{Verified, verify, verify_root};
 use crate::time::{Clock, Moment};
@@ -503,6 +503,55 @@ impl Link {
     }
 }
 
+/// A public key of a delegated role, as a targets file spells it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DelegatedKey<'k> {
+    /// Its label, 64 hexadecimal digits.
+    pub keyid: &'k str,
+    /// What it is good for.
+    pub algorithm: Algorithm,
+    /// `keyval.public`.
+    pub public: &'k str,
+}
+
+/// Whether a file of a delegated role is whole, and signed by `threshold` of these keys (5.6.3). For a host that
+/// finishes such a file before anybody has published it, and has read the delegation itself in a file that it
+/// verified: whether a search comes to the role, and which version is the right one, are judged in a cycle.
+///
+/// `memory` is that of a cycle, [`Limits::memory`] bytes.
+///
+/// # Errors
+/// [`Rejected`], as in a cycle.
+pub fn accepts_delegated_file<'k>(
+    crypto: &Crypto,
+    limits: &Limits,
+    memory: &mut [u8],
+    keys: impl IntoIterator<Item = DelegatedKey<'k>>,
+    threshold: u8,
+    bytes: &[u8],
+) -> Result<(), Error> {
+    let role = Role::Delegated;
+    let mut file = FileReader::new(limits, memory);
+    let mut members = 0_u32;
+    for (DelegatedKey { keyid, algorithm, public }, place) in keys.into_iter().zip(0_u32..) {
+        let keys = &mut file.sheet.keys;
+        let wrong = Rejected::Field { role, field: Field::Keys };
+        let full = Rejected::Limit { role, bound: Bound::Keys };
+        let within = Keys(keys.as_slice()).iter().count() < limits.keys;
+        members |= 1_u32.checked_shl(place).filter(|_| within).ok_or(full)?;
+        keys.push_key_id(KeyId::from_hex(keyid.as_bytes()).ok_or(wrong)?).ok_or(full)?;
+        if crypto.knows(algorithm) {
+            let length = keys.decode(algorithm, crypto, public.as_bytes()).ok_or(wrong)?;
+            keys.complete_key(algorithm, length).ok_or(full)?;
+        }
+    }
+    file.sheet.own_keys = file.sheet.keys.len();
+    let digest = read_into(&mut file, crypto, limits, role, bytes)?;
+    let authority = Authority { keys: file.sheet.chosen_keys(), by: RoleKeys { members, threshold } };
+    verify(crypto, authority, file.envelope(&digest), ())?;
+    Ok(())
+}
+
 /// Reads a whole file in one piece; what is signed of it has this SHA-256.
 fn read<'m>(
     crypto: &Crypto,
@@ -512,6 +561,17 @@ fn read<'m>(
     bytes: &[u8],
 ) -> Result<(FileReader<'m>, [u8; 32]), Rejected> {
     let mut file = FileReader::new(limits, memory);
+    let digest = read_into(&mut file, crypto, limits, role, bytes)?;
+    Ok((file, digest))
+}
+
+fn read_into(
+    file: &mut FileReader<'_>,
+    crypto: &Crypto,
+    limits: &Limits,
+    role: Role,
+    bytes: &[u8],
+) -> Result<[u8; 32], Rejected> {
     file.begin(role);
     if crypto.message.is_some() {
         file.scanner.keep_message();
@@ -520,8 +580,7 @@ fn read<'m>(
     file.sheet.delegations.restart(u32::MAX);
     let keys_only = role != Role::Root;
     file.feed(bytes, limits.of(role), Context { keys_only, ..Context::of(crypto, limits) }, None)?;
-    let digest = file.finish()?;
-    Ok((file, digest))
+    file.finish()
 }
 
 fn not_older(role: Role, trusted: u32, listed: Meta) -> Result<(), Rejected> {

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use tuffet_client::limits::DEVICE;
 use tuffet_client::time::Date;
-use tuffet_client::{Bound, Clock, Ended, Environment, Field, Refresh, Rejected, Role, Want};
+use tuffet_client::{
+    Algorithm, Bound, Clock, DelegatedKey, Ended, Environment, Error, Field, Refresh, Rejected, Role,
+    SOFTWARE, Want, accepts_delegated_file, path_matches,
+};
 use tuffet_tests::expect::*;
 use tuffet_tests::simulator::*;
 
@@ -99,6 +102,84 @@ fn delegated_role_with_one_signature_too_few_is_refused() {
     let signers = &mut repository.delegated.get_mut("lamp").unwrap().signers;
     signers.push(Signer::new("release-a"));
     found(&repository, &FULL_LAMP);
+}
+
+/// A host that finishes the file asks the same threshold function.
+#[test]
+fn file_of_a_delegated_role_is_accepted_by_a_host_as_in_a_cycle() {
+    let file = lamp().files()["1.lamp.json"].clone();
+    let holders = ["lamp-a", "lamp-b", "lamp-c"].map(Signer::new);
+    let spelled: Vec<(String, String)> = holders
+        .iter()
+        .map(|holder| {
+            (holder.keyid().to_owned(), holder.key()["keyval"]["public"].as_str().unwrap().to_owned())
+        })
+        .collect();
+    let key = |(keyid, public): &(String, String)| (keyid.clone(), Algorithm::P256, public.clone());
+    let accepts = |keys: &[(String, Algorithm, String)], threshold: u8, file: &[u8]| {
+        let keys = keys.iter().map(|(keyid, algorithm, public)| DelegatedKey {
+            keyid,
+            algorithm: *algorithm,
+            public,
+        });
+        accepts_delegated_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], keys, threshold, file)
+    };
+    let keys: Vec<_> = spelled.iter().map(key).collect();
+    assert_eq!(accepts(&keys, 2, &file), Ok(()));
+
+    assert_eq!(accepts(&keys, 3, &file), Err(unmet(2, 3).into()));
+    // A threshold of none is met by nobody.
+    assert_eq!(accepts(&[], 0, &file), Err(unmet(0, 0).into()));
+    assert_eq!(accepts(&keys[1..], 2, &file), Err(unmet(1, 2).into()));
+    // One key under two labels, both of which sign.
+    let twin = label(7);
+    let mut envelope: Value = serde_json::from_slice(&file).unwrap();
+    let signatures = envelope["signatures"].as_array_mut().unwrap();
+    signatures.truncate(1);
+    let mut again = signatures[0].clone();
+    let signer = signatures[0]["keyid"].as_str().unwrap().to_owned();
+    again["keyid"] = json!(twin);
+    signatures.push(again);
+    let twice = tuffet_keys::canonical::published_bytes(&envelope).unwrap();
+    let public = spelled.iter().find(|(keyid, _)| *keyid == signer).unwrap().1.clone();
+    let mut labelled = keys.clone();
+    labelled.push((twin, Algorithm::P256, public));
+    assert_eq!(accepts(&labelled, 1, &twice), Ok(()));
+    assert_eq!(accepts(&labelled, 2, &twice), Err(unmet(1, 2).into()));
+    // A key of a kind that a device does not know may be there, and counts for nothing.
+    let mut unknown = keys.clone();
+    unknown[2].1 = Algorithm::Ed25519;
+    assert_eq!(accepts(&unknown, 2, &file), Ok(()));
+    let mut damaged = keys.clone();
+    damaged[2].2.replace_range(60..64, "AAAA");
+    assert_eq!(accepts(&damaged, 2, &file), Err(field(Role::Delegated, Field::Keys).into()));
+    damaged[2] = ("AB".repeat(32), Algorithm::P256, spelled[2].1.clone());
+    assert_eq!(accepts(&damaged, 2, &file), Err(field(Role::Delegated, Field::Keys).into()));
+    // As many keys as a device has room for, and one more.
+    let mut many = keys.clone();
+    many.extend((3..DEVICE.keys).map(|at| (label(at), Algorithm::P256, spelled[2].1.clone())));
+    assert_eq!(accepts(&many, 2, &file), Ok(()));
+    many.push((label(99), Algorithm::P256, spelled[2].1.clone()));
+    let full = Rejected::Limit { role: Role::Delegated, bound: Bound::Keys };
+    assert_eq!(accepts(&many, 2, &file), Err(full.into()));
+    // A file of another type, or none at all.
+    let files = lamp().files();
+    assert_eq!(accepts(&keys, 2, &files["1.snapshot.json"]), Err(field(Role::Delegated, Field::Type).into()));
+    assert!(matches!(accepts(&keys, 2, &file[..file.len() - 1]), Err(Error::Rejected(_))));
+}
+
+#[test]
+fn pattern_covers_a_path_as_in_a_search() {
+    for (pattern, path, covers) in [
+        ("lamp/*/release", "lamp/rev-a/release", true),
+        ("lamp/*/release", "lamp/rev-a/b/release", false),
+        ("lamp/rev-?/release", "lamp/rev-a/release", true),
+        ("lamp/rev?a/release", "lamp/rev/a/release", false),
+        ("*", "lamp/rev-a", false),
+        ("LAMP/*", "lamp/x", false),
+    ] {
+        assert_eq!(path_matches(pattern, path), covers, "{pattern} {path}");
+    }
 }
 
 #[test]

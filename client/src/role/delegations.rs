@@ -153,6 +153,13 @@ pub(crate) fn push_name(names: &mut Pack<'_>, parts: &[&[u8]]) -> Result<(), Fau
     Ok(())
 }
 
+/// Whether a delegation's pattern covers a target path (specification, 4.5): `*` stands for any characters but `/`, and
+/// `?` for one of them. For a host that shows what a role may speak of; a search asks the same function.
+#[must_use]
+pub fn path_matches(pattern: &str, path: &str) -> bool {
+    matches(pattern.as_bytes(), path.as_bytes())
+}
+
 /// Whether a path matches a pattern in which `*` stands for any characters but `/`, and `?` for one of them
 /// (specification, 4.5).
 pub(crate) fn matches(pattern: &[u8], path: &[u8]) -> bool {
