@@ -158,6 +158,7 @@ pub(crate) fn plain_io(error: &std::io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metadata::Role;
 
     /// Codes are for scripts and support: a number that once stood for an error stands for no other.
     #[test]
@@ -182,7 +183,7 @@ mod tests {
             Rejected::BrokenChain { version: 0, why: text() }.into(),
             Rejected::ThresholdNotMet {
                 what: text(),
-                root: 0,
+                by: text().into(),
                 threshold: 0,
                 signed: vec![],
                 missing: vec![],
@@ -202,7 +203,7 @@ mod tests {
             Rejected::LastTry.into(),
             Rejected::UnknownRepository { digest: text() }.into(),
             Rejected::ForkedRoot { version: 0 }.into(),
-            Rejected::StaleRequest { what: "", known: 0, offered: 0 }.into(),
+            Rejected::StaleRequest { what: text(), known: 0, offered: 0 }.into(),
             Rejected::Warned { count: 0 }.into(),
             Rejected::OtherRepository { expected: text(), found: text() }.into(),
             Rejected::NobodysSignature.into(),
@@ -212,13 +213,16 @@ mod tests {
             Rejected::OtherHead { expected: text(), found: text(), entries: 0, earlier: None }.into(),
             Rejected::OtherTranscript { expected: text(), found: text() }.into(),
             Rejected::NotTheRecorded { root: 0, entries: 0, found: 0 }.into(),
+            Rejected::InvalidDelegation { role: Role::Root, why: text() }.into(),
+            Rejected::NotDelegated { role: Role::Root, by: text() }.into(),
+            Rejected::BrokenWay { role: Role::Root, why: text() }.into(),
             Misuse::FileExists.into(),
             Misuse::EmptyPassphrase.into(),
             Misuse::PassphrasesDiffer.into(),
             Misuse::NotADate { text: text() }.into(),
-            Misuse::ThresholdOutOfRange { role: "", threshold: 0, keys: 0 }.into(),
-            Misuse::KeyPresent { role: "", keyid: text() }.into(),
-            Misuse::KeyAbsent { role: "", keyid: text() }.into(),
+            Misuse::ThresholdOutOfRange { role: Role::Root, threshold: 0, keys: 0 }.into(),
+            Misuse::KeyPresent { role: Role::Root, keyid: text() }.into(),
+            Misuse::KeyAbsent { role: Role::Root, keyid: text() }.into(),
             Misuse::WrongChain { why: text() }.into(),
             Misuse::Options { why: "" }.into(),
             Misuse::ExpiresTooSoon { expires: 0 }.into(),
@@ -230,7 +234,7 @@ mod tests {
             Misuse::NotAFile { what: "" }.into(),
             Misuse::NotAPeriod { text: text() }.into(),
             Misuse::BadReason { length: 0 }.into(),
-            Misuse::TooManySignatures { what: "", needed: 0, limit: 0 }.into(),
+            Misuse::TooManySignatures { what: text(), needed: 0, limit: 0 }.into(),
             Misuse::NotInRoot { keyid: text(), root: 0 }.into(),
             Misuse::TooFewKeysLeft { roles: vec![] }.into(),
             Misuse::NotPublished.into(),
@@ -261,6 +265,7 @@ mod tests {
             131 ForkedRoot, 132 StaleRequest, 133 Warned, 134 OtherRepository, 135 NobodysSignature, \
             140 OutOfOrder, 141 Findings, \
             150 TranscriptBroken, 151 OtherHead, 152 OtherTranscript, 153 NotTheRecorded, \
+            160 InvalidDelegation, 161 NotDelegated, 162 BrokenWay, \
             201 FileExists, 202 EmptyPassphrase, 203 PassphrasesDiffer, 204 NotADate, \
             205 ThresholdOutOfRange, 206 KeyPresent, 207 KeyAbsent, 208 WrongChain, 209 Options, \
             210 ExpiresTooSoon, 211 TooManyKeys, 212 BadKeyUri, 213 PinInUri, 214 Ambiguous, \
@@ -314,6 +319,9 @@ mod tests {
                 Rejected::Warned { .. } => "Warned",
                 Rejected::OtherRepository { .. } => "OtherRepository",
                 Rejected::NobodysSignature => "NobodysSignature",
+                Rejected::InvalidDelegation { .. } => "InvalidDelegation",
+                Rejected::NotDelegated { .. } => "NotDelegated",
+                Rejected::BrokenWay { .. } => "BrokenWay",
                 Rejected::OutOfOrder { .. } => "OutOfOrder",
                 Rejected::Findings { .. } => "Findings",
                 Rejected::TranscriptBroken { .. } => "TranscriptBroken",

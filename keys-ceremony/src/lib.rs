@@ -10,6 +10,7 @@
 pub mod calendar;
 pub mod canonical;
 pub mod date;
+pub mod delegation;
 mod detached;
 mod encoding;
 pub mod error;

@@ -1,10 +1,13 @@
 //! The parts that every metadata file has, read strictly.
 
 use std::fmt;
+use std::path::Path;
 
 use serde_json::Value;
+use tuffet_client::FileName;
 
 use crate::encoding::{from_hex, is_digest, member};
+use crate::text::plain;
 use crate::{Error, Rejected, canonical, date};
 
 /// The `spec_version` that is written. Any 1.x is read.
@@ -26,15 +29,22 @@ pub enum Role {
     Snapshot,
     /// Says which snapshot is the newest.
     Timestamp,
+    /// Says what may be installed under some paths. A targets file gives it its name and its keys.
+    Delegated(String),
 }
+
+/// Bytes of a delegated role's name, at the most: devices keep its length in one byte.
+const NAME: usize = 255;
 
 impl Role {
     /// The roles that a root must define.
     pub const TOP_LEVEL: [Role; 4] = [Role::Root, Role::Targets, Role::Snapshot, Role::Timestamp];
 
-    /// The name as metadata writes it.
-    pub fn name(&self) -> &'static str {
+    /// The name as metadata writes it. That of a delegated role is its author's choice: for a terminal there is
+    /// `Display`.
+    pub fn name(&self) -> &str {
         match self {
+            Role::Delegated(name) => name,
             Role::Root => "root",
             Role::Targets => "targets",
             Role::Snapshot => "snapshot",
@@ -49,25 +59,73 @@ impl Role {
             Role::Targets => tuffet_client::Role::Targets,
             Role::Snapshot => tuffet_client::Role::Snapshot,
             Role::Timestamp => tuffet_client::Role::Timestamp,
+            Role::Delegated(_) => tuffet_client::Role::Delegated,
         }
     }
 
-    /// The role of that name.
+    /// The role of that name: a top-level one, or else a delegated one if any can be called so.
+    pub fn named(name: &str) -> Option<Role> {
+        let delegated = || (1..=NAME).contains(&name.len()).then(|| Role::Delegated(name.to_owned()));
+        Role::from_name(name).or_else(delegated)
+    }
+
+    /// The top-level role of that name.
     pub fn from_name(name: &str) -> Option<Role> {
         Role::TOP_LEVEL.into_iter().find(|role| role.name() == name)
+    }
+
+    /// The name as a file has it, so that no name leaves its directory: percent-encoded (RFC 3986).
+    pub fn file_stem(&self) -> String {
+        let unversioned = FileName { role: self.of_device(), version: None, name: self.name().as_bytes() };
+        let file = unversioned.to_string();
+        file.strip_suffix(".json").unwrap_or(&file).to_owned()
+    }
+
+    /// The role of a metadata file: by its `_type`, and of a delegated role by the file's name, `3.lamp.json`, for
+    /// nothing in the file says that. None, if it is of no type that is known.
+    pub fn of_file(path: &Path, signed: &Value) -> Option<Role> {
+        let written = Role::from_name(signed["_type"].as_str()?)?;
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let numbered = file.strip_suffix(".json").and_then(|file| file.split_once('.'));
+        let stem = numbered.filter(|(version, _)| version.parse::<u32>().is_ok()).map(|(_, stem)| stem);
+        let delegated = stem.and_then(Role::from_file_stem).filter(|role| matches!(role, Role::Delegated(_)));
+        match written {
+            Role::Targets => delegated.or(Some(Role::Targets)),
+            other => Some(other),
+        }
+    }
+
+    /// The role of a file, by its name without `.json` and version.
+    pub fn from_file_stem(stem: &str) -> Option<Role> {
+        let mut name = Vec::new();
+        let mut rest = stem.as_bytes();
+        while let [first, behind @ ..] = rest {
+            let (byte, behind) = match (first, behind) {
+                (b'%', [high, low, behind @ ..]) => {
+                    let digits = [*high, *low];
+                    (u8::from_str_radix(core::str::from_utf8(&digits).ok()?, 16).ok()?, behind)
+                }
+                (byte, behind) => (*byte, behind),
+            };
+            name.push(byte);
+            rest = behind;
+        }
+        let role = Role::named(core::str::from_utf8(&name).ok()?)?;
+        // One role has one file name.
+        (role.file_stem() == stem).then_some(role)
     }
 }
 
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(&plain(self.name()))
     }
 }
 
 /// What the `signed` part of every role says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// `_type`.
+    /// `_type`, and of a delegated role, whose type is targets, its name: that of a file or of a request.
     pub role: Role,
     /// `version`, 1 or more.
     pub version: u32,
@@ -100,6 +158,22 @@ impl Header {
             return Err(Rejected::WrongField { field: "issued".to_owned(), expected }.into());
         }
         Ok(Header { role, version, issued, expires })
+    }
+
+    /// The header of a file of this role. Those of delegated roles are of the type targets, and do not say of which role.
+    ///
+    /// # Errors
+    /// [`Rejected::WrongField`] for a file of another type.
+    pub fn of(self, role: &Role) -> Result<Header, Error> {
+        let written = match role {
+            Role::Delegated(_) => &Role::Targets,
+            top_level => top_level,
+        };
+        if self.role != *written {
+            let expected = "the role whose file it should be";
+            return Err(Rejected::WrongField { field: "_type".to_owned(), expected }.into());
+        }
+        Ok(Header { role: role.clone(), ..self })
     }
 
     /// Refuses a date of issue that lies more than [`ISSUED_LEEWAY`] after `now`, in seconds since
@@ -167,6 +241,26 @@ impl Envelope {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn role_has_one_file_name_and_no_other() {
+        for (name, stem) in [
+            ("targets", "targets"),
+            ("lamp", "lamp"),
+            ("a/b.c", "a%2Fb.c"),
+            ("..", ".."),
+            ("50% \u{e9}", "50%25%20%C3%A9"),
+        ] {
+            let role = Role::named(name).unwrap();
+            assert_eq!(role.file_stem(), stem);
+            assert_eq!(Role::from_file_stem(stem), Some(role));
+        }
+        assert_eq!(Role::named("root"), Some(Role::Root));
+        for stem in ["", "%6camp", "%2f", "%", "%2", "%FF", "a/b", "a b"] {
+            assert_eq!(Role::from_file_stem(stem), None, "{stem}");
+        }
+        assert_eq!(Role::named(&"n".repeat(256)), None);
+    }
 
     #[test]
     fn check_issued_allows_an_hour_and_no_second_more() {

@@ -446,6 +446,16 @@ pub(crate) fn versions(directory: &Path, role: &str) -> Result<Vec<u32>, Error> 
     Ok(versions)
 }
 
+/// The newest file of a role in a repository's directory, by its number; none if there is none.
+///
+/// # Errors
+/// [`Environment::Io`](crate::Environment::Io).
+pub fn newest_file(directory: &Path, role: &Role) -> Result<Option<PathBuf>, Error> {
+    let stem = role.file_stem();
+    let newest = versions(directory, &stem)?.last().copied();
+    Ok(newest.map(|version| directory.join(format!("{version}.{stem}.json"))))
+}
+
 fn exists(path: &Path) -> Result<bool, Error> {
     path.try_exists().map_err(|error| Error::io("read", path, &error))
 }

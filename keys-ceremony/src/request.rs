@@ -1,8 +1,9 @@
 //! Signing requests: one file that says what to sign, who may, and who did.
 //!
-//! The file is JSON for people to read and mail to carry. Only the payload, the root chain and the
-//! signatures are facts; role, version and signers follow from them, and a file in which they do not
-//! is refused.
+//! The file is JSON for people to read and mail to carry. Only the payload, the root chain, the targets files that lead to
+//! a delegated role and the signatures are facts; role, version and signers follow from them, and a file in which they
+//! do not is refused. (That of a delegated role says its name, for its metadata do not: it is one to which the last of
+//! those files delegates.)
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tuffet_client::limits::DEVICE;
 
+use crate::delegation::{Step, Way};
 use crate::detached::readings;
 use crate::encoding::{base64, from_base64, from_hex, hex, sha256_hex};
 use crate::error::short_list;
@@ -27,6 +29,8 @@ pub struct Request {
     signed: Value,
     header: Header,
     chain: Chain,
+    /// Of a delegated role: the files that lead to it.
+    way: Option<Way>,
     requirements: Vec<Requirement>,
     /// Verified and low-S, by keyid.
     signatures: BTreeMap<String, Vec<u8>>,
@@ -35,8 +39,10 @@ pub struct Request {
 /// Keys of which enough must sign. A root beyond the first has two of these: under the old root and the new.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirement {
-    /// The version of the root that names the keys.
-    pub root_version: u32,
+    /// The role whose file names the keys: root, or the one that delegates.
+    pub by: Role,
+    /// The version of that file.
+    pub version: u32,
     /// How many distinct keys must sign.
     pub threshold: u32,
     /// The keys by keyid.
@@ -46,8 +52,10 @@ pub struct Requirement {
 /// How far a requirement is met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// The version of the root that names the keys.
-    pub root_version: u32,
+    /// The role whose file names the keys: root, or the one that delegates.
+    pub by: Role,
+    /// The version of that file.
+    pub version: u32,
     /// How many distinct keys must sign.
     pub need: u32,
     /// How many distinct keys have.
@@ -63,19 +71,25 @@ impl Progress {
     pub fn met(&self) -> bool {
         self.have >= self.need
     }
+
+    /// Who names the keys, as "root 2" or "targets 7".
+    pub fn by(&self) -> String {
+        format!("{} {}", self.by, self.version)
+    }
 }
 
 /// One line: "root 1: 1 of 2 have signed: 3fa2...; missing 91bc..., a04e...".
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Progress { root_version, need, have, signed, missing } = self;
-        write!(f, "root {root_version}: {have} of {need} have signed: {}", short_list(signed))?;
+        let Progress { by, version, need, have, signed, missing } = self;
+        write!(f, "{by} {version}: {have} of {need} have signed: {}", short_list(signed))?;
         if self.met() { f.write_str("; enough") } else { write!(f, "; missing {}", short_list(missing)) }
     }
 }
 
 impl Request {
-    /// Drafts a request for signatures over `signed`, whose signers the last root of `root_chain` names.
+    /// Drafts a request for signatures over `signed`, whose signers the last root of `root_chain` names. For a delegated
+    /// role there is [`Request::draft_delegated`].
     ///
     /// `root_chain` holds the root files from version 1 on. For root 1 it is empty; for root N+1 it ends
     /// with root N, and the keys of both must sign.
@@ -91,10 +105,23 @@ impl Request {
         Ok(request)
     }
 
+    /// Drafts a request for signatures over `signed`, the targets metadata of the delegated role `name`. `way` has the
+    /// targets files that lead to it from the top down; the last of them names the signers.
+    ///
+    /// # Errors
+    /// [`Misuse::WrongChain`], [`Rejected::NotCanonical`], or what is wrong with the value, the chain or the way.
+    pub fn draft_delegated(
+        name: &str,
+        signed: &Value,
+        root_chain: &[Vec<u8>],
+        way: &[(Role, Vec<u8>)],
+    ) -> Result<Request, Error> {
+        Request::assemble_delegated(canonical::signed_bytes(signed)?, root_chain, name, way)
+    }
+
     /// A request without signatures; all else follows from the payload and the chain.
     fn assemble(payload: Vec<u8>, root_chain: &[Vec<u8>]) -> Result<Request, Error> {
-        let signed = canonical::parse_signed(&payload).map_err(|error| error.at("payload"))?;
-        let header = Header::from_signed(&signed).map_err(|error| error.at("payload"))?;
+        let (signed, header) = decoded(&payload)?;
         let chain = Chain::verify(root_chain)?;
         let own = match header.role {
             Role::Root => Some(Root::from_signed(&signed).map_err(|error| error.at("payload"))?),
@@ -117,10 +144,36 @@ impl Request {
             .chain(own.as_ref())
             .map(|root| {
                 let RoleKeys { keys, threshold } = root.roles[&header.role].clone();
-                Requirement { root_version: root.header.version, threshold, keys }
+                Requirement { by: Role::Root, version: root.header.version, threshold, keys }
             })
             .collect();
-        Ok(Request { payload, signed, header, chain, requirements, signatures: BTreeMap::new() })
+        let (way, signatures) = (None, BTreeMap::new());
+        Ok(Request { payload, signed, header, chain, way, requirements, signatures })
+    }
+
+    /// The same for a delegated role, whose signers follow from the files that lead to it, too.
+    fn assemble_delegated(
+        payload: Vec<u8>,
+        root_chain: &[Vec<u8>],
+        name: &str,
+        files: &[(Role, Vec<u8>)],
+    ) -> Result<Request, Error> {
+        let (signed, mut header) = decoded(&payload)?;
+        let chain = Chain::verify(root_chain)?;
+        let role = Role::named(name).filter(|role| matches!(role, Role::Delegated(_)));
+        let (Some(role), Role::Targets) = (role, &header.role) else {
+            let why = format!("{} is not the metadata of a delegated role", header.role);
+            return Err(Misuse::WrongChain { why }.into());
+        };
+        let way = Way::verify(&chain, files.iter().map(|(role, file)| (role, &file[..])))?;
+        let RoleKeys { keys, threshold } = way.delegation(name)?.signers;
+        let last = way.steps().last();
+        // A way that delegates has a last file.
+        let (by, version) = last.map_or((Role::Targets, 0), |step| (step.role.clone(), step.version));
+        header.role = role;
+        let requirements = vec![Requirement { by, version, threshold, keys }];
+        let (way, signatures) = (Some(way), BTreeMap::new());
+        Ok(Request { payload, signed, header, chain, way, requirements, signatures })
     }
 
     /// Reads a request, and verifies everything in it.
@@ -146,7 +199,21 @@ impl Request {
             .iter()
             .map(|root| from_base64(root, "root_chain"))
             .collect::<Result<_, _>>()?;
-        let mut request = Request::assemble(payload, &chain).map_err(|error| match error {
+        let way: Vec<(Role, Vec<u8>)> = written
+            .delegated_by
+            .iter()
+            .map(|WrittenStep { role, file }| {
+                let expected = "the name of a role";
+                let role = Role::named(role)
+                    .ok_or(Rejected::WrongField { field: "delegated_by".to_owned(), expected })?;
+                Ok((role, from_base64(file, "delegated_by")?))
+            })
+            .collect::<Result<_, Error>>()?;
+        let assembled = match way.is_empty() {
+            true => Request::assemble(payload, &chain),
+            false => Request::assemble_delegated(payload, &chain, &written.role, &way),
+        };
+        let mut request = assembled.map_err(|error| match error {
             // The chain is the sender's, not the caller's: to him the request is bad.
             Error::Misuse { .. } => Rejected::Contradiction { field: "root_chain" }.into(),
             other => other,
@@ -181,7 +248,8 @@ impl Request {
 
     fn written(&self) -> Written {
         let signer = |requirement: &Requirement| Signers {
-            root: requirement.root_version,
+            by: requirement.by.name().to_owned(),
+            version: requirement.version,
             threshold: requirement.threshold,
             keyids: requirement.keys.keys().cloned().collect(),
         };
@@ -194,6 +262,7 @@ impl Request {
             version: self.header.version,
             payload: base64(&self.payload),
             root_chain: self.chain.files().iter().map(|file| base64(file)).collect(),
+            delegated_by: self.way.iter().flat_map(Way::steps).map(WrittenStep::of).collect(),
             signers: self.requirements.iter().map(signer).collect(),
             signatures: self.signatures.iter().map(signature).collect(),
         }
@@ -265,6 +334,11 @@ impl Request {
         &self.chain
     }
 
+    /// Of a delegated role: the targets files that lead from the root to it, and name its signers.
+    pub fn way(&self) -> Option<&Way> {
+        self.way.as_ref()
+    }
+
     /// Who must sign.
     pub fn requirements(&self) -> &[Requirement] {
         &self.requirements
@@ -308,15 +382,28 @@ impl Request {
         Ok(keyid)
     }
 
+    /// Takes over the signature that a metadata file has of this key.
+    ///
+    /// # Errors
+    /// [`Rejected::ForeignKey`] and [`Rejected::BadSignature`].
+    pub fn take(&mut self, keyid: &str, signature: &[u8]) -> Result<(), Error> {
+        self.accept(keyid, signature)
+    }
+
     /// Takes the other's signatures over. Any order and any repetition of merges gives the same request.
     ///
     /// # Errors
     /// [`Rejected::OtherPayload`] or [`Rejected::OtherChain`] if it is not the same request.
     pub fn merge(&mut self, other: &Request) -> Result<(), Error> {
-        if self.payload != other.payload {
+        // The same bytes may be for two roles, and those of a delegated one do not say for which.
+        if (&self.payload, &self.header.role) != (&other.payload, &other.header.role) {
             return Err(Rejected::OtherPayload { ours: self.title(), theirs: other.title() }.into());
         }
-        if self.chain.files() != other.chain.files() {
+        let files = |request: &Request| {
+            let steps = request.way.iter().flat_map(Way::steps);
+            steps.map(|step| (step.role.clone(), step.file.clone())).collect::<Vec<_>>()
+        };
+        if self.chain.files() != other.chain.files() || files(self) != files(other) {
             return Err(Rejected::OtherChain.into());
         }
         for (keyid, signature) in &other.signatures {
@@ -344,11 +431,11 @@ impl Request {
     /// How far each requirement is met, in the order of the roots. A display of progress: whether it is enough
     /// is for the devices' verifier to say, in [`Request::finish`].
     pub fn state(&self) -> Vec<Progress> {
-        let progress = |Requirement { root_version, threshold, keys }: &Requirement| {
+        let progress = |Requirement { by, version, threshold, keys }: &Requirement| {
             let (signed, missing): (Vec<String>, Vec<String>) =
                 keys.keys().cloned().partition(|keyid| self.signatures.contains_key(keyid));
             let have = u32::try_from(distinct(keys, &signed).len()).unwrap_or(u32::MAX);
-            Progress { root_version: *root_version, need: *threshold, have, signed, missing }
+            Progress { by: by.clone(), version: *version, need: *threshold, have, signed, missing }
         };
         self.requirements.iter().map(progress).collect()
     }
@@ -360,7 +447,11 @@ impl Request {
     /// [`Rejected::DeviceRefuses`] with the verifier's words.
     pub fn finish(&self) -> Result<Vec<u8>, Error> {
         let finished = Envelope { signed: self.signed.clone(), signatures: self.sufficient() }.to_bytes()?;
-        match self.chain.accepts(&self.header.role, &finished) {
+        let judged = match &self.way {
+            Some(way) => way.accepts(self.header.role.name(), &finished)?,
+            None => self.chain.accepts(&self.header.role, &finished),
+        };
+        match judged {
             Ok(()) => Ok(finished),
             Err(refusal) => Err(self.explained(&refusal).into()),
         }
@@ -375,7 +466,7 @@ impl Request {
         match self.state().into_iter().find(|progress| !progress.met()) {
             Some(unmet) if too_few => Rejected::ThresholdNotMet {
                 what: self.title(),
-                root: unmet.root_version,
+                by: unmet.by().into(),
                 threshold: unmet.need,
                 signed: unmet.signed,
                 missing: unmet.missing,
@@ -409,10 +500,17 @@ impl Request {
     }
 }
 
+/// What a payload says.
+fn decoded(payload: &[u8]) -> Result<(Value, Header), Error> {
+    let signed = canonical::parse_signed(payload).map_err(|error| error.at("payload"))?;
+    let header = Header::from_signed(&signed).map_err(|error| error.at("payload"))?;
+    Ok((signed, header))
+}
+
 const KIND: &str = "tuffet-signing-request";
 
 /// The format of the file. Raised when a reader of the old one could misunderstand the new.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -424,6 +522,8 @@ struct Written {
     version: u32,
     payload: String,
     root_chain: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    delegated_by: Vec<WrittenStep>,
     signers: Vec<Signers>,
     signatures: Vec<WrittenSignature>,
 }
@@ -431,9 +531,23 @@ struct Written {
 #[derive(PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Signers {
-    root: u32,
+    by: String,
+    version: u32,
     threshold: u32,
     keyids: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenStep {
+    role: String,
+    file: String,
+}
+
+impl WrittenStep {
+    fn of(step: &Step) -> WrittenStep {
+        WrittenStep { role: step.role.name().to_owned(), file: base64(&step.file) }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -510,13 +624,13 @@ mod tests {
 
         let one = signed_by(&request, &[&holders[1]]);
         let Err(Error::Rejected {
-            why: Rejected::ThresholdNotMet { root, threshold, signed, missing, .. },
+            why: Rejected::ThresholdNotMet { by, threshold, signed, missing, .. },
             ..
         }) = one.finish()
         else {
             panic!("finished with one")
         };
-        assert_eq!((root, threshold), (1, 2));
+        assert_eq!((&*by, threshold), ("root 1", 2));
         assert_eq!((signed, missing), (ids(&[&holders[1]]), ids(&[&holders[0], &holders[2]])));
 
         let file = signed_by(&one, &[&holders[2]]).finish().unwrap();
@@ -545,19 +659,23 @@ mod tests {
         let old_alone = signed_by(&request, &[&holders[0], &holders[1]]);
         let state = old_alone.state();
         assert_eq!(
-            state.iter().map(|p| (p.root_version, p.have, p.need)).collect::<Vec<_>>(),
+            state.iter().map(|p| (p.version, p.have, p.need)).collect::<Vec<_>>(),
             [(1, 2, 2), (2, 1, 2)]
         );
         assert!(state[0].met() && !state[1].met());
-        assert!(matches!(
-            old_alone.finish(),
-            Err(Error::Rejected { why: Rejected::ThresholdNotMet { root: 2, threshold: 2, .. }, .. })
-        ));
+        let Err(Error::Rejected { why: Rejected::ThresholdNotMet { by, threshold: 2, .. }, .. }) =
+            old_alone.finish()
+        else {
+            panic!("finished by half of them")
+        };
+        assert_eq!(&*by, "root 2");
         let new_alone = signed_by(&request, &[&replacement, &holders[1]]);
-        assert!(matches!(
-            new_alone.finish(),
-            Err(Error::Rejected { why: Rejected::ThresholdNotMet { root: 1, threshold: 2, .. }, .. })
-        ));
+        let Err(Error::Rejected { why: Rejected::ThresholdNotMet { by, threshold: 2, .. }, .. }) =
+            new_alone.finish()
+        else {
+            panic!("finished by half of them")
+        };
+        assert_eq!(&*by, "root 1");
 
         let second = signed_by(&old_alone, &[&replacement]).finish().unwrap();
         let mut trusted: Trusted =
@@ -567,7 +685,7 @@ mod tests {
 
         // Other roles are signed under the newest root.
         let request = Request::draft(Role::Targets, &targets(1), &[first, second]).unwrap();
-        assert_eq!(request.requirements()[0].root_version, 2);
+        assert_eq!(request.requirements()[0].version, 2);
         assert_eq!(request.requirements()[0].keys.len(), 3);
     }
 
@@ -680,8 +798,8 @@ mod tests {
         contradiction("signers", edited(&request, |file| file["signers"] = json!([])));
         contradiction("root_chain", edited(&request, |file| file["root_chain"] = json!([])));
 
-        let format = rejected(edited(&request, |file| file["format"] = json!(2)));
-        assert_eq!(format, Rejected::UnknownFormat { found: "2".to_owned() });
+        let format = rejected(edited(&request, |file| file["format"] = json!(3)));
+        assert_eq!(format, Rejected::UnknownFormat { found: "3".to_owned() });
         for change in [
             &(|file: &mut Value| file["_type"] = json!("root")) as &dyn Fn(&mut Value),
             &|file| file["format"] = json!("1"),
@@ -819,7 +937,7 @@ mod tests {
         let refused = signed_by(&request, &[&holders[2]]).finish().unwrap_err();
         let expected = Rejected::ThresholdNotMet {
             what: "targets version 1".to_owned(),
-            root: 1,
+            by: "root 1".into(),
             threshold: 2,
             signed: ids(&[&holders[2]]),
             missing: ids(&[&holders[0], &holders[1]]),

@@ -41,6 +41,7 @@ pub fn describe(request: &Request, now: u64) -> Review {
     let (digest, repository) = (sha256_hex(request.payload()), request.repository());
     review.field(1, "to sign", &format!("{} bytes, sha256 {}", request.payload().len(), grouped(&digest)));
     review.field(1, "repository", &format!("root 1 is sha256 {}", grouped(&repository)));
+    review.delegated(request);
 
     let mut signed = review.open(1, "signed", request.signed().clone());
     for titled in ["_type", "version"] {
@@ -58,7 +59,10 @@ pub fn describe(request: &Request, now: u64) -> Review {
     review.field(1, "format", &format!("TUF {}", shown(signed.remove("spec_version").as_ref())));
     match request.header().role {
         Role::Root => review.root(&mut signed),
-        Role::Targets => review.targets(&mut signed),
+        Role::Targets | Role::Delegated(_) => {
+            review.targets(&mut signed);
+            review.delegations(&mut signed);
+        }
         Role::Snapshot | Role::Timestamp => review.meta(&mut signed),
     }
     review.rest(1, signed);
@@ -114,6 +118,79 @@ impl Review {
             _ => shown(key),
         };
         self.line(indent, &format!("key {}  {words}", plain(short(keyid))));
+    }
+
+    /// What the role may speak of, if it is a delegated one: paths that each file on the way to it covers.
+    fn delegated(&mut self, request: &Request) {
+        let Some(way) = request.way() else { return };
+        // They were decoded when the request was read.
+        let delegations = way.delegations(request.header().role.name()).unwrap_or_default();
+        for (step, delegation) in way.steps().iter().zip(delegations) {
+            let words = format!("by {} {}: {}", step.role, step.version, delegation.paths);
+            self.field(1, "delegated", &words);
+        }
+    }
+
+    fn delegations(&mut self, signed: &mut Map<String, Value>) {
+        let mut delegations = self.open_member(1, "delegations", signed);
+        let keys = self.open_member(1, "keys", &mut delegations);
+        let mut unused = keys.clone();
+        if let Some(Value::Array(roles)) = delegations.get_mut("roles") {
+            let roles = core::mem::take(roles);
+            delegations.remove("roles");
+            for role in roles {
+                let mut role = self.open(1, "a delegation", role);
+                let name = shown(role.remove("name").as_ref());
+                self.delegation(&format!("delegated role {name}"), role, &keys, &mut unused);
+            }
+        }
+        if let Some(bins) = delegations.remove("succinct_roles") {
+            let mut bins = self.open(1, "succinct_roles", bins);
+            let [prefix, bits] = ["name_prefix", "bit_length"].map(|name| shown(bins.remove(name).as_ref()));
+            let title = format!("delegated roles {prefix}-…, 2^{bits} bins");
+            self.delegation(&title, bins, &keys, &mut unused);
+        }
+        for (keyid, key) in &unused {
+            self.line(1, "a key that no delegation names");
+            self.key(2, keyid, Some(key));
+        }
+        self.rest(1, delegations);
+    }
+
+    fn delegation(
+        &mut self,
+        title: &str,
+        mut role: Map<String, Value>,
+        keys: &Map<String, Value>,
+        unused: &mut Map<String, Value>,
+    ) {
+        let threshold = shown(role.remove("threshold").as_ref());
+        let keyids = role.get("keyids").and_then(Value::as_array).cloned().unwrap_or_default();
+        let texts = |value: &Value| -> Option<Vec<String>> {
+            value.as_array()?.iter().map(|text| text.as_str().map(plain)).collect()
+        };
+        let keyids_known = role.get("keyids").and_then(texts).is_some();
+        self.line(1, &format!("{title}: {threshold} of {} keys must sign", keyids.len()));
+        if keyids_known {
+            role.remove("keyids");
+        }
+        for keyid in keyids.iter().filter(|_| keyids_known).filter_map(Value::as_str) {
+            unused.remove(keyid);
+            self.key(2, keyid, keys.get(keyid));
+        }
+        for (member, words) in [("paths", "paths"), ("path_hash_prefixes", "SHA-256")] {
+            if let Some(list) = role.get(member).and_then(texts) {
+                role.remove(member);
+                self.field(2, words, &list.join(", "));
+            }
+        }
+        if let Some(Value::Bool(terminating)) = role.get("terminating") {
+            let words =
+                if *terminating { "nobody else speaks of these paths" } else { "others may, if it does not" };
+            role.remove("terminating");
+            self.field(2, "search", words);
+        }
+        self.rest(2, role);
     }
 
     fn targets(&mut self, signed: &mut Map<String, Value>) {
@@ -194,8 +271,8 @@ impl Review {
     }
 
     fn signatures(&mut self, state: &[Progress]) {
-        for Progress { root_version, need, have, signed, missing } in state {
-            self.line(0, &format!("signed by {have} of {need} keys of root {root_version}"));
+        for Progress { by, version, need, have, signed, missing } in state {
+            self.line(0, &format!("signed by {have} of {need} keys of {by} {version}"));
             for (keyids, word) in [(signed, "signed "), (missing, "missing")] {
                 for keyid in keyids {
                     self.line(1, &format!("{word}  key {}", short(keyid)));

@@ -118,14 +118,15 @@ fn is_reason(text: &str) -> bool {
 }
 
 impl RoleKeys {
-    fn from_value(
+    /// Decodes the keyids and the threshold of a role; `known` has the keys beside it.
+    pub(crate) fn from_value(
         value: &Value,
         role: &Role,
         known: &BTreeMap<String, PublicKey>,
     ) -> Result<RoleKeys, Error> {
         let mut keys = BTreeMap::new();
         for keyid in member(value, "keyids", "a list", Value::as_array)? {
-            let expected = "a list of keyids of this root";
+            let expected = "a list of keyids whose keys are there";
             let wrong = || Rejected::WrongField { field: "keyids".to_owned(), expected };
             let keyid = keyid.as_str().filter(|text| is_digest(text)).ok_or_else(wrong)?;
             let key = known.get(keyid).ok_or_else(wrong)?;

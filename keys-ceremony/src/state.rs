@@ -5,6 +5,7 @@
 //! DIRECTORY/<sha256 of the signed bytes of root 1>/
 //!     1.root.json, 2.root.json, …                  each verified under the one before
 //!     timestamp.json, snapshot.json, targets.json  the newest of each that was verified
+//!     delegated/lamp.json                          the newest of each delegated role
 //!     signed/targets.7                             the bytes of targets 7 that were signed here
 //! ```
 //!
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::delegation::{Step, Way};
 use crate::encoding::{is_digest, sha256_hex};
 use crate::file::{self, Access};
 use crate::key::PublicKey;
@@ -25,6 +27,9 @@ use crate::metadata::{Envelope, Header, Role};
 use crate::request::Request;
 use crate::root::{Chain, Root};
 use crate::{Environment, Error, Rejected, canonical};
+
+/// Where the files of delegated roles lie: their names are their authors' choice.
+const DELEGATED: &str = "delegated";
 
 /// All repositories that a holder knows.
 #[derive(Clone, Debug)]
@@ -96,7 +101,7 @@ impl State {
         let chain = Chain::verify(&[root.to_vec()])?;
         let digest = sha256_hex(chain.first_payload().unwrap_or_default());
         let mut repository = self.begin(&digest)?;
-        repository.learn(root)?;
+        repository.learn(&Role::Root, root)?;
         Ok(repository)
     }
 
@@ -109,12 +114,14 @@ impl State {
         let mut repository = self.begin(&request.repository())?;
         repository.check(request)?;
         for root in request.chain().files() {
-            repository.learn(root)?;
+            repository.learn(&Role::Root, root)?;
         }
-        let Header { role, version, .. } = request.header();
-        let signed = repository.directory.join("signed");
-        create_directory(&signed)?;
-        file::replace(&signed.join(format!("{role}.{version}")), request.payload(), Access::Private)
+        for step in request.way().into_iter().flat_map(Way::steps) {
+            repository.learn(&step.role, &step.file)?;
+        }
+        let path = repository.signed_file(request);
+        create_directory(&repository.directory.join("signed"))?;
+        file::replace(&path, request.payload(), Access::Private)
     }
 
     /// The keys that the newest known roots of all other repositories name, with the digests of those; and the digests
@@ -201,12 +208,15 @@ impl Repository {
             verified: BTreeMap::new(),
             signed: BTreeMap::new(),
         };
-        for role in [Role::Targets, Role::Snapshot, Role::Timestamp] {
+        let delegated = names_in(&repository.directory.join(DELEGATED))?;
+        let delegated = delegated.iter().filter_map(|name| Role::from_file_stem(name.strip_suffix(".json")?));
+        for role in [Role::Targets, Role::Snapshot, Role::Timestamp].into_iter().chain(delegated) {
             let path = repository.file_of(&role);
             if path.exists() {
                 let Envelope { signed, .. } =
                     Envelope::parse(&file::read(&path)?).map_err(|error| error.in_file(&path))?;
-                let header = Header::from_signed(&signed).map_err(|error| error.in_file(&path))?;
+                let header = Header::from_signed(&signed).and_then(|header| header.of(&role));
+                let header = header.map_err(|error| error.in_file(&path))?;
                 repository.verified.insert(role, (header, signed));
             }
         }
@@ -217,9 +227,10 @@ impl Repository {
     fn read_signed(&mut self) -> Result<(), Error> {
         let directory = self.directory.join("signed");
         for name in names_in(&directory)? {
-            let parts = name.split_once('.');
-            let parts = parts
-                .and_then(|(role, version)| Some((Role::from_name(role)?, version.parse::<u32>().ok()?)));
+            let parts = name.rsplit_once('.');
+            let parts = parts.and_then(|(role, version)| {
+                Some((Role::from_file_stem(role)?, version.parse::<u32>().ok()?))
+            });
             let Some((role, version)) = parts else { continue };
             if self.signed.get(&role).is_none_or(|(newest, _)| *newest < version) {
                 let payload = file::read(&directory.join(name))?;
@@ -277,20 +288,24 @@ impl Repository {
             }
         }
         let stale = |what: &Role, known: u32, offered: u32| {
-            Err(Rejected::StaleRequest { what: what.name(), known, offered }.into())
+            Err(Rejected::StaleRequest { what: what.to_string(), known, offered }.into())
         };
         if payloads.len() < self.roots.len() {
             let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
             return stale(&Role::Root, number(self.roots.len()), number(payloads.len()));
         }
-        match self.verified.get(role) {
-            Some((header, _)) if *version < header.version => stale(role, header.version, *version),
-            Some((header, value)) if *version == header.version && value != request.signed() => {
-                Err(Rejected::StaleRequest { what: role.name(), known: header.version, offered: *version }
-                    .into())
+        let steps = request.way().into_iter().flat_map(Way::steps);
+        let brought = steps.map(|step| (&step.role, step.version, &step.signed));
+        for (role, version, signed) in brought.chain([(role, *version, request.signed())]) {
+            match self.verified.get(role) {
+                Some((header, _)) if version < header.version => return stale(role, header.version, version),
+                Some((header, value)) if version == header.version && value != signed => {
+                    return stale(role, header.version, version);
+                }
+                _ => {}
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// What this request is compared with: what was verified last, or what was signed here since.
@@ -347,42 +362,80 @@ impl Repository {
 
     /// Other bytes of the same role and version that were signed here.
     pub fn signed_another(&self, request: &Request) -> Result<bool, Error> {
-        let Header { role, version, .. } = request.header();
-        let path = self.directory.join("signed").join(format!("{role}.{version}"));
+        let path = self.signed_file(request);
         Ok(path.exists() && file::read(&path)? != request.payload())
     }
 
-    /// Takes over a finished metadata file, if the roots that are known say that it is signed. Whether it was new.
+    /// The files that are newer than what was verified here, of those that lead to the delegated role of a request: the
+    /// versions that are known, none if none is, and the `signed` values on both sides.
+    pub fn way_brought<'r>(&'r self, request: &'r Request) -> Vec<(&'r Step, Option<&'r (Header, Value)>)> {
+        let steps = request.way().into_iter().flat_map(Way::steps);
+        let known = steps.map(|step| (step, self.verified.get(&step.role)));
+        known.filter(|(step, known)| known.is_none_or(|(header, _)| header.version < step.version)).collect()
+    }
+
+    /// Takes over a finished metadata file of a role, if the roots that are known say that it is signed, or for a
+    /// delegated role the targets files that are. Whether it was new.
     ///
     /// # Errors
     /// [`Rejected`], also for a root that is not the one of that version that is known, and
     /// [`Environment::Io`].
-    pub fn learn(&mut self, bytes: &[u8]) -> Result<bool, Error> {
-        let Envelope { signed, .. } = Envelope::parse(bytes)?;
-        let header = Header::from_signed(&signed)?;
+    pub fn learn(&mut self, role: &Role, bytes: &[u8]) -> Result<bool, Error> {
+        let (header, signed) = read_as(role, bytes)?;
         if header.role == Role::Root {
             return self.learn_root(bytes, &signed, header.version);
         }
-        self.chain.accepts(&header.role, bytes).map_err(|refusal| Rejected::DeviceRefuses {
-            what: format!("{} version {}", header.role, header.version),
-            code: refusal.code(),
-            message: refusal.to_string(),
-        })?;
+        self.accepts(&header, bytes)?;
         if self.version(&header.role).is_some_and(|known| header.version <= known) {
             return Ok(false);
         }
-        file::replace(&self.file_of(&header.role), bytes, Access::Private)?;
-        self.verified.insert(header.role.clone(), (header, signed));
+        if let Role::Delegated(_) = role {
+            create_directory(&self.directory.join(DELEGATED))?;
+        }
+        file::replace(&self.file_of(role), bytes, Access::Private)?;
+        let delegates = signed.get("delegations").is_some() || *role == Role::Targets;
+        self.verified.insert(role.clone(), (header, signed));
+        if delegates {
+            self.forget_unsigned([])?;
+        }
         Ok(true)
+    }
+
+    /// Whether enough of those who sign for its role have signed a file.
+    fn accepts(&self, header: &Header, bytes: &[u8]) -> Result<(), Error> {
+        let Header { role, version, .. } = header;
+        let judged = match role {
+            Role::Delegated(name) => self.way_to(name)?.accepts(name, bytes)?,
+            _ => self.chain.accepts(role, bytes),
+        };
+        judged.map_err(|refusal| {
+            let (what, code) = (format!("{role} version {version}"), refusal.code());
+            Rejected::DeviceRefuses { what, code, message: refusal.to_string() }.into()
+        })
+    }
+
+    /// What was verified of a role, but for root: the `signed` value.
+    pub fn newest(&self, role: &Role) -> Option<&Value> {
+        self.verified.get(role).map(|(_, signed)| signed)
+    }
+
+    /// The way to a delegated role through what was verified here.
+    ///
+    /// # Errors
+    /// As [`Way::find`], and [`Environment::Io`].
+    pub fn way_to(&self, name: &str) -> Result<Way, Error> {
+        Way::find(&self.chain, name, |role| match self.verified.contains_key(role) {
+            true => file::read(&self.file_of(role)).map(Some),
+            false => Ok(None),
+        })
     }
 
     /// Whether [`Repository::learn`] would take this file, or has it.
     ///
     /// # Errors
     /// As [`Repository::learn`].
-    pub fn would_learn(&self, bytes: &[u8]) -> Result<(), Error> {
-        let Envelope { signed, .. } = Envelope::parse(bytes)?;
-        let header = Header::from_signed(&signed)?;
+    pub fn would_learn(&self, role: &Role, bytes: &[u8]) -> Result<(), Error> {
+        let (header, signed) = read_as(role, bytes)?;
         let known = usize::try_from(header.version).ok().and_then(|version| self.roots.get(version - 1));
         let version = header.version;
         match (&header.role, known) {
@@ -393,10 +446,7 @@ impl Repository {
             {
                 Err(Rejected::ForkedRoot { version }.into())
             }
-            (role, _) => self.chain.accepts(role, bytes).map_err(|refusal| {
-                let (what, code) = (format!("{role} version {version}"), refusal.code());
-                Rejected::DeviceRefuses { what, code, message: refusal.to_string() }.into()
-            }),
+            _ => self.accepts(&header, bytes),
         }
     }
 
@@ -412,20 +462,52 @@ impl Repository {
         self.chain = Chain::verify(&files)?;
         file::replace(&self.directory.join(format!("{version}.root.json")), bytes, Access::Private)?;
         self.roots.push(payload);
-        // TUF 5.3.11, for a holder too: what the new keys did not sign is no floor any more, be its version 4294967295.
-        for role in [Role::Timestamp, Role::Snapshot, Role::Targets] {
-            let path = self.file_of(&role);
-            if self.verified.contains_key(&role) && self.chain.accepts(&role, &file::read(&path)?).is_err() {
-                std::fs::remove_file(&path).map_err(|error| Error::io("remove", &path, &error))?;
-                self.verified.remove(&role);
-            }
-        }
+        self.forget_unsigned([Role::Timestamp, Role::Snapshot, Role::Targets])?;
         Ok(true)
     }
 
-    fn file_of(&self, role: &Role) -> PathBuf {
-        self.directory.join(format!("{role}.json"))
+    /// TUF 5.3.11, for a holder too: what the keys of today did not sign is no floor any more, be its version 4294967295.
+    /// Of delegated roles all are looked at, for as long as one that is gone takes another with it.
+    fn forget_unsigned<const N: usize>(&mut self, top_level: [Role; N]) -> Result<(), Error> {
+        let mut roles = Vec::from(top_level);
+        loop {
+            roles.extend(self.verified.keys().filter(|role| matches!(role, Role::Delegated(_))).cloned());
+            let mut gone = false;
+            for role in roles.drain(..) {
+                let Some((header, _)) = self.verified.get(&role) else { continue };
+                let path = self.file_of(&role);
+                if self.accepts(header, &file::read(&path)?).is_err() {
+                    fs::remove_file(&path).map_err(|error| Error::io("remove", &path, &error))?;
+                    self.verified.remove(&role);
+                    gone = true;
+                }
+            }
+            if !gone {
+                return Ok(());
+            }
+        }
     }
+
+    fn file_of(&self, role: &Role) -> PathBuf {
+        let file = format!("{}.json", role.file_stem());
+        match role {
+            Role::Delegated(_) => self.directory.join(DELEGATED).join(file),
+            _ => self.directory.join(file),
+        }
+    }
+
+    /// Where the bytes lie that were signed here of a request's role and version.
+    fn signed_file(&self, request: &Request) -> PathBuf {
+        let Header { role, version, .. } = request.header();
+        self.directory.join("signed").join(format!("{}.{version}", role.file_stem()))
+    }
+}
+
+/// Header and `signed` value of a file of this role.
+fn read_as(role: &Role, bytes: &[u8]) -> Result<(Header, Value), Error> {
+    let Envelope { signed, .. } = Envelope::parse(bytes)?;
+    let header = Header::from_signed(&signed)?.of(role)?;
+    Ok((header, signed))
 }
 
 fn payload_of(file: &[u8]) -> Result<Vec<u8>, Error> {

@@ -265,10 +265,10 @@ fn signatures(subject: &Subject, document: &Document, names: &Names) -> Vec<Sign
 }
 
 fn named(progress: Progress, names: &Names) -> Signatures {
-    let Progress { root_version, need, have, signed, missing } = progress;
+    let Progress { by, version, need, have, signed, missing } = progress;
     let name = |keyids: Vec<String>| sorted(keyids.iter().map(|keyid| names.of(keyid)));
     Signatures {
-        root: Some(root_version),
+        root: (by == Role::Root).then_some(version),
         need: need.into(),
         have: have.into(),
         signed: name(signed),

@@ -157,7 +157,7 @@ impl<'k> Signers<'k> {
         for key in given {
             let keyid = key.public().keyid();
             if !allowed.keys.contains_key(keyid) {
-                return Err(Rejected::ForeignKey { role: role.name(), keyid: keyid.to_owned(), root }.into());
+                return Err(Rejected::ForeignKey { role: role.clone(), keyid: keyid.to_owned(), root }.into());
             }
             if !keys.iter().any(|other| other.public().keyid() == keyid) {
                 keys.push(key);
@@ -165,7 +165,7 @@ impl<'k> Signers<'k> {
         }
         let (given, threshold) = (u32::try_from(keys.len()).unwrap_or(u32::MAX), allowed.threshold);
         if given < threshold {
-            return Err(Rejected::OnlineKeys { role: role.name(), given, threshold }.into());
+            return Err(Rejected::OnlineKeys { role: role.clone(), given, threshold }.into());
         }
         Ok(Signers { keys })
     }

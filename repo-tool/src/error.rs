@@ -174,6 +174,7 @@ mod tests {
     use std::path::PathBuf;
 
     use tuffet_agent::TransportFault;
+    use tuffet_keys::Role;
 
     use super::*;
 
@@ -195,8 +196,8 @@ mod tests {
             Rejected::Damaged { path: path(), why: text() }.into(),
             Rejected::StaleRequest { path: path(), staged: 1, published: 2 }.into(),
             Rejected::RequestOfOldRoot { path: path(), request: 1, newest: 2 }.into(),
-            Rejected::OnlineKeys { role: "snapshot", given: 1, threshold: 2 }.into(),
-            Rejected::ForeignKey { role: "snapshot", keyid: text(), root: 1 }.into(),
+            Rejected::OnlineKeys { role: Role::Snapshot, given: 1, threshold: 2 }.into(),
+            Rejected::ForeignKey { role: Role::Snapshot, keyid: text(), root: 1 }.into(),
             Rejected::NothingStaged.into(),
             Rejected::Exhausted { what: "version" }.into(),
             Rejected::TargetPath { path: text() }.into(),
@@ -213,8 +214,8 @@ mod tests {
             Rejected::OtherRepository { path: path(), found: text(), pinned: text() }.into(),
             Rejected::Unsigned {
                 path: path(),
-                what: text(),
-                root: 1,
+                what: text().into(),
+                by: text().into(),
                 threshold: 2,
                 signed: Vec::new(),
                 missing: Vec::new(),

@@ -234,8 +234,9 @@ fn finish(workspace: &Workspace, roots: &Roots, request: &Request) -> Result<Doc
         return Err(Rejected::RequestOfOldRoot { path, request, newest: roots.version() }.into());
     }
     let finished = request.finish().map_err(|error| match error {
-        tuffet_keys::Error::Rejected { why: Unmet { what, root, threshold, signed, missing }, .. } => {
-            Rejected::Unsigned { path: path.clone(), what, root, threshold, signed, missing }.into()
+        tuffet_keys::Error::Rejected { why: Unmet { what, by, threshold, signed, missing }, .. } => {
+            Rejected::Unsigned { path: path.clone(), what: what.into(), by, threshold, signed, missing }
+                .into()
         }
         error => Error::from(error.in_file(&path)),
     })?;

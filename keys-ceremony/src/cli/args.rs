@@ -62,6 +62,9 @@ pub(crate) enum Command {
     Trust(Trust),
     /// Take over finished metadata, so that the next review shows what is new since then
     Learn(Learn),
+    /// Ask for signatures over metadata of any role that was written elsewhere
+    #[command(after_help = super::request::HELP)]
+    Request(super::request::Ask),
     /// Show what a signing request signs, decoded from the bytes to sign: what is new, what is unusual, who has signed
     #[command(visible_alias = "show-request")]
     Review(Review),

@@ -3,6 +3,7 @@
 pub(crate) mod args;
 mod detached;
 mod keys;
+mod request;
 mod review;
 mod root;
 mod runbook;
@@ -14,12 +15,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use args::{Cli, Command, Finish, Merge};
+use tuffet_keys::delegation::Way;
 use tuffet_keys::file::{self, Access};
 use tuffet_keys::key::PublicKey;
 use tuffet_keys::request::Request;
 use tuffet_keys::state::State;
 use tuffet_keys::transcript::Action;
-use tuffet_keys::{Environment, Error, Misuse, date};
+use tuffet_keys::{Environment, Error, Misuse, Role, date};
 
 /// Runs a command at `now`, in seconds since 1970-01-01 UTC.
 pub(crate) fn run(Cli { now, state, command }: Cli, clock: u64) -> Result<(), Error> {
@@ -39,6 +41,7 @@ pub(crate) fn run(Cli { now, state, command }: Cli, clock: u64) -> Result<(), Er
         Command::Root(command) => root::run(&command, now, &mut out),
         Command::Trust(command) => review::trust(&command, &known(state)?, now, &mut out),
         Command::Learn(command) => review::learn(&command, &known(state)?, &mut out),
+        Command::Request(command) => request::run(&command, now, &mut out),
         Command::Review(command) => review::review(&command, &known(state)?, now, &mut out),
         Command::Sign(command) => review::sign(&command, &known(state)?, now, &mut out),
         Command::Payload(command) => detached::payload(&command, &known(state)?, now, &mut out),
@@ -101,9 +104,12 @@ fn finish(
     match state.repository(&request.repository())? {
         Some(mut repository) => {
             for root in request.chain().files() {
-                repository.learn(root)?;
+                repository.learn(&Role::Root, root)?;
             }
-            repository.learn(&finished).map(drop)
+            for step in request.way().into_iter().flat_map(Way::steps) {
+                repository.learn(&step.role, &step.file)?;
+            }
+            repository.learn(&request.header().role, &finished).map(drop)
         }
         None => Ok(()),
     }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
+use serde_json::Value;
+use tuffet_keys::delegation::{Delegation, Paths};
 use tuffet_keys::metadata::{Envelope, Header};
 use tuffet_keys::request::Request;
 use tuffet_keys::review::{Comparison, compare, describe, to_json};
@@ -37,6 +39,10 @@ pub(crate) struct Learn {
     /// Metadata files, or the directory of a repository
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
+
+    /// The delegated role that the files are of, where their names, such as 3.lamp.json, do not say so
+    #[arg(long, value_name = "NAME")]
+    role: Option<String>,
 }
 
 #[derive(Args)]
@@ -129,26 +135,100 @@ pub(super) fn trust(
     out.put(&format!("{recorded}trusted from here on: the repository whose root 1 is sha256 {found}\n"))
 }
 
-pub(super) fn learn(Learn { paths }: &Learn, state: &State, out: &mut Output) -> Result<(), Error> {
+pub(super) fn learn(Learn { paths, role }: &Learn, state: &State, out: &mut Output) -> Result<(), Error> {
     for path in paths {
+        if !path.is_dir() {
+            learn_file(path, role.as_deref(), None, state, out)?;
+            continue;
+        }
         // A directory says by its root 1 whose it is: keys may be those of several repositories.
-        let (files, owner) = match path.is_dir() {
-            true => (published(path)?, owner(path)?),
-            false => (vec![path.clone()], None),
-        };
-        for path in files {
-            let bytes = file::read(&path)?;
-            let Envelope { signed, .. } = Envelope::parse(&bytes).map_err(|error| error.in_file(&path))?;
-            let Header { role, version, .. } =
-                Header::from_signed(&signed).map_err(|error| error.in_file(&path))?;
-            let (repository, new) =
-                learned(&bytes, owner.as_deref(), state).map_err(|error| error.in_file(&path))?;
-            let words = if new { "verified" } else { "known already" };
-            let digest = repository.digest().get(..DIGITS).unwrap_or_default();
-            out.put(&format!("{role} {version} of repository {digest}: {words}\n"))?;
+        let (files, owner) = (published(path)?, owner(path)?);
+        let mut repository = None;
+        for file in files {
+            repository = Some(learn_file(&file, None, owner.as_deref(), state, out)?);
+        }
+        if let Some(mut repository) = repository {
+            learn_delegated(path, &mut repository, out)?;
         }
     }
     Ok(())
+}
+
+fn learn_file(
+    path: &Path,
+    delegated: Option<&str>,
+    owner: Option<&str>,
+    state: &State,
+    out: &mut Output,
+) -> Result<Repository, Error> {
+    let bytes = file::read(path)?;
+    let learned = || {
+        let Envelope { signed, .. } = Envelope::parse(&bytes)?;
+        let written = Header::from_signed(&signed)?;
+        let role = match delegated {
+            Some(name) => named_role(name)?,
+            None => Role::of_file(path, &signed).unwrap_or(written.role.clone()),
+        };
+        let (repository, new) = learned(&role, &bytes, owner, state)?;
+        Ok((written.of(&role)?, repository, new))
+    };
+    let (header, repository, new) = learned().map_err(|error: Error| error.in_file(path))?;
+    said(&header, &repository, new, out)?;
+    Ok(repository)
+}
+
+fn said(
+    Header { role, version, .. }: &Header,
+    repository: &Repository,
+    new: bool,
+    out: &mut Output,
+) -> Result<(), Error> {
+    let words = if new { "verified" } else { "known already" };
+    let digest = repository.digest().get(..DIGITS).unwrap_or_default();
+    out.put(&format!("{role} {version} of repository {digest}: {words}\n"))
+}
+
+/// A delegated role by the name that a person gave.
+pub(super) fn named_role(name: &str) -> Result<Role, Error> {
+    let role = Role::named(name).filter(|role| matches!(role, Role::Delegated(_)));
+    let why = "a delegated role has a name of 1 to 255 bytes that is none of the four top-level ones";
+    role.ok_or_else(|| Error::from(Misuse::Options { why }).at("--role"))
+}
+
+/// The delegated roles that the snapshot names, each once those are known that delegate to it. Not the bins, which can
+/// be thousands, and which nobody signs by hand.
+fn learn_delegated(directory: &Path, repository: &mut Repository, out: &mut Output) -> Result<(), Error> {
+    let meta = repository.newest(&Role::Snapshot).map(|snapshot| &snapshot["meta"]);
+    let entries = meta.and_then(Value::as_object).into_iter().flatten();
+    let mut left: Vec<(Role, PathBuf)> = entries
+        .filter_map(|(name, entry)| {
+            let role = Role::named(name.strip_suffix(".json")?)?;
+            let file = directory.join(format!("{}.{}.json", entry["version"], role.file_stem()));
+            (matches!(role, Role::Delegated(_)) && file.is_file()).then_some((role, file))
+        })
+        .collect();
+    loop {
+        let mut later = Vec::new();
+        let before = left.len();
+        for (role, path) in left {
+            match repository.way_to(role.name()).and_then(|way| way.delegation(role.name())) {
+                Err(Error::Rejected { why: Rejected::NotDelegated { .. }, .. }) => later.push((role, path)),
+                Err(error) => return Err(error.in_file(&path)),
+                Ok(Delegation { paths: Paths::Bin { .. }, .. }) => {}
+                Ok(_) => {
+                    let bytes = file::read(&path)?;
+                    let new = repository.learn(&role, &bytes).map_err(|error| error.in_file(&path))?;
+                    let Envelope { signed, .. } = Envelope::parse(&bytes)?;
+                    said(&Header::from_signed(&signed)?.of(&role)?, repository, new, out)?;
+                }
+            }
+        }
+        // What is left nobody delegates to, and no device looks at.
+        if later.len() == before {
+            return Ok(());
+        }
+        left = later;
+    }
 }
 
 /// The repository of a directory with a root 1.
@@ -164,7 +244,12 @@ fn owner(directory: &Path) -> Result<Option<String>, Error> {
 
 /// The one repository that a file belongs to takes it over. One that two would take is refused: keys that sign for
 /// both do not say for which they signed.
-fn learned(bytes: &[u8], owner: Option<&str>, state: &State) -> Result<(Repository, bool), Error> {
+fn learned(
+    role: &Role,
+    bytes: &[u8],
+    owner: Option<&str>,
+    state: &State,
+) -> Result<(Repository, bool), Error> {
     let mut refused = None;
     let mut taken: Option<Repository> = None;
     for digest in state.repositories()? {
@@ -179,7 +264,7 @@ fn learned(bytes: &[u8], owner: Option<&str>, state: &State) -> Result<(Reposito
                 continue;
             }
         };
-        match repository.would_learn(bytes) {
+        match repository.would_learn(role, bytes) {
             Ok(()) if taken.is_some() => {
                 let why = "two repositories that you know would take this file; learn the directory with its 1.root.json";
                 return Err(Misuse::Options { why }.into());
@@ -189,7 +274,7 @@ fn learned(bytes: &[u8], owner: Option<&str>, state: &State) -> Result<(Reposito
         }
     }
     if let Some(mut repository) = taken {
-        let new = repository.learn(bytes)?;
+        let new = repository.learn(role, bytes)?;
         return Ok((repository, new));
     }
     let none = || {

@@ -212,18 +212,18 @@ impl Case<'_> {
     fn signing(&self) -> String {
         let mut words = Vec::new();
         let mut stuck = String::new();
-        for Requirement { root_version, threshold, keys } in self.request.requirements() {
+        for Requirement { version, threshold, keys, .. } in self.request.requirements() {
             let left = keys.keys().filter(|keyid| !self.lost.contains(*keyid));
             let left: Vec<&str> = left.map(|keyid| short(keyid)).collect();
-            words.push(format!("{threshold} of root {root_version}'s keys {}", left.join(", ")));
+            words.push(format!("{threshold} of root {version}'s keys {}", left.join(", ")));
             let missing = (*threshold as usize).saturating_sub(left.len());
             if missing > 0 {
                 let signers =
                     if missing == 1 { "a lost key".to_owned() } else { format!("{missing} lost keys") };
                 stuck = format!(
-                    " BUT root {root_version} wants {threshold} signatures, and has {} of its keys left: {signers} must \
+                    " BUT root {version} wants {threshold} signatures, and has {} of its keys left: {signers} must \
                      sign this one root after all, from a copy that you still have or a backup. If there is none, \
-                     no root can follow root {root_version}, and every device must get another one by hand.",
+                     no root can follow root {version}, and every device must get another one by hand.",
                     left.len()
                 );
             }

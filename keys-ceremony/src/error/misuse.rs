@@ -1,6 +1,7 @@
 //! What the caller should not have asked for.
 
 use super::{Explained, explained};
+use crate::metadata::Role;
 
 /// The caller asked for something that makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub enum Misuse {
     /// A threshold that the role's keys cannot meet.
     ThresholdOutOfRange {
         /// The role.
-        role: &'static str,
+        role: Role,
         /// The threshold asked for.
         threshold: u32,
         /// How many keys the role has.
@@ -29,14 +30,14 @@ pub enum Misuse {
     /// The role has this key already.
     KeyPresent {
         /// The role.
-        role: &'static str,
+        role: Role,
         /// The keyid.
         keyid: String,
     },
     /// The role has no such key.
     KeyAbsent {
         /// The role.
-        role: &'static str,
+        role: Role,
         /// What was asked for.
         keyid: String,
     },
@@ -68,7 +69,7 @@ pub enum Misuse {
     /// More signatures needed in a file than a device reads.
     TooManySignatures {
         /// Whose they would be: a role, or a root under old and new thresholds.
-        what: &'static str,
+        what: String,
         /// How many are needed at the least.
         needed: usize,
         /// How many a device reads.
@@ -84,7 +85,7 @@ pub enum Misuse {
     /// Revocation would leave roles with fewer keys than must sign.
     TooFewKeysLeft {
         /// Each such role, how many keys it would have, and its threshold.
-        roles: Vec<(&'static str, usize, u32)>,
+        roles: Vec<(Role, usize, u32)>,
     },
     /// More keys in a root than a device has room for.
     TooManyKeys {
@@ -259,7 +260,7 @@ impl Misuse {
     }
 }
 
-fn too_few((role, left, threshold): &(&'static str, usize, u32)) -> String {
+fn too_few((role, left, threshold): &(Role, usize, u32)) -> String {
     let keys = match left {
         0 => "no key".to_owned(),
         1 => "1 key".to_owned(),
@@ -269,7 +270,7 @@ fn too_few((role, left, threshold): &(&'static str, usize, u32)) -> String {
 }
 
 /// The options that give a role what it lacks.
-fn mend((role, left, threshold): &(&'static str, usize, u32)) -> String {
+fn mend((role, left, threshold): &(Role, usize, u32)) -> String {
     let missing = (*threshold as usize).saturating_sub(*left);
     let keys = if missing == 1 { "1 new key".to_owned() } else { format!("{missing} new keys") };
     match left {

@@ -1,6 +1,7 @@
 //! What is wrong with the bytes.
 
 use super::{Explained, explained, short_list};
+use crate::metadata::Role;
 
 /// The bytes are bad, or not enough has been signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,8 +91,8 @@ pub enum Rejected {
     ThresholdNotMet {
         /// Role and version, as "root version 2".
         what: String,
-        /// The version of the root whose keys are counted.
-        root: u32,
+        /// Who names the keys that are counted, as "root 2" or "targets 7".
+        by: Box<str>,
         /// Distinct keys needed.
         threshold: u32,
         /// Keyids that have signed.
@@ -169,7 +170,7 @@ pub enum Rejected {
     /// A request that is behind what this holder verified, or is for other bytes of that version.
     StaleRequest {
         /// The role.
-        what: &'static str,
+        what: String,
         /// The version that was verified.
         known: u32,
         /// The version that is offered.
@@ -189,6 +190,27 @@ pub enum Rejected {
     },
     /// A signature that no key of the request made.
     NobodysSignature,
+    /// A delegation under which nothing can be signed.
+    InvalidDelegation {
+        /// The role that it is to.
+        role: Role,
+        /// Why.
+        why: String,
+    },
+    /// A role that nobody delegates to, as far as the files go that are at hand.
+    NotDelegated {
+        /// The role.
+        role: Role,
+        /// The last of the files that were looked at, as "targets 7".
+        by: String,
+    },
+    /// The targets files that should lead to a delegated role do not.
+    BrokenWay {
+        /// The role whose file is at fault.
+        role: Role,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Something has expired, is refused or missing, or should have been signed by now.
     OutOfOrder {
         /// The moment of which that is said, in seconds since 1970-01-01 UTC.
@@ -343,10 +365,10 @@ impl Rejected {
                 format!("devices would have trouble with this: errors: {errors}, warnings: {warnings}"),
                 "do what stands below each finding",
             ),
-            Rejected::ThresholdNotMet { what, root, threshold, signed, missing } => explained(
+            Rejected::ThresholdNotMet { what, by, threshold, signed, missing } => explained(
                 117,
                 format!(
-                    "{what} is signed {} of {threshold} by the keys of root {root}: {}; missing {} more of {}",
+                    "{what} is signed {} of {threshold} by the keys of {by}: {}; missing {} more of {}",
                     signed.len(),
                     short_list(signed),
                     (*threshold as usize).saturating_sub(signed.len()),
@@ -500,6 +522,21 @@ impl Rejected {
                     next,
                 )
             }
+            Rejected::InvalidDelegation { role, why } => explained(
+                160,
+                format!("the delegation to {role} is not usable: {why}"),
+                "have the file that delegates to it drafted again",
+            ),
+            Rejected::NotDelegated { role, by } => explained(
+                161,
+                format!("{by} does not delegate to {role}"),
+                "give the newest targets files on the way to it: the top-level one first, each below the one before",
+            ),
+            Rejected::BrokenWay { role, why } => explained(
+                162,
+                format!("the file of {role} does not lead to the delegated role: {why}"),
+                "give the targets files as they were published",
+            ),
             Rejected::NotConfirmed { words } => explained(
                 119,
                 format!("not confirmed, nothing was changed: {words} was not typed"),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::canonical;
+use crate::delegation;
 use crate::key::PublicKey;
 use crate::metadata::Envelope;
 
@@ -24,14 +25,8 @@ impl Signers {
 
     /// Of a delegated role, by the `signed` of the targets file that delegates to it.
     pub(crate) fn of_delegation(targets: &Value, name: &str) -> Option<Signers> {
-        let delegations = targets.get("delegations")?;
-        let mut roles = delegations.get("roles").and_then(Value::as_array).into_iter().flatten();
-        let listed = roles.find(|role| role.get("name").and_then(Value::as_str) == Some(name));
-        let bins = delegations.get("succinct_roles").filter(|bins| {
-            let prefix = bins.get("name_prefix").and_then(Value::as_str);
-            prefix.is_some_and(|prefix| name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('-')))
-        });
-        Signers::read(delegations.get("keys")?, listed.or(bins)?)
+        let (role, _) = delegation::written(targets, name).ok()??;
+        Signers::read(targets.get("delegations")?.get("keys")?, role)
     }
 
     pub(crate) fn read(keys: &Value, role: &Value) -> Option<Signers> {

@@ -1,8 +1,8 @@
 //! What differs between two versions of one role's metadata, in words.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::show;
 use crate::date;
@@ -25,7 +25,12 @@ pub struct Change {
 /// not known here is compared member by member. `now` in seconds since 1970-01-01 UTC.
 pub fn changes(before: &Value, after: &Value, now: u64) -> Vec<Change> {
     let mut comparison = Comparison { found: Vec::new(), now };
-    let keys = |value: &Value| value["keys"].as_object().cloned().unwrap_or_default();
+    // Of a root, or of what a targets file delegates.
+    let keys = |value: &Value| {
+        let keys = [&value["keys"], &value["delegations"]["keys"]].map(Value::as_object);
+        let keys = keys.into_iter().flatten().flatten();
+        keys.map(|(keyid, key)| (keyid.clone(), key.clone())).collect::<Map<_, _>>()
+    };
     let named = [keys(before), keys(after)];
     comparison.object("", before, after, &named);
     comparison.found
@@ -47,10 +52,11 @@ impl Comparison {
         for name in names {
             let place = join(place, &plain(name));
             let (old, new) = (before.get(name), after.get(name));
-            if place == "keys" && after.get("_type").is_some_and(|role| role == "root") {
-                // Those that roles name are shown there.
-                let (old, new) = (unnamed(old, before.get("roles")), unnamed(new, after.get("roles")));
-                self.object(&place, &old, &new, keys);
+            if (place == "keys" && after.get("_type").is_some_and(|role| role == "root"))
+                || place == "delegations keys"
+            {
+                let (old, new) = shown_alone(old, new, &before, &after);
+                self.value(&place, old.as_ref(), new.as_ref(), keys);
             } else {
                 self.value(&place, old, new, keys);
             }
@@ -70,6 +76,19 @@ impl Comparison {
                 self.object(place, before, after, keys);
             }
             (Some(Value::Array(before)), Some(Value::Array(after))) => self.items(place, before, after, keys),
+            // Delegations that come or go are taken apart, too, for their keys and paths to be read.
+            (None, Some(Value::Object(members))) if apart(place, members.len()) => {
+                self.object(place, &Value::Null, &json!(members), keys);
+            }
+            (Some(Value::Object(members)), None) if apart(place, members.len()) => {
+                self.object(place, &json!(members), &Value::Null, keys);
+            }
+            (None, Some(Value::Array(items))) if apart(place, items.len()) => {
+                self.items(place, &[], items, keys)
+            }
+            (Some(Value::Array(items)), None) if apart(place, items.len()) => {
+                self.items(place, items, &[], keys)
+            }
             (before, after) => {
                 let words = |value: Option<&Value>| value.map(|value| self.words(place, value));
                 let (before, after) = (words(before), words(after));
@@ -151,15 +170,46 @@ impl Comparison {
     }
 }
 
-/// The keys of a root that no role of it names.
-fn unnamed(keys: Option<&Value>, roles: Option<&Value>) -> Value {
-    let mut keys = keys.and_then(Value::as_object).cloned().unwrap_or_default();
-    for role in roles.and_then(Value::as_object).into_iter().flat_map(Map::values) {
-        for keyid in role["keyids"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            keys.remove(keyid);
-        }
-    }
-    Value::Object(keys)
+/// Whether something so long is shown by its parts, though there is nothing on the other side.
+fn apart(place: &str, length: usize) -> bool {
+    length > 0 && place.split(' ').next() == Some("delegations")
+}
+
+/// The keys without those that roles are shown to have gained or lost: each is on one side alone, under the keyid that
+/// is its own, and roles of that side alone name it.
+fn shown_alone(
+    old: Option<&Value>,
+    new: Option<&Value>,
+    before: &Map<String, Value>,
+    after: &Map<String, Value>,
+) -> (Option<Value>, Option<Value>) {
+    let (old_named, new_named) = (named(before), named(after));
+    let left =
+        |keys: Option<&Value>, other: Option<&Value>, here: &BTreeSet<&str>, there: &BTreeSet<&str>| {
+            let Some(Value::Object(keys)) = keys else { return keys.cloned() };
+            let mut keys = keys.clone();
+            let shown = |keyid: &str, key: &Value| {
+                let alone = other.and_then(|other| other.get(keyid)).is_none();
+                let own = || PublicKey::from_value(key).is_ok_and(|key| key.keyid() == keyid);
+                alone && here.contains(keyid) && !there.contains(keyid) && own()
+            };
+            let all = keys.len();
+            keys.retain(|keyid, key| !shown(keyid, key));
+            // Where there was nothing, there is nothing: all that came is shown.
+            (other.is_some() || keys.len() == all || !keys.is_empty()).then_some(Value::Object(keys))
+        };
+    (left(old, new, &old_named, &new_named), left(new, old, &new_named, &old_named))
+}
+
+/// The keyids that the roles beside some keys name.
+fn named(beside: &Map<String, Value>) -> BTreeSet<&str> {
+    let roles = beside.get("roles").into_iter().flat_map(|roles| match roles {
+        Value::Object(roles) => roles.values().collect::<Vec<_>>(),
+        Value::Array(roles) => roles.iter().collect(),
+        _ => Vec::new(),
+    });
+    let keyids = roles.chain(beside.get("succinct_roles")).map(|role| role["keyids"].as_array());
+    keyids.flatten().flatten().filter_map(Value::as_str).collect()
 }
 
 /// What an item of a list goes by.
@@ -184,6 +234,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::key::SigningKey;
 
     /// 2026-11-22T13:14:15Z.
     const NOW: u64 = 1_795_353_255;
@@ -295,7 +346,12 @@ mod tests {
 
     #[test]
     fn any_change_is_shown_in_both_directions() {
-        let value = targets(&[candidate(12, "1.2.0"), candidate(11, "1.1.0")]);
+        let mut value = targets(&[candidate(12, "1.2.0"), candidate(11, "1.1.0")]);
+        // One that a role names, and one that none does.
+        let [named, alone] = [(); 2].map(|()| SigningKey::generate().unwrap().public().clone());
+        value["delegations"]["keys"] =
+            json!({ named.keyid(): named.to_value(), alone.keyid(): alone.to_value() });
+        value["delegations"]["roles"][0]["keyids"] = json!([named.keyid()]);
         let (mut shown, none) = (0, Vec::<String>::new());
         for other in changed(&value) {
             if other == value || !other.is_object() {

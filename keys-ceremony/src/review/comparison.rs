@@ -73,6 +73,14 @@ pub fn compare(
         let under = |change: Change| Change { place: format!("root: {}", change.place), ..change };
         changes.extend(super::changes(known, new, now).into_iter().map(under));
     }
+    let ways = repository.as_ref().map_or_else(Vec::new, |repository| repository.way_brought(request));
+    for (step, known) in &ways {
+        let Some((_, known)) = known else { continue };
+        let under = |change: Change| Change { place: format!("{}: {}", step.role, change.place), ..change };
+        let found = super::changes(known, &step.signed, now).into_iter();
+        // What the role above says of targets is not what is signed here.
+        changes.extend(found.filter(|change| change.place.starts_with("delegations")).map(under));
+    }
     let built = rebuilt.iter().map(|path| Built::read(path.as_ref(), request, &before));
     let built: Vec<Built> = built.collect::<Result<_, _>>()?;
     let (elsewhere, damaged) = state.keys_elsewhere(&request.repository())?;
@@ -87,6 +95,16 @@ pub fn compare(
             new["version"], known["version"]
         );
         warnings.push(Warning { name: "root-not-seen-before", text });
+    }
+    for (step, known) in ways {
+        let known = match known {
+            Some((header, _)) => {
+                format!("{} {} is the newest that was verified here", step.role, header.version)
+            }
+            None => format!("no {} was verified here", step.role),
+        };
+        let text = format!("it brings {} {}, and {known}: that file says who signs", step.role, step.version);
+        warnings.push(Warning { name: "delegation-not-seen-before", text });
     }
     if let Some(newest) = newest {
         let text = format!("{} {newest} was signed here before, and this is {}", header.role, header.version);
@@ -161,7 +179,10 @@ impl fmt::Display for Comparison {
 /// A place as people say it.
 fn in_words(place: &str) -> String {
     let place = place.strip_prefix("roles ").or(place.strip_prefix("targets ")).unwrap_or(place);
-    place.replace(" keyids", "").replace(" custom candidates sequence ", ": sequence ")
+    place
+        .replace("delegations roles ", "delegated ")
+        .replace(" keyids", "")
+        .replace(" custom candidates sequence ", ": sequence ")
 }
 
 /// The same review for programs: what is signed, what of it is new, what is unusual, and who has signed. Members come
@@ -178,7 +199,7 @@ pub fn to_json(request: &Request, comparison: &Comparison) -> Value {
     let built = built
         .iter()
         .map(|Built { file, sha256, target }| json!({ "file": file, "sha256": sha256, "target": target }));
-    let progress = |Progress { root_version, need, have, signed, missing }: &Progress| json!({ "have": have, "missing": missing, "need": need, "root": root_version, "signed": signed });
+    let progress = |Progress { by, version, need, have, signed, missing }: &Progress| json!({ "by": by.name(), "have": have, "missing": missing, "need": need, "signed": signed, "version": version });
     json!({
         "before": { "source": source, "version": before },
         "built": built.collect::<Vec<_>>(),

@@ -9,6 +9,7 @@ use crate::date;
 use crate::error::short;
 use crate::key::{PublicKey, grouped};
 use crate::metadata::Role;
+use crate::published::Signers;
 use crate::request::Request;
 use crate::root::Root;
 use crate::state::Before;
@@ -41,7 +42,11 @@ pub(super) fn warnings(
     found.version(request, before);
     match request.header().role {
         Role::Root => found.root(request.signed(), before.value(), elsewhere),
-        Role::Targets => found.targets(request.signed(), before.value(), built),
+        Role::Targets | Role::Delegated(_) => {
+            found.targets(request.signed(), before.value(), built);
+            found.delegated(request);
+            found.delegations(request, before.value(), elsewhere);
+        }
         Role::Snapshot | Role::Timestamp => {}
     }
     found.0
@@ -167,17 +172,6 @@ impl Found {
                 }
             }
         }
-        // A device knows a keyid by a short hash, and a person by its digits: one without a key may mean another.
-        let delegations = &signed["delegations"];
-        let roles = delegations["roles"].as_array().into_iter().flatten();
-        for role in roles.chain([&delegations["succinct_roles"]]) {
-            for keyid in role["keyids"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-                if delegations["keys"].get(keyid).is_none() {
-                    let text = format!("a delegation names key {}, which is not there", plain(short(keyid)));
-                    self.warn("keyid-without-key", text);
-                }
-            }
-        }
         for Built { file, target, .. } in built {
             if target.is_none() {
                 let text = format!("no target that is new in it has the bytes of {}", plain(file));
@@ -185,4 +179,126 @@ impl Found {
             }
         }
     }
+
+    /// What a delegated role says of paths that are not its own: no device looks at that.
+    fn delegated(&mut self, request: &Request) {
+        let name = request.header().role.name();
+        let Some(Ok(delegations)) = request.way().map(|way| way.delegations(name)) else { return };
+        for path in request.signed()["targets"].as_object().into_iter().flat_map(|targets| targets.keys()) {
+            if !delegations.iter().all(|delegation| delegation.paths.cover(path)) {
+                let text = format!("{} is not delegated to it: no device looks for it there", plain(path));
+                self.warn("target-not-delegated", text);
+            }
+        }
+    }
+
+    /// Of delegations that are new or changed; of the others their holders were warned before.
+    fn delegations(
+        &mut self,
+        request: &Request,
+        before: Option<&Value>,
+        elsewhere: &BTreeMap<PublicKey, String>,
+    ) {
+        let none = Value::Null;
+        let (after, before) = (&request.signed()["delegations"], &before.unwrap_or(&none)["delegations"]);
+        let root = request.chain().last();
+        let mut users: BTreeMap<PublicKey, BTreeSet<String>> = BTreeMap::new();
+        let mut new_keys = BTreeSet::new();
+        for (title, role) in delegated_roles(after) {
+            let Some(signers) = Signers::read(&after["keys"], role) else { continue };
+            let old = delegated_roles(before).find(|(other, _)| *other == title).map(|(_, role)| role);
+            let old_signers = old.and_then(|role| Signers::read(&before["keys"], role));
+            for key in signers.keys.values().flatten() {
+                users.entry(key.clone()).or_default().insert(title.clone());
+            }
+            let same_keys = old_signers.as_ref().is_some_and(|old| old.keys == signers.keys);
+            if old == Some(role) && same_keys {
+                continue;
+            }
+            new_keys.extend(signers.keys.values().flatten().cloned());
+            let (threshold, keys) = (signers.threshold, signers.distinct(signers.keys.keys()) as u64);
+            if let Some(old) = old_signers.map(|old| old.threshold).filter(|old| threshold < *old) {
+                let text = format!("{title} needs {threshold} signatures, and needed {old}");
+                self.warn("threshold-lowered", text);
+            }
+            // The keys of bins may be online ones, and one of those is usual.
+            if threshold == 1 && role.get("name").is_some() {
+                self.warn("threshold-one", format!("one key alone signs for {title}"));
+            }
+            if threshold == 0 || threshold > keys {
+                let text =
+                    format!("{title} needs {threshold} signatures, and has {keys} keys that devices can use");
+                self.warn("threshold-out-of-reach", text);
+            }
+            self.labels(&title, &signers, &after["keys"]);
+        }
+        for (key, mut titles) in users.into_iter().filter(|(key, _)| new_keys.contains(key)) {
+            let keyid = short(key.keyid()).to_owned();
+            let named = root.into_iter().flat_map(|root| &root.roles);
+            for (role, _) in named.filter(|(_, keys)| keys.keys.values().any(|other| *other == key)) {
+                titles.insert(role.to_string());
+                if matches!(role, Role::Snapshot | Role::Timestamp) {
+                    let text = format!("key {keyid} is an online one: it signs for {role}");
+                    self.warn("online-key-in-delegation", text);
+                }
+            }
+            if titles.len() > 1 {
+                let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
+                let text = format!("key {keyid} signs for {}", titles.join(" and for "));
+                self.warn("key-in-several-roles", text);
+            }
+            if let Some(repository) = elsewhere.get(&key) {
+                let text = format!(
+                    "key {keyid} signs for another repository, too: root 1 is sha256 {}",
+                    grouped(repository)
+                );
+                self.warn("key-of-another-repository", text);
+            }
+        }
+    }
+
+    /// What the keyids of a delegation stand for.
+    fn labels(&mut self, title: &str, signers: &Signers, keys: &Value) {
+        let mut labels: BTreeMap<&PublicKey, Vec<&str>> = BTreeMap::new();
+        for (keyid, key) in &signers.keys {
+            let label = plain(short(keyid));
+            match key {
+                Some(key) => labels.entry(key).or_default().push(short(keyid)),
+                // A device knows a keyid by a short hash, and a person by its digits: one without a key may mean another.
+                None if keys.get(keyid).is_none() => {
+                    self.warn("keyid-without-key", format!("{title} names key {label}, which is not there"));
+                }
+                None => {
+                    let text = format!("key {label} of {title} is of a kind that devices cannot use");
+                    self.warn("key-of-no-use", text);
+                }
+            }
+        }
+        for (key, keyids) in labels {
+            let spelled = |keyid: &&str| plain(keyid);
+            if keyids.len() > 1 {
+                let keyids: Vec<String> = keyids.iter().map(spelled).collect();
+                let text =
+                    format!("{title} has one key under {} keyids: {}", keyids.len(), keyids.join(" and "));
+                self.warn("key-under-two-ids", text);
+            } else if keyids != [short(key.keyid())] {
+                let text = format!(
+                    "{title} calls key {} by another keyid: {}",
+                    short(key.keyid()),
+                    plain(keyids[0])
+                );
+                self.warn("keyid-of-its-own", text);
+            }
+        }
+    }
+}
+
+/// The delegated roles, and what stands for bins, by what they are called.
+fn delegated_roles(delegations: &Value) -> impl Iterator<Item = (String, &Value)> {
+    let roles = delegations["roles"].as_array().into_iter().flatten();
+    let named = roles.map(|role| (plain(role["name"].as_str().unwrap_or("a delegated role")), role));
+    let bins = delegations.get("succinct_roles");
+    named.chain(bins.map(|role| {
+        (format!("the bins {}-…", plain(role["name_prefix"].as_str().unwrap_or_default())), role)
+    }))
 }

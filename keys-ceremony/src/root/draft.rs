@@ -65,7 +65,7 @@ impl Draft {
     pub fn add_key(&mut self, role: &Role, key: &PublicKey) -> Result<(), Error> {
         let keys = &mut self.role(role).keys;
         if keys.contains_key(key.keyid()) {
-            return Err(Misuse::KeyPresent { role: role.name(), keyid: key.keyid().to_owned() }.into());
+            return Err(Misuse::KeyPresent { role: role.clone(), keyid: key.keyid().to_owned() }.into());
         }
         keys.insert(key.keyid().to_owned(), key.clone());
         Ok(())
@@ -78,7 +78,7 @@ impl Draft {
     pub fn remove_key(&mut self, role: &Role, keyid: &str) -> Result<(), Error> {
         match self.role(role).keys.remove(keyid) {
             Some(_) => Ok(()),
-            None => Err(Misuse::KeyAbsent { role: role.name(), keyid: keyid.to_owned() }.into()),
+            None => Err(Misuse::KeyAbsent { role: role.clone(), keyid: keyid.to_owned() }.into()),
         }
     }
 
@@ -88,7 +88,7 @@ impl Draft {
     /// [`Misuse::KeyAbsent`] and [`Misuse::KeyPresent`]; nothing has changed then.
     pub fn replace_key(&mut self, role: &Role, old: &str, new: &PublicKey) -> Result<(), Error> {
         if !self.role(role).keys.contains_key(old) {
-            return Err(Misuse::KeyAbsent { role: role.name(), keyid: old.to_owned() }.into());
+            return Err(Misuse::KeyAbsent { role: role.clone(), keyid: old.to_owned() }.into());
         }
         self.add_key(role, new)?;
         self.remove_key(role, old)
@@ -120,7 +120,7 @@ impl Draft {
     pub fn check_left(&self) -> Result<(), Error> {
         let short = |(role, role_keys): (&Role, &RoleKeys)| {
             let (left, threshold) = (role_keys.keys.len(), role_keys.threshold);
-            (left < threshold as usize).then(|| (role.name(), left, threshold))
+            (left < threshold as usize).then(|| (role.clone(), left, threshold))
         };
         let roles: Vec<_> = self.roles.iter().filter_map(short).collect();
         if roles.is_empty() { Ok(()) } else { Err(Misuse::TooFewKeysLeft { roles }.into()) }
@@ -173,7 +173,7 @@ impl Draft {
         let mut roles = Map::new();
         for (role, RoleKeys { keys: role_keys, threshold }) in &self.roles {
             if *threshold == 0 || *threshold as usize > role_keys.len() {
-                let (role, threshold) = (role.name(), *threshold);
+                let (role, threshold) = (role.clone(), *threshold);
                 return Err(Misuse::ThresholdOutOfRange { role, threshold, keys: role_keys.len() }.into());
             }
             check_signatures(role.name(), *threshold as usize)?;
@@ -208,8 +208,9 @@ impl Draft {
     }
 }
 
-fn check_signatures(what: &'static str, needed: usize) -> Result<(), Error> {
+fn check_signatures(what: &str, needed: usize) -> Result<(), Error> {
     if needed > DEVICE.signatures {
+        let what = what.to_owned();
         return Err(Misuse::TooManySignatures { what, needed, limit: DEVICE.signatures }.into());
     }
     Ok(())

@@ -191,7 +191,7 @@ fn draft_that_needs_more_signatures_than_a_device_reads_is_refused() {
     request.finish().unwrap();
     draft.replace_key(&Role::Root, keys[3].public().keyid(), keys[8].public()).unwrap();
     let what = "this root, which old and new holders sign,";
-    let refused = Misuse::TooManySignatures { what, needed: 9, limit: 8 };
+    let refused = Misuse::TooManySignatures { what: what.to_owned(), needed: 9, limit: 8 };
     assert_eq!(draft.signed().unwrap_err(), refused.into());
     draft.set_threshold(&Role::Root, 4);
     draft.signed().unwrap();
@@ -243,7 +243,7 @@ fn exposure_of_a_key_that_left_and_came_back_is_told_for_each_time() {
 
     let mut draft = Draft::next(&chain, NOW, None).unwrap();
     draft.revoke(&[id(4)].into()).unwrap();
-    let roles = vec![("targets", 1, 2), ("timestamp", 0, 1)];
+    let roles = vec![(Role::Targets, 1, 2), (Role::Timestamp, 0, 1)];
     assert_eq!(draft.check_left().unwrap_err(), Misuse::TooFewKeysLeft { roles }.into());
     let again = draft.revoke(&[id(4)].into()).unwrap_err();
     assert_eq!(again, Misuse::NotInRoot { keyid: id(4), root: 6 }.into());
@@ -255,11 +255,11 @@ fn draft_that_no_device_could_use_is_refused() {
     for (threshold, keys) in [(0, 3), (4, 3), (u32::MAX, 3)] {
         let mut draft = holders.draft();
         draft.set_threshold(&Role::Root, threshold);
-        let refused = Misuse::ThresholdOutOfRange { role: "root", threshold, keys };
+        let refused = Misuse::ThresholdOutOfRange { role: Role::Root, threshold, keys };
         assert_eq!(draft.signed().unwrap_err(), refused.into());
     }
     let empty = Draft::new(NOW, LATER).signed().unwrap_err();
-    assert_eq!(empty, Misuse::ThresholdOutOfRange { role: "root", threshold: 1, keys: 0 }.into());
+    assert_eq!(empty, Misuse::ThresholdOutOfRange { role: Role::Root, threshold: 1, keys: 0 }.into());
 
     let expired = Draft::new(NOW, NOW).signed().unwrap_err();
     assert_eq!(expired, Misuse::ExpiresTooSoon { expires: NOW }.into());
@@ -267,9 +267,9 @@ fn draft_that_no_device_could_use_is_refused() {
     let key = holders.keys[0].public();
     let keyid = key.keyid().to_owned();
     let again = holders.draft().add_key(&Role::Root, key).unwrap_err();
-    assert_eq!(again, Misuse::KeyPresent { role: "root", keyid: keyid.clone() }.into());
+    assert_eq!(again, Misuse::KeyPresent { role: Role::Root, keyid: keyid.clone() }.into());
     let absent = holders.draft().remove_key(&Role::Targets, &keyid).unwrap_err();
-    assert_eq!(absent, Misuse::KeyAbsent { role: "targets", keyid }.into());
+    assert_eq!(absent, Misuse::KeyAbsent { role: Role::Targets, keyid }.into());
 
     let mut crowd = holders.draft();
     for _ in 0..9 {
@@ -278,7 +278,7 @@ fn draft_that_no_device_could_use_is_refused() {
     assert_eq!(crowd.signed().unwrap_err(), Misuse::TooManyKeys { keys: 13, limit: 12 }.into());
     crowd.set_threshold(&Role::Root, 9);
     let many = crowd.signed().unwrap_err();
-    assert_eq!(many, Misuse::TooManySignatures { what: "root", needed: 9, limit: 8 }.into());
+    assert_eq!(many, Misuse::TooManySignatures { what: "root".to_owned(), needed: 9, limit: 8 }.into());
 }
 
 #[test]

@@ -201,7 +201,7 @@ impl Entry {
                 return Err(Rejected::WrongField { field: "action".to_owned(), expected }.into());
             }
         };
-        let role = member(value, "role", "a role", |value| Role::from_name(value.as_str()?))?;
+        let role = member(value, "role", "a role", |value| Role::named(value.as_str()?))?;
         let act = Act { action, role, version: number("version")?, sha256: digest("sha256")? };
         Ok(Entry {
             number: number("entry")?,

@@ -189,7 +189,7 @@ fn entry_of_another_form_is_refused_by_what_is_wrong() {
         ("before", json!("5e".repeat(32)), "it does not begin the transcript of its repository"),
         ("entry", json!(2), "entry 2 stands in its place"),
         ("entry", json!(0), "`entry` is missing"),
-        ("role", json!("bins"), "`role` is missing"),
+        ("role", json!(""), "`role` is missing"),
         ("version", json!(1_u64 << 32), "`version` is missing"),
         ("sha256", json!("5E".repeat(32)), "`sha256` is missing"),
         ("time", json!("2026-11-22"), "`time` is missing"),

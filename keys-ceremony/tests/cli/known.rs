@@ -207,21 +207,6 @@ fn each_unusual_thing_about_targets_is_warned_of() {
         ((|signed| signed["expires"] = json!("2027-05-22T13:14:14Z")) as fn(&mut Value), "expiry-shortened"),
         (|signed| signed["expires"] = json!("2028-11-22T13:14:15Z"), "expiry-far"),
         (|signed| signed["version"] = json!(3), "version-gap"),
-        (
-            |signed| {
-                let role =
-                    json!({ "name": "one", "keyids": ["ab".repeat(32)], "threshold": 1, "paths": ["one/*"] });
-                signed["delegations"] = json!({ "keys": {}, "roles": [role] });
-            },
-            "keyid-without-key",
-        ),
-        (
-            |signed| {
-                let bins = json!({ "bit_length": 2, "keyids": ["ab".repeat(32)], "name_prefix": "b", "threshold": 1 });
-                signed["delegations"] = json!({ "keys": {}, "succinct_roles": bins });
-            },
-            "keyid-without-key",
-        ),
     ] {
         with(change);
         warned(&room, "request", &[name]);

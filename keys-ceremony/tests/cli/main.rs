@@ -2,6 +2,7 @@
 
 mod ceremony;
 mod copies;
+mod delegated;
 mod detached;
 mod keys;
 mod known;

@@ -128,7 +128,7 @@ fn request_that_is_damaged_is_refused_by_every_command() {
     write("empty", b"");
     write("binary", &[0xff; 64]);
     write("typed", text.replace("\"version\": 1", "\"version\": \"1\"").as_bytes());
-    write("future", text.replace("\"format\": 1", "\"format\": 2").as_bytes());
+    write("future", text.replace("\"format\": 2", "\"format\": 3").as_bytes());
     fs::File::create(room.path("huge")).unwrap().set_len(1 << 30).unwrap();
     fs::create_dir(room.path("directory")).unwrap();
 
@@ -139,7 +139,7 @@ fn request_that_is_damaged_is_refused_by_every_command() {
         ("empty", 102, "empty"),
         ("binary", 102, "binary"),
         ("typed", 120, "typed"),
-        ("future", 105, "unknown format 2"),
+        ("future", 105, "unknown format 3"),
         ("huge", 101, "16384 KiB"),
         ("1.root.json", 120, "not a signing request"),
         ("a.pem", 102, "a.pem"),

@@ -3,6 +3,7 @@
 use core::fmt;
 use std::path::PathBuf;
 
+use tuffet_keys::Role;
 use tuffet_keys::error::short;
 
 /// What was offered is bad, or not enough was signed.
@@ -111,7 +112,7 @@ pub enum Rejected {
     /// Too few keys of a role that is signed online.
     OnlineKeys {
         /// The role.
-        role: &'static str,
+        role: Role,
         /// Distinct keys of the role that were given.
         given: u32,
         /// Distinct keys that the root demands.
@@ -120,7 +121,7 @@ pub enum Rejected {
     /// A key that the newest root does not name for the role.
     ForeignKey {
         /// The role.
-        role: &'static str,
+        role: Role,
         /// The key's keyid.
         keyid: String,
         /// The newest root.
@@ -211,9 +212,9 @@ pub enum Rejected {
         /// The request.
         path: PathBuf,
         /// Role and version.
-        what: String,
-        /// The root whose keys are counted.
-        root: u32,
+        what: Box<str>,
+        /// Who names the keys that are counted, as "root 2".
+        by: Box<str>,
         /// Distinct keys that must sign.
         threshold: u32,
         /// Keyids that have.
@@ -404,13 +405,13 @@ impl fmt::Display for Rejected {
                  it from a good copy, and find out who wrote it",
                 path.display()
             ),
-            Rejected::Unsigned { path, what, root, threshold, signed, missing } => {
+            Rejected::Unsigned { path, what, by, threshold, signed, missing } => {
                 let missing: Vec<&str> = missing.iter().map(|keyid| short(keyid)).collect();
                 let (path, signed) = (path.display(), signed.len());
                 let more = (*threshold as usize).saturating_sub(signed);
                 write!(
                     f,
-                    "{what} is signed by {signed} of {threshold} keys of root {root}: {path}; have {more} more of \
+                    "{what} is signed by {signed} of {threshold} keys of {by}: {path}; have {more} more of \
                      {} run `tuffet-keys sign {path}`, then `tuffet publish` again",
                     missing.join(", ")
                 )
