@@ -4,7 +4,7 @@ use core::fmt;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use tuffet_client::limits::{CHAIN, DEVICE};
+use tuffet_client::limits::{CHAIN, DEVICE, Limits};
 use tuffet_client::{Algorithm, DelegatedKey, SOFTWARE, accepts_delegated_file, path_matches};
 
 use crate::encoding::{member, sha256_hex};
@@ -234,16 +234,29 @@ impl Way {
     /// # Errors
     /// As [`Way::delegation`]; within, what the verifier says.
     pub fn accepts(&self, name: &str, file: &[u8]) -> Result<Result<(), tuffet_client::Error>, Error> {
+        self.accepts_within(&DEVICE, name, file)
+    }
+
+    /// The same for devices with other limits.
+    ///
+    /// # Errors
+    /// As [`Way::accepts`].
+    pub fn accepts_within(
+        &self,
+        limits: &Limits,
+        name: &str,
+        file: &[u8],
+    ) -> Result<Result<(), tuffet_client::Error>, Error> {
         let RoleKeys { keys, threshold } = self.delegation(name)?.signers;
         let keys = keys.iter().map(|(keyid, key)| DelegatedKey {
             keyid,
             algorithm: Algorithm::P256,
             public: key.to_pem(),
         });
-        let memory = &mut [0; DEVICE.memory()];
+        let memory = &mut vec![0; limits.memory()];
         // One that a byte cannot hold is out of reach, and was refused.
         let threshold = u8::try_from(threshold).unwrap_or(u8::MAX);
-        Ok(accepts_delegated_file(&SOFTWARE, &DEVICE, memory, keys, threshold, file))
+        Ok(accepts_delegated_file(&SOFTWARE, limits, memory, keys, threshold, file))
     }
 
     /// What the last of these files says of a role.
@@ -316,7 +329,7 @@ mod tests {
             }
             let mut request = Request::draft(Role::Root, &draft.signed().unwrap(), &[]).unwrap();
             request.sign(&keys[0]).unwrap();
-            let chain = Chain::verify(&[request.finish().unwrap()]).unwrap();
+            let chain = Chain::verify(&[request.finish(NOW).unwrap()]).unwrap();
             House { keys, chain }
         }
 

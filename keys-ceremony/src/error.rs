@@ -207,6 +207,8 @@ mod tests {
             Rejected::Warned { count: 0 }.into(),
             Rejected::OtherRepository { expected: text(), found: text() }.into(),
             Rejected::NobodysSignature.into(),
+            Rejected::SmallestRefuses { what: text(), device: text(), code: 0, message: text() }.into(),
+            Rejected::Expired { what: text(), expires: 0, start: 0 }.into(),
             Rejected::OutOfOrder { at: 0, trouble: vec![] }.into(),
             Rejected::Findings { errors: 0, warnings: 0 }.into(),
             Rejected::TranscriptBroken { entry: 0, why: text() }.into(),
@@ -237,6 +239,7 @@ mod tests {
             Misuse::TooManySignatures { what: text(), needed: 0, limit: 0 }.into(),
             Misuse::NotInRoot { keyid: text(), root: 0 }.into(),
             Misuse::TooFewKeysLeft { roles: vec![] }.into(),
+            Misuse::NotADeviceLimit { text: text() }.into(),
             Misuse::NotPublished.into(),
             Misuse::NoNames.into(),
             Misuse::NothingRecorded { root: 0 }.into(),
@@ -263,6 +266,7 @@ mod tests {
             122 OtherChain, 123 IssuedInFuture, 124 RequestChanged, 125 DeviceRefuses, \
             126 WrongPin, 127 PinLocked, 128 OtherKey, 129 LastTry, 130 UnknownRepository, \
             131 ForkedRoot, 132 StaleRequest, 133 Warned, 134 OtherRepository, 135 NobodysSignature, \
+            136 SmallestRefuses, 137 Expired, \
             140 OutOfOrder, 141 Findings, \
             150 TranscriptBroken, 151 OtherHead, 152 OtherTranscript, 153 NotTheRecorded, \
             160 InvalidDelegation, 161 NotDelegated, 162 BrokenWay, \
@@ -270,7 +274,7 @@ mod tests {
             205 ThresholdOutOfRange, 206 KeyPresent, 207 KeyAbsent, 208 WrongChain, 209 Options, \
             210 ExpiresTooSoon, 211 TooManyKeys, 212 BadKeyUri, 213 PinInUri, 214 Ambiguous, \
             215 KeyExists, 216 NotAFile, 231 NotAPeriod, 232 BadReason, 233 TooManySignatures, \
-            234 NotInRoot, 235 TooFewKeysLeft, 240 NotPublished, 241 NoNames, \
+            234 NotInRoot, 235 TooFewKeysLeft, 236 NotADeviceLimit, 240 NotPublished, 241 NoNames, \
             250 NothingRecorded, 251 NotAHead, \
             301 Io, 302 NoVariable, 303 NoTerminal, 304 Random, \
             305 SelfCheck, 306 Encoding, 307 Output, 308 NoModule, 309 Module, 310 NoToken, \
@@ -322,6 +326,8 @@ mod tests {
                 Rejected::InvalidDelegation { .. } => "InvalidDelegation",
                 Rejected::NotDelegated { .. } => "NotDelegated",
                 Rejected::BrokenWay { .. } => "BrokenWay",
+                Rejected::SmallestRefuses { .. } => "SmallestRefuses",
+                Rejected::Expired { .. } => "Expired",
                 Rejected::OutOfOrder { .. } => "OutOfOrder",
                 Rejected::Findings { .. } => "Findings",
                 Rejected::TranscriptBroken { .. } => "TranscriptBroken",
@@ -351,6 +357,7 @@ mod tests {
                 Misuse::TooManySignatures { .. } => "TooManySignatures",
                 Misuse::NotInRoot { .. } => "NotInRoot",
                 Misuse::TooFewKeysLeft { .. } => "TooFewKeysLeft",
+                Misuse::NotADeviceLimit { .. } => "NotADeviceLimit",
                 Misuse::NotPublished => "NotPublished",
                 Misuse::NoNames => "NoNames",
                 Misuse::NothingRecorded { .. } => "NothingRecorded",

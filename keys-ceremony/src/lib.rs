@@ -20,6 +20,7 @@ pub mod lint;
 pub mod metadata;
 pub mod names;
 pub mod passphrase;
+mod preflight;
 pub mod published;
 pub mod request;
 pub mod review;

@@ -9,9 +9,11 @@ mod links;
 mod policy;
 
 use serde_json::{Value, json};
+use tuffet_client::Limits;
 
 use crate::metadata::Role;
 use crate::published::{Kind, Subject};
+use crate::root::Devices;
 use crate::{Error, Rejected, canonical, date};
 
 pub use finding::{Finding, Rule, Severity};
@@ -131,6 +133,13 @@ impl Findings<'_> {
             self.root_policy(&root.path.display().to_string(), signed);
         }
         Ok(())
+    }
+
+    /// The limits of the smallest device, as the newest root states them.
+    fn limits(&self) -> Limits {
+        let root = self.subject.newest_root();
+        let devices = root.and_then(|root| Devices::from_root(&root).unwrap_or_default());
+        devices.unwrap_or_default().limits()
     }
 
     fn place(&self, name: &str) -> String {

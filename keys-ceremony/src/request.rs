@@ -11,7 +11,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tuffet_client::limits::DEVICE;
+use tuffet_client::limits::{DEVICE, Limits};
 
 use crate::delegation::{Step, Way};
 use crate::detached::readings;
@@ -19,7 +19,8 @@ use crate::encoding::{base64, from_base64, from_hex, hex, sha256_hex};
 use crate::error::short_list;
 use crate::key::{PublicKey, SigningKey};
 use crate::metadata::{Envelope, Header, Role};
-use crate::root::{Chain, RoleKeys, Root, distinct};
+use crate::preflight::preflight;
+use crate::root::{Chain, Devices, RoleKeys, Root, distinct};
 use crate::{Error, Misuse, Rejected, canonical, file};
 
 /// A request for signatures over one metadata file. Everything in it is verified.
@@ -440,20 +441,43 @@ impl Request {
         self.requirements.iter().map(progress).collect()
     }
 
-    /// The published metadata file, if the devices' verifier takes it.
+    /// The published metadata file, if every device takes it at `now`, in seconds since 1970-01-01 UTC. The devices'
+    /// verifier judges, with the limits of the smallest device that was ever shipped. A root is replayed as a device
+    /// walks it that holds root 1, and as one does that holds the root before.
     ///
     /// # Errors
-    /// [`Rejected::ThresholdNotMet`] with the names of those who have not signed, or
-    /// [`Rejected::DeviceRefuses`] with the verifier's words.
-    pub fn finish(&self) -> Result<Vec<u8>, Error> {
+    /// [`Rejected::ThresholdNotMet`] with the names of those who have not signed; [`Rejected::DeviceRefuses`] and
+    /// [`Rejected::SmallestRefuses`] with the verifier's words; or [`Rejected::Expired`].
+    pub fn finish(&self, now: u64) -> Result<Vec<u8>, Error> {
         let finished = Envelope { signed: self.signed.clone(), signatures: self.sufficient() }.to_bytes()?;
-        let judged = match &self.way {
-            Some(way) => way.accepts(self.header.role.name(), &finished)?,
-            None => self.chain.accepts(&self.header.role, &finished),
+        let judged = self.accepts_within(&DEVICE, &finished)?;
+        judged.map_err(|refusal| self.explained(&refusal))?;
+        preflight(self, &finished, now)?;
+        Ok(finished)
+    }
+
+    /// The smallest device that it must do for: as the root says that it is for, or else the newest of the chain.
+    pub(crate) fn devices(&self) -> Devices {
+        let own = match self.header.role {
+            // It was decoded when the request was made.
+            Role::Root => Devices::from_root(&self.signed).unwrap_or_default(),
+            _ => None,
         };
-        match judged {
-            Ok(()) => Ok(finished),
-            Err(refusal) => Err(self.explained(&refusal).into()),
+        own.or_else(|| self.chain.last()?.devices).unwrap_or_default()
+    }
+
+    /// Whether devices with these limits take `file` for what the request is for.
+    ///
+    /// # Errors
+    /// As [`Way::accepts_within`]; within, what the verifier says.
+    pub(crate) fn accepts_within(
+        &self,
+        limits: &Limits,
+        file: &[u8],
+    ) -> Result<Result<(), tuffet_client::Error>, Error> {
+        match &self.way {
+            Some(way) => way.accepts_within(limits, self.header.role.name(), file),
+            None => Ok(self.chain.accepts_within(limits, &self.header.role, file)),
         }
     }
 
@@ -481,9 +505,9 @@ impl Request {
 
     /// All signatures, or if they are more than a device reads, only as many as leave every threshold met.
     fn sufficient(&self) -> Vec<(String, Vec<u8>)> {
-        let mut kept = self.clone();
+        let (mut kept, most) = (self.clone(), self.devices().limits().signatures);
         for (keyid, signature) in &self.signatures {
-            if kept.signatures.len() <= DEVICE.signatures {
+            if kept.signatures.len() <= most {
                 break;
             }
             kept.signatures.remove(keyid);
@@ -560,7 +584,7 @@ struct WrittenSignature {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use tuffet_client::limits::ROOT;
+    use tuffet_client::limits::{DEVICE, ROOT};
     use tuffet_client::{SOFTWARE, Trusted};
 
     use super::*;
@@ -626,14 +650,14 @@ mod tests {
         let Err(Error::Rejected {
             why: Rejected::ThresholdNotMet { by, threshold, signed, missing, .. },
             ..
-        }) = one.finish()
+        }) = one.finish(NOW)
         else {
             panic!("finished with one")
         };
         assert_eq!((&*by, threshold), ("root 1", 2));
         assert_eq!((signed, missing), (ids(&[&holders[1]]), ids(&[&holders[0], &holders[2]])));
 
-        let file = signed_by(&one, &[&holders[2]]).finish().unwrap();
+        let file = signed_by(&one, &[&holders[2]]).finish(NOW).unwrap();
         let trusted: Trusted =
             Trusted::from_root_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], &file).unwrap();
         assert_eq!(trusted.root().version(), 1);
@@ -647,7 +671,7 @@ mod tests {
     fn request_for_a_next_root_needs_old_and_new_keys() {
         let holders = keys(3);
         let replacement = SigningKey::generate().unwrap();
-        let first = signed_by(&first_root(&holders), &[&holders[0], &holders[1]]).finish().unwrap();
+        let first = signed_by(&first_root(&holders), &[&holders[0], &holders[1]]).finish(NOW).unwrap();
         let chain = Chain::verify(core::slice::from_ref(&first)).unwrap();
         let mut draft = Draft::next(&chain, NOW, NOW + 86_400).unwrap();
         draft.remove_key(&Role::Root, holders[0].public().keyid()).unwrap();
@@ -664,20 +688,20 @@ mod tests {
         );
         assert!(state[0].met() && !state[1].met());
         let Err(Error::Rejected { why: Rejected::ThresholdNotMet { by, threshold: 2, .. }, .. }) =
-            old_alone.finish()
+            old_alone.finish(NOW)
         else {
             panic!("finished by half of them")
         };
         assert_eq!(&*by, "root 2");
         let new_alone = signed_by(&request, &[&replacement, &holders[1]]);
         let Err(Error::Rejected { why: Rejected::ThresholdNotMet { by, threshold: 2, .. }, .. }) =
-            new_alone.finish()
+            new_alone.finish(NOW)
         else {
             panic!("finished by half of them")
         };
         assert_eq!(&*by, "root 1");
 
-        let second = signed_by(&old_alone, &[&replacement]).finish().unwrap();
+        let second = signed_by(&old_alone, &[&replacement]).finish(NOW).unwrap();
         let mut trusted: Trusted =
             Trusted::from_root_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], &first).unwrap();
         trusted.next_root_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], &second).unwrap();
@@ -693,7 +717,7 @@ mod tests {
     fn request_with_another_chain_than_its_role_needs_is_refused() {
         let holders = keys(3);
         let request = first_root(&holders);
-        let first = signed_by(&request, &[&holders[0], &holders[1]]).finish().unwrap();
+        let first = signed_by(&request, &[&holders[0], &holders[1]]).finish(NOW).unwrap();
         let wrong = |result: Result<Request, Error>| {
             assert!(
                 matches!(result, Err(Error::Misuse { why: Misuse::WrongChain { .. }, .. })),
@@ -763,7 +787,7 @@ mod tests {
 
         // The same targets under the same root, which other holders happened to sign.
         let by = |a: usize, b: usize| {
-            signed_by(&first_root_of(&ours), &[&holders[a], &holders[b]]).finish().unwrap()
+            signed_by(&first_root_of(&ours), &[&holders[a], &holders[b]]).finish(NOW).unwrap()
         };
         let mut left = Request::draft(Role::Targets, &targets(1), &[by(0, 1)]).unwrap();
         let right = Request::draft(Role::Targets, &targets(1), &[by(1, 2)]).unwrap();
@@ -786,7 +810,7 @@ mod tests {
     #[test]
     fn request_that_contradicts_itself_is_refused_by_field() {
         let holders = keys(3);
-        let first = signed_by(&first_root(&holders), &[&holders[0], &holders[1]]).finish().unwrap();
+        let first = signed_by(&first_root(&holders), &[&holders[0], &holders[1]]).finish(NOW).unwrap();
         let request = Request::draft(Role::Targets, &targets(7), core::slice::from_ref(&first)).unwrap();
         let request = signed_by(&request, &[&holders[0]]);
         assert_eq!(Request::from_bytes(&request.to_bytes()).unwrap().to_bytes(), request.to_bytes());
@@ -874,12 +898,12 @@ mod tests {
     #[test]
     fn finish_of_what_no_device_takes_is_refused_in_its_words() {
         let holders = keys(3);
-        let first = signed_by(&first_root(&holders), &[&holders[0], &holders[1]]).finish().unwrap();
+        let first = signed_by(&first_root(&holders), &[&holders[0], &holders[1]]).finish(NOW).unwrap();
         let chain = core::slice::from_ref(&first);
         let finish = |role: Role, value: &Value| {
             let request = Request::draft(role, value, chain).unwrap();
             signed_by(&request, &[&holders[0], &holders[1]][..request.requirements[0].threshold as usize])
-                .finish()
+                .finish(NOW)
         };
         let value = |role: &str| {
             json!({
@@ -932,9 +956,9 @@ mod tests {
     #[test]
     fn finish_of_targets_with_a_signature_too_few_names_who_is_missing() {
         let holders = keys(3);
-        let first = signed_by(&first_root(&holders), &[&holders[0], &holders[1]]).finish().unwrap();
+        let first = signed_by(&first_root(&holders), &[&holders[0], &holders[1]]).finish(NOW).unwrap();
         let request = Request::draft(Role::Targets, &targets(1), &[first]).unwrap();
-        let refused = signed_by(&request, &[&holders[2]]).finish().unwrap_err();
+        let refused = signed_by(&request, &[&holders[2]]).finish(NOW).unwrap_err();
         let expected = Rejected::ThresholdNotMet {
             what: "targets version 1".to_owned(),
             by: "root 1".into(),
@@ -943,7 +967,7 @@ mod tests {
             missing: ids(&[&holders[0], &holders[1]]),
         };
         assert_eq!(refused, expected.into());
-        signed_by(&request, &[&holders[2], &holders[1]]).finish().unwrap();
+        signed_by(&request, &[&holders[2], &holders[1]]).finish(NOW).unwrap();
     }
 
     /// Five old and five new holders are ten signatures, and a device reads eight.
@@ -957,7 +981,7 @@ mod tests {
             draft.add_key(&role, online.public()).unwrap();
         }
         let first = Request::draft(Role::Root, &draft.signed().unwrap(), &[]).unwrap();
-        let first = signed_by(&first, &old.iter().collect::<Vec<_>>()).finish().unwrap();
+        let first = signed_by(&first, &old.iter().collect::<Vec<_>>()).finish(NOW).unwrap();
         let chain = Chain::verify(core::slice::from_ref(&first)).unwrap();
         let mut draft = Draft::next(&chain, NOW, NOW + 365 * 86_400).unwrap();
         for (gone, come) in old.iter().zip(&new) {
@@ -971,7 +995,7 @@ mod tests {
         let request = Request::draft(Role::Root, &signed, &[first]).unwrap();
         let request = signed_by(&request, &old.iter().chain(&new).collect::<Vec<_>>());
         assert!(request.state().iter().all(Progress::met));
-        let refused = request.finish().unwrap_err();
+        let refused = request.finish(NOW).unwrap_err();
         assert!(
             matches!(&refused, Error::Rejected { why: Rejected::DeviceRefuses { code: 103, .. }, .. }),
             "{refused}"
@@ -982,7 +1006,7 @@ mod tests {
     fn finish_with_more_signatures_than_a_device_reads_leaves_some_out() {
         let holders = keys(11);
         let all: Vec<&SigningKey> = holders.iter().collect();
-        let file = signed_by(&first_root(&holders), &all).finish().unwrap();
+        let file = signed_by(&first_root(&holders), &all).finish(NOW).unwrap();
         assert_eq!(Envelope::parse(&file).unwrap().signatures.len(), DEVICE.signatures);
         Trusted::<[u8; ROOT]>::from_root_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], &file).unwrap();
     }

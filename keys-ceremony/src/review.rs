@@ -17,6 +17,7 @@ use crate::error::short;
 use crate::key::{PublicKey, grouped};
 use crate::metadata::Role;
 use crate::request::{Progress, Request};
+use crate::root::Devices;
 use crate::text::plain;
 use crate::transcript::Head;
 use crate::{canonical, date};
@@ -80,6 +81,14 @@ impl Review {
         {
             signed.remove("transcript");
             self.field(1, "transcript", &head.to_string());
+        }
+        if let Some(devices) = Devices::from_root(&Value::Object(signed.clone())).unwrap_or_default()
+            && signed.get("devices") == Some(&devices.to_value())
+        {
+            signed.remove("devices");
+            let words = format!("the smallest knows {} alone, and takes at the most", devices.scheme());
+            self.field(1, "devices", &words);
+            self.field(1, "", &devices.to_string());
         }
         let keys = self.open_member(1, "keys", signed);
         let mut unused = keys.clone();
@@ -365,7 +374,7 @@ mod tests {
         }
         let mut request = Request::draft(Role::Root, &draft.signed().unwrap(), &[]).unwrap();
         request.sign(key).unwrap();
-        request.finish().unwrap()
+        request.finish(NOW).unwrap()
     }
 
     fn targets() -> Value {

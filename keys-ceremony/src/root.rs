@@ -1,6 +1,7 @@
 //! Roots: what one says, verifying the chain of them, drafting the next, and taking lost keys out.
 
 mod chain;
+mod devices;
 mod draft;
 mod periods;
 mod revocation;
@@ -20,6 +21,7 @@ use crate::transcript::Head;
 use crate::{Error, Rejected};
 
 pub use chain::Chain;
+pub use devices::Devices;
 pub use draft::Draft;
 pub use periods::{Period, Periods};
 pub use revocation::{Exposure, exposures};
@@ -49,6 +51,8 @@ pub struct Root {
     pub reason: Option<String>,
     /// The head of the ceremony's transcript when it was drafted, if there was one.
     pub transcript: Option<Head>,
+    /// The smallest device that it must do for, if it says.
+    pub devices: Option<Devices>,
 }
 
 impl Root {
@@ -61,12 +65,13 @@ impl Root {
         Periods::from_root(signed)?;
         reason(signed)?;
         Head::from_root(signed)?;
+        Devices::from_root(signed)?;
         Ok(root)
     }
 
     /// The same for a root that devices have taken. They skip the members that are for people, so one of
     /// another form there is no fault any more: it says nothing.
-    fn from_published(signed: &Value) -> Result<Root, Error> {
+    pub(crate) fn from_published(signed: &Value) -> Result<Root, Error> {
         let header = Header::from_signed(signed)?;
         if header.role != Role::Root {
             return Err(Rejected::WrongField { field: "_type".to_owned(), expected: "root" }.into());
@@ -99,7 +104,8 @@ impl Root {
         let periods = Periods::from_root(signed).unwrap_or_default();
         let reason = reason(signed).unwrap_or_default();
         let transcript = Head::from_root(signed).unwrap_or_default();
-        Ok(Root { header, roles, periods, reason, transcript })
+        let devices = Devices::from_root(signed).unwrap_or_default();
+        Ok(Root { header, roles, periods, reason, transcript, devices })
     }
 }
 

@@ -119,18 +119,21 @@ fn describe(subject: &Subject, names: &Names, at: u64) -> Described {
             let header = request.header();
             let due = due(root.as_ref(), header.role.name(), header.issued, header.expires);
             let by_date = by_date(header.expires, Some(due), at);
-            let state = match request.finish() {
+            let state = match request.finish(at) {
                 _ if by_date != State::Valid => by_date,
                 Ok(_) => State::Valid,
                 Err(Error::Rejected { why: Rejected::ThresholdNotMet { .. }, .. }) => State::Waiting,
-                Err(Error::Rejected { why: Rejected::DeviceRefuses { code, message, .. }, .. }) => {
-                    State::Refused(Refusal {
-                        code: format!("C{code}"),
-                        message,
-                        device: None,
-                        by_link: false,
-                    })
-                }
+                Err(Error::Rejected {
+                    why:
+                        Rejected::DeviceRefuses { code, message, .. }
+                        | Rejected::SmallestRefuses { code, message, .. },
+                    ..
+                }) => State::Refused(Refusal {
+                    code: format!("C{code}"),
+                    message,
+                    device: None,
+                    by_link: false,
+                }),
                 Err(error) => State::Refused((&error).into()),
             };
             vec![RoleStatus {

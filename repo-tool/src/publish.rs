@@ -88,7 +88,7 @@ pub fn plan(workspace: &Workspace, keys: &Keys, now: u64) -> Result<Plan, Error>
         (Some(request), _) => {
             files.extend(target_files(workspace, &request, old)?);
             check_issued(request.header(), now)?;
-            Some(finish(workspace, &roots, &request)?)
+            Some(finish(workspace, &roots, &request, now)?)
         }
         (None, None) => return Err(Rejected::NothingStaged.into()),
         (None, Some(old)) if !old.is_signed_by(roots.keys(Role::Targets)) => {
@@ -225,15 +225,15 @@ fn check_directories(public: &Path, name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The signed targets. If they are public already, as a publisher that died left them, these very bytes.
-fn finish(workspace: &Workspace, roots: &Roots, request: &Request) -> Result<Document, Error> {
+/// The signed targets, which must not have expired `now` (seconds since 1970). If they are public already, as a publisher that died left them, these very bytes.
+fn finish(workspace: &Workspace, roots: &Roots, request: &Request, now: u64) -> Result<Document, Error> {
     let path = workspace.request_path();
     let asked = request.chain().last();
     if asked.map(|root| &root.roles[&Role::Targets]) != Some(roots.keys(Role::Targets)) {
         let request = asked.map_or(0, |root| root.header.version);
         return Err(Rejected::RequestOfOldRoot { path, request, newest: roots.version() }.into());
     }
-    let finished = request.finish().map_err(|error| match error {
+    let finished = request.finish(now).map_err(|error| match error {
         tuffet_keys::Error::Rejected { why: Unmet { what, by, threshold, signed, missing }, .. } => {
             Rejected::Unsigned { path: path.clone(), what: what.into(), by, threshold, signed, missing }
                 .into()

@@ -92,7 +92,7 @@ fn finish(
 ) -> Result<(), Error> {
     let request = Request::read(path)?;
     request.header().check_issued(now).map_err(|error| error.in_file(path))?;
-    let finished = request.finish().map_err(|error| error.in_file(path))?;
+    let finished = request.finish(now).map_err(|error| error.in_file(path))?;
     refuse_existing(target)?;
     recording.check(&request, Some(target))?;
     let recorded = recording.append(&request, [Action::Finish], now, out)?;

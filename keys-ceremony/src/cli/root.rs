@@ -68,6 +68,9 @@ pub(crate) struct RootDraft {
     #[command(flatten)]
     periods: Periods,
 
+    #[command(flatten)]
+    devices: Devices,
+
     /// Why, for everybody to read in the root: 1 to 500 characters of printable ASCII
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -95,6 +98,9 @@ pub(crate) struct RootNext {
 
     #[command(flatten)]
     periods: Periods,
+
+    #[command(flatten)]
+    devices: Devices,
 
     /// Why, for everybody to read in the root: 1 to 500 characters of printable ASCII
     #[arg(long, value_name = "TEXT")]
@@ -235,6 +241,14 @@ struct Periods {
 }
 
 #[derive(Args)]
+struct Devices {
+    /// The smallest device ever shipped takes no more than N of something, such as keys=8 or root-file=8192; give it
+    /// again for each limit [default: as before, at first those of the client of today]
+    #[arg(long, value_name = "NAME=N")]
+    device_limit: Vec<String>,
+}
+
+#[derive(Args)]
 struct End {
     /// When this root expires: a date, or a duration from now such as 365d or `1 year` [default: by its period]
     #[arg(long, value_name = "WHEN")]
@@ -269,6 +283,7 @@ fn draft(command: &RootDraft, now: u64, out: &mut Output) -> Result<(), Error> {
         draft.set_threshold(&role, threshold);
     }
     command.periods.set(&mut draft)?;
+    command.devices.set(&mut draft)?;
     set_reason(&mut draft, command.reason.as_deref())?;
     let (request, recorded) =
         requested(&mut draft, &Chain::default(), &command.end, Action::Draft, now, out)?;
@@ -277,7 +292,7 @@ fn draft(command: &RootDraft, now: u64, out: &mut Output) -> Result<(), Error> {
 }
 
 fn next(command: &RootNext, now: u64, out: &mut Output) -> Result<(), Error> {
-    let RootNext { trusted, added, removed, replaced, thresholds, periods, reason, end } = command;
+    let RootNext { trusted, added, removed, replaced, thresholds, periods, devices, reason, end } = command;
     let chain = trusted.chain(now)?;
     let mut draft = Draft::next(&chain, now, end.expires(now)?)?;
     for (role, pairs) in replaced.by_role() {
@@ -297,6 +312,7 @@ fn next(command: &RootNext, now: u64, out: &mut Output) -> Result<(), Error> {
     added.add(&mut draft)?;
     thresholds.set(&mut draft);
     periods.set(&mut draft)?;
+    devices.set(&mut draft)?;
     set_reason(&mut draft, reason.as_deref())?;
     let (request, recorded) = requested(&mut draft, &chain, end, Action::Next, now, out)?;
     shown(&request, &end.out, now, out)?;
@@ -347,6 +363,7 @@ fn requested(
     }
     let request = Request::draft(Role::Root, &draft.signed()?, chain.files())?;
     request.header().check_issued(now)?;
+    request.check_chain()?;
     refuse_existing(path)?;
     recording.check(&request, Some(path))?;
     let recorded = recording.append(&request, [action], now, out)?;
@@ -485,6 +502,13 @@ impl Periods {
             }
         }
         Ok(())
+    }
+}
+
+impl Devices {
+    fn set(&self, draft: &mut Draft) -> Result<(), Error> {
+        let mut limits = self.device_limit.iter();
+        limits.try_for_each(|text| draft.set_device_limit(text).map_err(|error| error.at("--device-limit")))
     }
 }
 

@@ -94,6 +94,11 @@ pub enum Misuse {
         /// How many fit.
         limit: usize,
     },
+    /// No limit of a device, or more than any device has.
+    NotADeviceLimit {
+        /// What was given.
+        text: String,
+    },
     /// A key's URI that cannot be understood.
     BadKeyUri {
         /// What is wrong with it.
@@ -231,6 +236,11 @@ impl Misuse {
                     format!("give {}", mends.join(", and ")),
                 )
             }
+            Misuse::NotADeviceLimit { text } => explained(
+                236,
+                format!("not a limit of devices: `{}`", text.escape_default()),
+                format!("write NAME=N with N from 1 to: {}", crate::root::Devices::default()),
+            ),
             Misuse::NotPublished => explained(
                 240,
                 "no N.root.json is in this directory",

@@ -134,6 +134,26 @@ pub enum Rejected {
         /// Its message.
         message: String,
     },
+    /// Metadata that the smallest devices do not take, though larger ones would.
+    SmallestRefuses {
+        /// Role and version, as "root version 2".
+        what: String,
+        /// Which device, as "a device that holds root 1".
+        device: String,
+        /// The code of the verifier's error.
+        code: u16,
+        /// Its message.
+        message: String,
+    },
+    /// Metadata that expired before they were finished.
+    Expired {
+        /// Role and version, as "root version 2".
+        what: String,
+        /// The expiry, in seconds since 1970-01-01 UTC.
+        expires: u64,
+        /// What time it is for a device: the present, or the date of issue of a root before. In the same unit.
+        start: u64,
+    },
     /// A date of issue that is yet to come. Devices believe it for ever: signed, it would stop them all.
     IssuedInFuture {
         /// The date of issue, in seconds since 1970-01-01 UTC.
@@ -481,6 +501,22 @@ impl Rejected {
                 135,
                 "no key that may sign this request made this signature",
                 "sign the bytes that `tuffet-keys payload` writes, with ECDSA P-256 over their SHA-256",
+            ),
+            Rejected::SmallestRefuses { what, device, code, message } => explained(
+                136,
+                format!(
+                    "{device}, the smallest that roots name, would not get to {what} (C{code}: {message})"
+                ),
+                "nothing was written; draft it again within the limits of `devices`, and have the holders sign that",
+            ),
+            Rejected::Expired { what, expires, start } => explained(
+                137,
+                format!(
+                    "{what} expired {}, and for devices it is {}",
+                    crate::date::format(*expires),
+                    crate::date::format(*start)
+                ),
+                "nothing was written; draft it anew, and have the holders sign that",
             ),
             Rejected::TranscriptBroken { entry, why } => explained(
                 150,

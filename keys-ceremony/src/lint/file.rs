@@ -1,7 +1,7 @@
 //! One file by itself: what the verifier says of it, its form, its dates, and how far the bounds of devices are.
 
 use serde_json::Value;
-use tuffet_client::limits::{DEPTH, DEVICE, PATH};
+use tuffet_client::limits::{DEPTH, PATH};
 use tuffet_client::{Field, Rejected as Device};
 
 use super::{Findings, Rule};
@@ -41,7 +41,7 @@ impl Findings<'_> {
             self.form(&place, &role, &document.bytes);
         }
         self.size(&place, &role, &document.bytes, &envelope.signed);
-        self.near(&place, &role, "signatures", envelope.signatures.len(), DEVICE.signatures);
+        self.near(&place, &role, "signatures", envelope.signatures.len(), self.limits().signatures);
         self.useless_signatures(document);
     }
 
@@ -94,20 +94,21 @@ impl Findings<'_> {
     }
 
     fn size(&mut self, place: &str, role: &str, bytes: &[u8], signed: &Value) {
+        let limits = self.limits();
         let limit = match Role::from_name(role) {
-            Some(Role::Root) => DEVICE.root_file,
-            Some(Role::Timestamp) => DEVICE.timestamp_file,
-            Some(Role::Snapshot) => DEVICE.snapshot_file,
-            _ => DEVICE.targets_file,
+            Some(Role::Root) => limits.root_file,
+            Some(Role::Timestamp) => limits.timestamp_file,
+            Some(Role::Snapshot) => limits.snapshot_file,
+            _ => limits.targets_file,
         };
         self.near(place, role, "bytes", bytes.len(), limit as usize);
         // The envelope is one object around what is signed.
         self.near(place, role, "objects and arrays within each other", depth(signed) + 1, DEPTH);
         let keys = "signed".len() + longest_way(signed);
-        self.near(place, role, "bytes of member names on the way to a value", keys, DEVICE.text);
+        self.near(place, role, "bytes of member names on the way to a value", keys, limits.text);
         if role == "root" {
             let keys = signed.get("keys").and_then(Value::as_object).map_or(0, |keys| keys.len());
-            self.near(place, role, "keys", keys, DEVICE.keys);
+            self.near(place, role, "keys", keys, limits.keys);
         }
         self.target_paths(place, role, signed);
     }
@@ -128,11 +129,12 @@ impl Findings<'_> {
         }
     }
 
-    /// Near a bound, but within it. Passed, the verifier has refused it, or will once it is signed.
+    /// Near a bound, but within it. Passed, the verifier has refused it, or will once it is signed, or a smaller device
+    /// than the one that judged does.
     fn near(&mut self, place: &str, role: &str, what: &str, count: usize, limit: usize) {
         let why = format!("{what}: {count}, and a device takes {limit}");
         if count > limit {
-            // A request was not seen by the verifier yet.
+            // A request was not seen by the verifier yet, and a published file by the largest device alone.
             if !self.explained(role) {
                 self.add(Rule::LimitPassed, place, role, why);
             }

@@ -1,7 +1,6 @@
 //! Files and those that name them, and the way of a device through all of it.
 
 use serde_json::Value;
-use tuffet_client::limits::DEVICE;
 use tuffet_client::{Device, Goal, Trusted};
 
 use super::file::rule_of;
@@ -28,8 +27,9 @@ impl Findings<'_> {
         self.listed();
         self.unnamed()?;
         let roots = self.subject.roots.accepted().len();
-        if roots * 100 >= DEVICE.roots as usize * 80 {
-            let why = format!("roots: {roots}, and a device walks {} in one cycle", DEVICE.roots);
+        let walked = self.limits().roots;
+        if roots * 100 >= walked as usize * 80 {
+            let why = format!("roots: {roots}, and a device walks {walked} in one cycle");
             let place = self.subject.path.display().to_string();
             self.add(Rule::LimitNear, &place, "root", why);
         }

@@ -11,7 +11,7 @@ use crate::key::{PublicKey, grouped};
 use crate::metadata::Role;
 use crate::published::Signers;
 use crate::request::Request;
-use crate::root::Root;
+use crate::root::{Devices, Root};
 use crate::state::Before;
 use crate::text::plain;
 
@@ -111,9 +111,9 @@ impl Found {
     }
 
     fn root(&mut self, signed: &Value, before: Option<&Value>, elsewhere: &BTreeMap<PublicKey, String>) {
-        // Both were decoded when the request was read.
+        // It was decoded when the request was read, and the one before when it was verified, whatever it says to people.
         let Ok(root) = Root::from_signed(signed) else { return };
-        let before = before.and_then(|before| Root::from_signed(before).ok());
+        let before = before.and_then(|before| Root::from_published(before).ok());
         for (role, keys) in &root.roles {
             let old = before.as_ref().and_then(|before| before.roles.get(role)).map(|keys| keys.threshold);
             if let Some(old) = old.filter(|old| keys.threshold < *old) {
@@ -123,6 +123,9 @@ impl Found {
             if keys.threshold == 1 && matches!(role, Role::Root | Role::Targets) {
                 self.warn("threshold-one", format!("one key alone signs for {role}"));
             }
+        }
+        if let Some(old) = before.as_ref().and_then(|before| before.devices) {
+            self.devices(root.devices, &old);
         }
         // Snapshot and timestamp are signed online, and may share a key. Nobody else may share one with anybody.
         let mut roles: BTreeMap<&PublicKey, BTreeSet<&Role>> = BTreeMap::new();
@@ -144,6 +147,22 @@ impl Found {
                 self.warn("key-of-another-repository", text);
             }
         }
+    }
+
+    fn devices(&mut self, devices: Option<Devices>, old: &Devices) {
+        let raised = match devices {
+            Some(devices) => {
+                let one = |(name, was, is)| format!("{name} from {was} to {is}");
+                let raised: Vec<String> = devices.raised(old).map(one).collect();
+                if raised.is_empty() {
+                    return;
+                }
+                format!("the limits of the smallest device rise: {}", raised.join(", "))
+            }
+            None => "it no longer says what the smallest device takes".to_owned(),
+        };
+        let text = format!("{raised}; devices that were shipped with less do not grow");
+        self.warn("device-limits-raised", text);
     }
 
     fn targets(&mut self, signed: &Value, before: Option<&Value>, built: &[Built]) {

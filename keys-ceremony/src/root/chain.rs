@@ -1,7 +1,7 @@
 //! The chain of roots, as a device walks it.
 
-use tuffet_client::limits::{DEVICE, ROOT};
-use tuffet_client::{SOFTWARE, Trusted};
+use tuffet_client::limits::{DEVICE, Limits, ROOT};
+use tuffet_client::{Clock, SOFTWARE, Trusted};
 
 use super::Root;
 use crate::metadata::{Envelope, Role};
@@ -58,12 +58,28 @@ impl Chain {
     /// # Errors
     /// What the verifier says.
     pub fn accepts(&self, role: &Role, file: &[u8]) -> Result<(), tuffet_client::Error> {
-        let memory = &mut [0; DEVICE.memory()];
+        self.accepts_within(&DEVICE, role, file)
+    }
+
+    /// The same for a device with these limits.
+    pub(crate) fn accepts_within(
+        &self,
+        limits: &Limits,
+        role: &Role,
+        file: &[u8],
+    ) -> Result<(), tuffet_client::Error> {
+        let memory = &mut vec![0; limits.memory()];
         match &self.trusted {
             // A file of another role is no first root.
-            None => Trusted::<[u8; ROOT]>::from_root_file(&SOFTWARE, &DEVICE, memory, file).map(drop),
-            Some(trusted) => trusted.accepts_file(&SOFTWARE, &DEVICE, memory, role.of_device(), file),
+            None => Trusted::<[u8; ROOT]>::from_root_file(&SOFTWARE, limits, memory, file).map(drop),
+            Some(trusted) => trusted.accepts_file(&SOFTWARE, limits, memory, role.of_device(), file),
         }
+    }
+
+    /// What time it is at the least for a device that trusts this chain, when it is `now`; both in seconds since
+    /// 1970-01-01 UTC.
+    pub(crate) fn start_time(&self, now: u64) -> u64 {
+        self.trusted.as_ref().map_or(now, |trusted| trusted.start_time(Clock::At(now)))
     }
 
     /// The files as they came.

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
-use tuffet_client::limits::DEVICE;
 
-use super::{Chain, Period, Periods, RoleKeys, is_reason};
+use super::{Chain, Devices, Period, Periods, RoleKeys, is_reason};
 use crate::key::PublicKey;
 use crate::metadata::{Role, SPEC_VERSION};
 use crate::transcript::Head;
@@ -21,22 +20,34 @@ pub struct Draft {
     periods: Periods,
     reason: Option<String>,
     transcript: Option<Head>,
+    devices: Devices,
     /// Who signs this root beside its own root keys: those of the root before.
     before: Option<RoleKeys>,
 }
 
 impl Draft {
-    /// Version 1 without any key; every threshold is 1 until it is set, and periods are the default ones.
+    /// Version 1 without any key; every threshold is 1 until it is set, periods are the default ones, and the smallest
+    /// device is that of today.
     /// `issued` and `expires` in seconds since 1970-01-01 UTC; without `expires` the root's period says when.
     pub fn new(issued: u64, expires: impl Into<Option<u64>>) -> Draft {
         let empty = RoleKeys { keys: BTreeMap::new(), threshold: 1 };
         let roles = Role::TOP_LEVEL.into_iter().map(|role| (role, empty.clone())).collect();
-        let (periods, expires) = (Periods::default(), expires.into());
-        Draft { version: 1, issued, expires, roles, periods, reason: None, transcript: None, before: None }
+        Draft {
+            version: 1,
+            issued,
+            expires: expires.into(),
+            roles,
+            periods: Periods::default(),
+            reason: None,
+            transcript: None,
+            devices: Devices::default(),
+            before: None,
+        }
     }
 
-    /// The successor of the chain's last root: its keys, thresholds and periods, the next version. A root
-    /// without periods is followed by one with the default ones.
+    /// The successor of the chain's last root: its keys, thresholds, periods and smallest device, the next version.
+    /// A root without periods is followed by one with the default ones, and one that says nothing of devices by one
+    /// for those of today.
     ///
     /// # Errors
     /// [`Misuse::WrongChain`] if the chain is empty or has reached the last version.
@@ -54,6 +65,7 @@ impl Draft {
             periods: last.periods.unwrap_or_default(),
             reason: None,
             transcript: None,
+            devices: last.devices.unwrap_or_default(),
             before: last.roles.get(&Role::Root).cloned(),
         })
     }
@@ -154,6 +166,14 @@ impl Draft {
         self.transcript = Some(head);
     }
 
+    /// Says of a limit, as in `keys=8`, that the smallest device has no more.
+    ///
+    /// # Errors
+    /// [`Misuse::NotADeviceLimit`].
+    pub fn set_device_limit(&mut self, text: &str) -> Result<(), Error> {
+        self.devices.set(text)
+    }
+
     fn role(&mut self, role: &Role) -> &mut RoleKeys {
         let empty = || RoleKeys { keys: BTreeMap::new(), threshold: 1 };
         self.roles.entry(role.clone()).or_insert_with(empty)
@@ -162,13 +182,15 @@ impl Draft {
     /// The `signed` value.
     ///
     /// # Errors
-    /// [`Misuse::ExpiresTooSoon`], or what a device could never take: [`Misuse::ThresholdOutOfRange`],
+    /// [`Misuse::ExpiresTooSoon`], or what the smallest device could never take: [`Misuse::ThresholdOutOfRange`],
     /// [`Misuse::TooManySignatures`] or [`Misuse::TooManyKeys`].
     pub fn signed(&self) -> Result<Value, Error> {
         let expires = self.expires.unwrap_or_else(|| self.periods.root_expires(self.issued));
         if expires <= self.issued {
             return Err(Misuse::ExpiresTooSoon { expires }.into());
         }
+        let limits = self.devices.limits();
+        let check_signatures = |what, needed| check_signatures(what, needed, limits.signatures);
         let mut keys = Map::new();
         let mut roles = Map::new();
         for (role, RoleKeys { keys: role_keys, threshold }) in &self.roles {
@@ -184,12 +206,13 @@ impl Draft {
         if let (Some(before), Some(own)) = (&self.before, self.roles.get(&Role::Root)) {
             check_signatures("this root, which old and new holders sign,", together(before, own))?;
         }
-        if keys.len() > DEVICE.keys {
-            return Err(Misuse::TooManyKeys { keys: keys.len(), limit: DEVICE.keys }.into());
+        if keys.len() > limits.keys {
+            return Err(Misuse::TooManyKeys { keys: keys.len(), limit: limits.keys }.into());
         }
         let mut signed = json!({
             "_type": "root",
             "consistent_snapshot": true,
+            "devices": self.devices.to_value(),
             "expires": date::format(expires),
             "issued": date::format(self.issued),
             "keys": keys,
@@ -208,10 +231,9 @@ impl Draft {
     }
 }
 
-fn check_signatures(what: &str, needed: usize) -> Result<(), Error> {
-    if needed > DEVICE.signatures {
-        let what = what.to_owned();
-        return Err(Misuse::TooManySignatures { what, needed, limit: DEVICE.signatures }.into());
+fn check_signatures(what: &str, needed: usize, limit: usize) -> Result<(), Error> {
+    if needed > limit {
+        return Err(Misuse::TooManySignatures { what: what.to_owned(), needed, limit }.into());
     }
     Ok(())
 }

@@ -101,6 +101,24 @@ fn reason_is_recorded_in_its_root_alone_and_periods_are_handed_on() {
 }
 
 #[test]
+fn smallest_device_is_recorded_and_handed_on() {
+    let holders = Holders::new();
+    let mut draft = holders.draft();
+    let signed = |draft: &Draft| Root::from_signed(&draft.signed().unwrap()).unwrap().devices;
+    assert_eq!(signed(&draft), Some(Devices::default()));
+    for limit in ["keys=8", "root-file=8192"] {
+        draft.set_device_limit(limit).unwrap();
+    }
+    let text = "keys=99".to_owned();
+    assert_eq!(draft.set_device_limit(&text).unwrap_err(), Misuse::NotADeviceLimit { text }.into());
+    let limits = signed(&draft).unwrap().limits();
+    assert_eq!((limits.keys, limits.root_file, limits.text), (8, 8192, DEVICE.text));
+    let chain = Chain::verify(&[holders.file(&draft.signed().unwrap(), &[0, 1])]).unwrap();
+    let next = Root::from_signed(&holders.next(&chain)).unwrap();
+    assert_eq!(next.devices.unwrap().limits(), limits);
+}
+
+#[test]
 fn root_without_an_expiry_has_that_of_its_period() {
     let holders = Holders::new();
     let chain = Chain::verify(&[holders.file(&holders.draft().signed().unwrap(), &[0, 1])]).unwrap();
@@ -116,9 +134,16 @@ fn root_without_an_expiry_has_that_of_its_period() {
 /// Members for people, of another form than ours: whoever is to sign them is told, and whoever has trusted them
 /// already is not cut off.
 #[test]
-fn odd_periods_reasons_and_transcripts_are_refused_in_what_is_signed_and_skipped_in_what_was() {
+fn odd_members_for_people_are_refused_in_what_is_signed_and_skipped_in_what_was() {
     let holders = Holders::new();
     let draft = holders.draft().signed().unwrap();
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut devices = draft["devices"].clone();
+        change(&mut devices);
+        devices
+    };
+    let devices = |limit: &str, value: Value| changed(&|devices| devices["limits"][limit] = value.clone());
+    let with_schemes = |schemes: Value| changed(&|devices| devices["schemes"] = schemes.clone());
     for (member, odd, field) in [
         ("periods", json!("yearly"), "periods.root"),
         ("periods", json!({}), "periods.root"),
@@ -130,6 +155,16 @@ fn odd_periods_reasons_and_transcripts_are_refused_in_what_is_signed_and_skipped
         ("transcript", json!({ "entries": 1_u64 << 32, "sha256": "ab".repeat(32) }), "transcript.entries"),
         ("transcript", json!({ "entries": 5 }), "transcript.sha256"),
         ("transcript", json!({ "entries": 5, "sha256": "AB".repeat(32) }), "transcript.sha256"),
+        ("devices", json!("small"), "devices.limits.keys"),
+        ("devices", json!({ "schemes": ["ecdsa-sha2-nistp256"] }), "devices.limits.keys"),
+        ("devices", devices("keys", json!(0)), "devices.limits.keys"),
+        ("devices", devices("keys", json!(13)), "devices.limits.keys"),
+        ("devices", devices("root_file", json!("8192")), "devices.limits.root_file"),
+        ("devices", devices("timestamp_file", Value::Null), "devices.limits.timestamp_file"),
+        ("devices", with_schemes(json!(["ed25519"])), "devices.schemes"),
+        ("devices", with_schemes(json!(["ecdsa-sha2-nistp256", "ed25519"])), "devices.schemes"),
+        ("devices", with_schemes(json!([])), "devices.schemes"),
+        ("devices", with_schemes(Value::Null), "devices.schemes"),
     ] {
         let mut signed = draft.clone();
         signed[member] = odd;
@@ -144,9 +179,11 @@ fn odd_periods_reasons_and_transcripts_are_refused_in_what_is_signed_and_skipped
         let chain = Chain::verify(&[holders.file(&signed, &[0, 1])]).unwrap();
         let root = chain.last().unwrap();
         assert_eq!(root.periods.is_none(), member == "periods");
+        assert_eq!(root.devices.is_none(), member == "devices");
         assert_eq!((&root.reason, &root.transcript), (&None, &None));
         let next = Root::from_signed(&holders.next(&chain)).unwrap();
         assert_eq!(next.periods, Some(Periods::default()), "the next root has what it should");
+        assert_eq!(next.devices, Some(Devices::default()), "the next root has what it should");
     }
 }
 
@@ -179,7 +216,7 @@ fn draft_that_needs_more_signatures_than_a_device_reads_is_refused() {
     draft.set_threshold(&Role::Root, 5);
     let mut request = Request::draft(Role::Root, &draft.signed().unwrap(), &[]).unwrap();
     keys[..5].iter().for_each(|key| drop(request.sign(key).unwrap()));
-    let chain = Chain::verify(&[request.finish().unwrap()]).unwrap();
+    let chain = Chain::verify(&[request.finish(NOW).unwrap()]).unwrap();
 
     // Five of the old keys and, for each one replaced, one of the new: three fit, four do not.
     let mut draft = Draft::next(&chain, NOW, None).unwrap();
@@ -188,7 +225,7 @@ fn draft_that_needs_more_signatures_than_a_device_reads_is_refused() {
     }
     let mut request = Request::draft(Role::Root, &draft.signed().unwrap(), chain.files()).unwrap();
     keys[..8].iter().for_each(|key| drop(request.sign(key).unwrap()));
-    request.finish().unwrap();
+    request.finish(NOW).unwrap();
     draft.replace_key(&Role::Root, keys[3].public().keyid(), keys[8].public()).unwrap();
     let what = "this root, which old and new holders sign,";
     let refused = Misuse::TooManySignatures { what: what.to_owned(), needed: 9, limit: 8 };

@@ -136,6 +136,25 @@ fn lint_near_a_bound_of_devices_warns_before_it_is_passed() {
     alone(Rule::LimitNear, found(path(160), untouched));
 }
 
+/// The eight keys of the clean repository, and what the smallest device has room for.
+#[test]
+fn lint_of_a_root_for_smaller_devices_judges_by_these() {
+    let keys = |limit: u32| {
+        move |_: &Holders, parts: &mut Parts| {
+            let limits = json!({
+                "keys": limit, "names": 160, "roles": 8, "root_file": 32768, "roots": 64, "signatures": 8,
+                "snapshot_file": 4_194_304, "targets_file": 16_777_216, "text": 320, "timestamp_file": 16384,
+            });
+            parts.roots[0].signed["devices"] =
+                json!({ "limits": limits, "schemes": ["ecdsa-sha2-nistp256"] });
+        }
+    };
+    assert_eq!(found(keys(11), untouched), [""; 0]);
+    alone(Rule::LimitNear, found(keys(10), untouched));
+    alone(Rule::LimitNear, found(keys(8), untouched));
+    alone(Rule::LimitPassed, found(keys(7), untouched));
+}
+
 #[test]
 fn lint_of_dates_that_end_badly_names_each() {
     let expired = |_: &Holders, parts: &mut Parts| {

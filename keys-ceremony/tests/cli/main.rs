@@ -8,6 +8,7 @@ mod keys;
 mod known;
 mod lint;
 mod page;
+mod preflight;
 mod repository;
 mod revoke;
 mod root_life;

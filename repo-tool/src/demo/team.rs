@@ -98,7 +98,7 @@ impl Team {
             }
             draft.set_threshold(&role, threshold);
         }
-        let ceremony = hold_ceremony(directory, &keys, &draft)?;
+        let ceremony = hold_ceremony(directory, &keys, &draft, now)?;
 
         let mut config = Config::new(PRODUCT)?;
         for hardware in [HARDWARE, OTHER_HARDWARE] {
@@ -218,7 +218,7 @@ impl Team {
             self.sign_file(&path, name)?;
         }
         let file = table.join("2.root.json");
-        let root = Request::read(&path)?.finish()?;
+        let root = Request::read(&path)?.finish(self.now)?;
         fs::write(&file, &root).map_err(|error| Error::io("write", &file, &error))?;
         staging::add_root(&self.workspace, &file, self.now, Mode::Write)?;
         self.publish()
@@ -241,6 +241,7 @@ fn hold_ceremony(
     directory: &Path,
     keys: &BTreeMap<&'static str, Arc<SigningKey>>,
     draft: &Draft,
+    now: u64,
 ) -> Result<Ceremony, Error> {
     let table = directory.join("ceremony");
     fs::create_dir_all(&table).map_err(|error| Error::io("create", &table, &error))?;
@@ -254,13 +255,13 @@ fn hold_ceremony(
         copy.create(&table.join(format!("{name}.json")))?;
     }
     let mut merged = Request::read(&table.join(format!("{first}.json")))?;
-    let with_one_signature = match merged.finish() {
+    let with_one_signature = match merged.finish(now) {
         Err(error) => error,
         Ok(_) => panic!("one of two signatures was enough to finish a root"),
     };
     merged.merge(&Request::read(&table.join(format!("{second}.json")))?)?;
     merged.create(&table.join("root.signed.json"))?;
-    let root = merged.finish()?;
+    let root = merged.finish(now)?;
     let path = table.join("1.root.json");
     fs::write(&path, &root).map_err(|error| Error::io("write", &path, &error))?;
     Ok(Ceremony { request, with_one_signature, signers: [first, second], root })

@@ -412,8 +412,8 @@ fn publish_of_targets_that_expired_while_they_waited_is_refused() {
     bench.image("fw.bin", b"image");
     bench.release("fw.bin", "1.0.0");
     bench.sign(2);
-    let message = assert_fails(&bench.command_at(NOW + 365 * DAY, &PUBLISH).output().unwrap(), 1, "C110");
-    assert!(message.contains("targets: expired 2027-11-22T12:00:00Z"), "{message}");
+    let message = assert_fails(&bench.command_at(NOW + 365 * DAY, &PUBLISH).output().unwrap(), 1, "K137");
+    assert!(message.contains("targets version 1 expired 2027-11-22T12:00:00Z"), "{message}");
     assert_eq!(bench.public_files(), ["1.root.json"]);
 }
 

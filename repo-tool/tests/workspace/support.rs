@@ -75,7 +75,7 @@ impl Holders {
         for key in &self.root[..2] {
             request.sign(key).unwrap();
         }
-        self.chain.push(request.finish().unwrap());
+        self.chain.push(request.finish(request.header().issued).unwrap());
     }
 
     pub(crate) fn online_keys(&self) -> Keys {

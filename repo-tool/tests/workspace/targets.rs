@@ -38,7 +38,7 @@ fn target(sha256: &str, length: u64) -> Value {
 /// Makes public what is staged and signed, without a look at it, as another tool might.
 fn force(bench: &Bench) {
     let public = bench.repo().join("public");
-    let targets = Request::read(&bench.workspace().request_path()).unwrap().finish().unwrap();
+    let targets = Request::read(&bench.workspace().request_path()).unwrap().finish(NOW).unwrap();
     let chain = Chain::verify(&bench.holders.chain).unwrap();
     let keys = bench.holders.online_keys();
     let sign = |role: Role, signed| {
