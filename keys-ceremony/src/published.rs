@@ -456,6 +456,44 @@ pub fn newest_file(directory: &Path, role: &Role) -> Result<Option<PathBuf>, Err
     Ok(newest.map(|version| directory.join(format!("{version}.{stem}.json"))))
 }
 
+/// Targets files of a directory, of every role and version.
+#[derive(Debug, Default)]
+pub struct TargetsFiles {
+    /// Role, version and `signed` value of those that delegate to anybody, as they stand: nothing is verified.
+    pub delegating: Vec<(Role, u32, Value)>,
+    /// Those that cannot be read.
+    pub damaged: Vec<PathBuf>,
+}
+
+impl TargetsFiles {
+    /// Reads all that are named as published ones are.
+    ///
+    /// # Errors
+    /// [`Environment::Io`](crate::Environment::Io) for the directory.
+    pub fn read(directory: &Path) -> Result<TargetsFiles, Error> {
+        let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        let fail = |error: std::io::Error| Error::io("read", here, &error);
+        let mut files = TargetsFiles::default();
+        for entry in fs::read_dir(here).map_err(fail)? {
+            let path = entry.map_err(fail)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let parts = name.strip_suffix(".json").and_then(|name| name.split_once('.'));
+            let named = parts.and_then(|(version, stem)| {
+                Some((Role::from_file_stem(stem)?, version.parse::<u32>().ok()?))
+            });
+            let Some((role @ (Role::Targets | Role::Delegated(_)), version)) = named else { continue };
+            match file::read(&path).and_then(|bytes| Envelope::parse(&bytes)) {
+                Ok(Envelope { signed, .. }) if signed.get("delegations").is_some() => {
+                    files.delegating.push((role, version, signed));
+                }
+                Ok(_) => {}
+                Err(_) => files.damaged.push(directory.join(&name)),
+            }
+        }
+        Ok(files)
+    }
+}
+
 fn exists(path: &Path) -> Result<bool, Error> {
     path.try_exists().map_err(|error| Error::io("read", path, &error))
 }

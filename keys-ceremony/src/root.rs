@@ -24,7 +24,7 @@ pub use chain::Chain;
 pub use devices::Devices;
 pub use draft::Draft;
 pub use periods::{Period, Periods};
-pub use revocation::{Exposure, exposures};
+pub use revocation::{Exposure, delegated_exposures, exposures};
 
 /// Characters of a root's `reason`: a few sentences, which every device fetches once.
 pub const REASON: usize = 500;

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use tuffet_keys::key::PublicKey;
 use tuffet_keys::metadata::Envelope;
+use tuffet_keys::published::TargetsFiles;
 use tuffet_keys::request::Request;
-use tuffet_keys::root::{Chain, Draft, Period, Root as Decoded, exposures};
+use tuffet_keys::root::{Chain, Draft, Period, Root as Decoded, delegated_exposures, exposures};
 use tuffet_keys::transcript::Action;
 use tuffet_keys::{Error, Misuse, Role, date, file, review};
 
@@ -118,6 +119,10 @@ pub(crate) struct RootRevoke {
 
     #[command(flatten)]
     trusted: Trusted,
+
+    /// Where the targets files lie: their delegations may name the keys, too [default: beside the root]
+    #[arg(long, value_name = "DIR")]
+    repository: Option<PathBuf>,
 
     /// Why, for everybody to read in the root: 1 to 500 characters of printable ASCII
     #[arg(long, required = true, value_name = "TEXT")]
@@ -320,33 +325,49 @@ fn next(command: &RootNext, now: u64, out: &mut Output) -> Result<(), Error> {
 }
 
 fn revoke(command: &RootRevoke, now: u64, out: &mut Output) -> Result<(), Error> {
-    let RootRevoke { keys, trusted, reason, added, thresholds, end } = command;
+    let RootRevoke { keys, trusted, repository, reason, added, thresholds, end } = command;
     let chain = trusted.chain(now)?;
     let lost = keys.iter().map(|key| named_keyid(key)).collect::<Result<BTreeSet<String>, _>>()?;
+    let beside = trusted.from.parent().unwrap_or(Path::new(""));
+    let TargetsFiles { delegating, damaged } = TargetsFiles::read(repository.as_deref().unwrap_or(beside))?;
+    let mut exposures = exposures(&chain, &lost);
+    exposures.extend(delegated_exposures(&delegating, &lost));
     for keyid in &lost {
-        let known = |root: &Decoded| root.roles.values().any(|role| role.keys.contains_key(keyid));
-        if !chain.roots().iter().any(known) {
+        if !exposures.iter().any(|exposure| exposure.lost.contains(keyid)) {
             let root = chain.last().map_or(0, |root| root.header.version);
             return Err(Misuse::NotInRoot { keyid: keyid.clone(), root }.into());
         }
     }
-    let mut draft = Draft::next(&chain, now, end.expires(now)?)?;
-    draft.revoke(&lost)?;
     added.refuse(&lost)?;
-    added.add(&mut draft)?;
-    thresholds.set(&mut draft);
-    draft.check_left()?;
-    set_reason(&mut draft, Some(reason))?;
-    let (request, recorded) = requested(&mut draft, &chain, end, Action::Revoke, now, out)?;
-    shown(&request, &end.out, now, out)?;
-    out.put(&recorded)?;
-    let exposures = exposures(&chain, &lost);
-    out.put(&runbook::text(&runbook::Case {
-        request: &request,
+    let in_root = exposures.iter().any(|exposure| exposure.by == Role::Root && exposure.until.is_none());
+    let request = match in_root {
+        true => {
+            let mut draft = Draft::next(&chain, now, end.expires(now)?)?;
+            draft.revoke(&lost)?;
+            added.add(&mut draft)?;
+            thresholds.set(&mut draft);
+            draft.check_left()?;
+            set_reason(&mut draft, Some(reason))?;
+            let (request, recorded) = requested(&mut draft, &chain, end, Action::Revoke, now, out)?;
+            shown(&request, &end.out, now, out)?;
+            out.put(&recorded)?;
+            Some(request)
+        }
+        false => {
+            let root = chain.last().map_or(0, |root| root.header.version);
+            out.put(&format!("no role of root {root} has any of these keys: no new root is drafted\n"))?;
+            None
+        }
+    };
+    let case = runbook::Case {
+        request: request.as_ref(),
+        chain: &chain,
         path: &end.out,
         lost: &lost,
         exposures: &exposures,
-    }))
+        damaged: &damaged,
+    };
+    out.put(&runbook::text(&case))
 }
 
 /// Writes the request of a draft, and gives what is to be said of the transcript, whose head before it the root records.

@@ -1,11 +1,11 @@
 //! What to read when keys were lost: what they could have signed, and what to do now, step by step.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tuffet_keys::error::short;
 use tuffet_keys::request::{Request, Requirement};
-use tuffet_keys::root::Exposure;
+use tuffet_keys::root::{Chain, Exposure};
 use tuffet_keys::{Role, date};
 
 /// Columns of a line.
@@ -13,14 +13,18 @@ const WIDTH: usize = 100;
 
 /// A revocation that was drafted.
 pub(super) struct Case<'a> {
-    /// For the root without the lost keys.
-    pub(super) request: &'a Request,
-    /// Where it lies.
+    /// For the root without the lost keys; none if no role of the newest root has them.
+    pub(super) request: Option<&'a Request>,
+    /// The roots up to the newest.
+    pub(super) chain: &'a Chain,
+    /// Where the request lies.
     pub(super) path: &'a Path,
     /// Keyids.
     pub(super) lost: &'a BTreeSet<String>,
     /// All that they could have signed.
     pub(super) exposures: &'a [Exposure],
+    /// Targets files that could not be read, whatever they delegate.
+    pub(super) damaged: &'a [PathBuf],
 }
 
 /// The text, for a terminal.
@@ -30,11 +34,15 @@ pub(super) fn text(case: &Case<'_>) -> String {
         text += &format!("  lost  key {keyid}\n");
     }
     for exposure in case.exposures {
-        text += &wrapped(&format!("  {:<10}", exposure.role.name()), &reach(exposure));
+        text += &wrapped(&format!("  {:<10}", exposure.role.to_string()), &reach(exposure));
+    }
+    for file in case.damaged {
+        let words = format!("{} cannot be read: what it delegates is not listed", file.display());
+        text += &wrapped(&format!("  {:<10}", "unknown"), &words);
     }
     text += "\nWHAT WHOEVER HAS THEM COULD HAVE PUBLISHED\n";
     for (role, sentence) in case.published() {
-        text += &wrapped(&format!("  {:<10}", role.name()), &sentence);
+        text += &wrapped(&format!("  {:<10}", role.to_string()), &sentence);
     }
     text += "\nWHAT TO DO NOW, IN THIS ORDER\n";
     for (step, number) in case.steps().iter().zip(1..) {
@@ -45,10 +53,10 @@ pub(super) fn text(case: &Case<'_>) -> String {
 
 /// Since when, until when, and whether it was enough.
 fn reach(exposure: &Exposure) -> String {
-    let Exposure { first, last, since, until, threshold, keys, lost, .. } = exposure;
+    let Exposure { by, first, since, until, threshold, keys, lost, .. } = exposure;
     let day = |date: u64| date::format(date)[..10].to_owned();
     let until = match until {
-        Some(ended) => format!("until root {} of {}", last + 1, day(*ended)),
+        Some((version, ended)) => format!("until {by} {version} of {}", day(*ended)),
         None => "to this day".to_owned(),
     };
     let short_of = (*threshold as usize).saturating_sub(lost.len());
@@ -58,15 +66,21 @@ fn reach(exposure: &Exposure) -> String {
         _ => format!("not enough alone, {short_of} more keys were needed"),
     };
     format!(
-        "since root {first} of {}, {until}: {} of {keys} lost, threshold {threshold}: {enough}",
+        "since {by} {first} of {}, {until}: {} of {keys} lost, threshold {threshold}: {enough}",
         day(*since),
         lost.len()
     )
 }
 
 impl Case<'_> {
+    /// The version of the root to come, if there is one, or the one that there would be.
     fn version(&self) -> u32 {
-        self.request.header().version
+        self.chain.last().map_or(0, |root| root.header.version).saturating_add(1)
+    }
+
+    /// The delegated roles that the lost keys may sign for now.
+    fn delegated(&self) -> impl Iterator<Item = &Exposure> {
+        self.exposures.iter().filter(|it| it.by != Role::Root && it.until.is_none())
     }
 
     /// Whether the newest root lets the lost keys sign for one of these roles.
@@ -110,6 +124,22 @@ impl Case<'_> {
                         .to_owned();
                 all.push((role, sentence));
             }
+        }
+        let delegated: BTreeSet<&Role> =
+            self.exposures.iter().filter(|it| it.by != Role::Root).map(|it| &it.role).collect();
+        for role in delegated {
+            let alone = self.exposures.iter().any(|it| it.role == *role && it.by != Role::Root && it.alone());
+            let sentence = match alone {
+                true => {
+                    "a release of any image under the paths that are delegated to the role. Devices read it once a \
+                         snapshot and a timestamp name it."
+                }
+                false => {
+                    "nothing alone. With as many other keys of the role as are missing above, a release of any \
+                          image under its paths."
+                }
+            };
+            all.push((role.clone(), sentence.to_owned()));
         }
         all
     }
@@ -159,13 +189,14 @@ impl Case<'_> {
                     .to_owned(),
             );
         }
-        steps.push(self.signing());
-        let finish = format!(
-            "Finish it: `tuffet-keys finish {} --out {version}.root.json`; then stage it, without publishing yet: \
-             `tuffet root add {version}.root.json`.",
-            self.path.display()
-        );
-        steps.push(finish);
+        if let Some(request) = self.request {
+            steps.push(self.signing(request));
+            steps.push(format!(
+                "Finish it: `tuffet-keys finish {} --out {version}.root.json`; then stage it, without publishing yet: \
+                 `tuffet root add {version}.root.json`.",
+                self.path.display()
+            ));
+        }
         if targets {
             steps.push(format!(
                 "Sign the targets anew, before root {version} is out: under it a targets file that counts on a lost \
@@ -173,17 +204,31 @@ impl Case<'_> {
                  release in the review with what they know of, and sign staged/targets.request.json."
             ));
         }
+        steps.extend(self.delegations());
         let keys = match online {
             true => format!(" with the --snapshot-key and --timestamp-key that root {version} names"),
             false => String::new(),
         };
-        steps.push(format!(
-            "Publish root and timestamp together: `tuffet publish`{keys}. A new root always goes with a new timestamp, \
-             for devices that poll look at nothing else. It writes {version}.root.json, {}a snapshot if it must, and \
-             timestamp.json last; whoever copies to mirrors by hand keeps that order. Then `tuffet verify`, at each \
-             mirror.",
-            if targets { "the targets, " } else { "" }
-        ));
+        let publish = match (self.request, targets) {
+            (None, _) if self.delegated().next().is_none() => None,
+            (None, _) => Some(
+                "Publish the new targets files with a new snapshot and timestamp. What is written first is they, \
+                then the snapshot, and"
+                    .to_owned(),
+            ),
+            (Some(_), targets) => Some(format!(
+                "Publish root and timestamp together: `tuffet publish`{keys}. A new root always goes with a new \
+                 timestamp, for devices that poll look at nothing else. It writes {version}.root.json, {}a snapshot if \
+                 it must, and",
+                if targets { "the targets, " } else { "" }
+            )),
+        };
+        steps.extend(publish.map(|publish| {
+            format!(
+                "{publish} timestamp.json last; whoever copies to mirrors by hand keeps that order. Then `tuffet \
+                 verify`, at each mirror."
+            )
+        }));
         steps.push(self.search());
         steps.extend(self.found());
         if online {
@@ -193,12 +238,14 @@ impl Case<'_> {
                  Nothing need be done on devices."
             ));
         }
-        steps.push(self.sleepers(before));
-        steps.push(format!(
-            "Give new devices root {version}: run `tuffet provision` again, and build it into the next firmware. A \
-             device that loses its trust starts from the root in its image."
-        ));
-        if root || targets {
+        if self.request.is_some() {
+            steps.push(self.sleepers(before));
+            steps.push(format!(
+                "Give new devices root {version}: run `tuffet provision` again, and build it into the next firmware. A \
+                 device that loses its trust starts from the root in its image."
+            ));
+        }
+        if root || targets || self.delegated().next().is_some() {
             steps.push(
                 "Destroy what is left of the lost keys, backups too. Replace what is missing at the next quiet \
                  ceremony: until then one more lost key weighs more than this one."
@@ -208,11 +255,35 @@ impl Case<'_> {
         steps
     }
 
+    /// What to do about delegations that name the lost keys.
+    fn delegations(&self) -> Option<String> {
+        let mut words = Vec::new();
+        for Exposure { role, by, last, threshold, keys, lost, .. } in self.delegated() {
+            let left = keys.saturating_sub(lost.len());
+            let needs = match (*threshold as usize).saturating_sub(left) {
+                0 => String::new(),
+                1 => ", with 1 new key".to_owned(),
+                missing => format!(", with {missing} new keys"),
+            };
+            words.push(format!("{by}, now {by} {last}, without them in {role}{needs}"));
+        }
+        if words.is_empty() {
+            return None;
+        }
+        Some(format!(
+            "Sign anew each file that delegates to the lost keys: {}. Write the next version, ask for signatures with \
+             `tuffet-keys request`, and have the holders of that role sign it. The delegated role's own file loses the \
+             signatures of the lost keys with that: where too few are left, sign it anew in the same publication, or \
+             devices find no release there.",
+            words.join("; ")
+        ))
+    }
+
     /// Who signs, under the root before and the new one.
-    fn signing(&self) -> String {
+    fn signing(&self, request: &Request) -> String {
         let mut words = Vec::new();
         let mut stuck = String::new();
-        for Requirement { version, threshold, keys, .. } in self.request.requirements() {
+        for Requirement { version, threshold, keys, .. } in request.requirements() {
             let left = keys.keys().filter(|keyid| !self.lost.contains(*keyid));
             let left: Vec<&str> = left.map(|keyid| short(keyid)).collect();
             words.push(format!("{threshold} of root {version}'s keys {}", left.join(", ")));
@@ -238,14 +309,12 @@ impl Case<'_> {
 
     /// How to find what the lost keys signed.
     fn search(&self) -> String {
-        let roles: BTreeSet<&str> = self.exposures.iter().map(|it| it.role.name()).collect();
-        let files: Vec<&str> = roles
+        let roles: BTreeSet<&Role> = self.exposures.iter().map(|it| &it.role).collect();
+        let files: Vec<String> = roles
             .iter()
-            .map(|role| match *role {
-                "timestamp" => "timestamp.json (in logs and backups, too: it is overwritten)",
-                "root" => "N.root.json",
-                "targets" => "N.targets.json",
-                _ => "N.snapshot.json",
+            .map(|role| match role {
+                Role::Timestamp => "timestamp.json (in logs and backups, too: it is overwritten)".to_owned(),
+                role => format!("N.{role}.json"),
             })
             .collect();
         let commands: Vec<String> =
@@ -283,7 +352,7 @@ impl Case<'_> {
     /// What devices go on accepting that have been asleep, or are kept from the new root.
     fn sleepers(&self, before: u32) -> String {
         let version = self.version();
-        let expires = self.request.chain().last().map_or(0, |root| root.header.expires);
+        let expires = self.chain.last().map_or(0, |root| root.header.expires);
         let mut text = format!(
             "Devices that sleep go on trusting the lost keys until they have seen root {version}. From an honest mirror \
              they take it first of all, at their next refresh. Who has the keys and stands between can keep it from \

@@ -224,8 +224,10 @@ impl Misuse {
             ),
             Misuse::NotInRoot { keyid, root } => explained(
                 234,
-                format!("no role of root {root} has key {keyid}"),
-                "check the keyid; a key that an earlier root took out is revoked already",
+                format!(
+                    "no role of root {root} has key {keyid}, nor had one before it, and no targets file delegates to it"
+                ),
+                "check the keyid; --repository says where the targets files lie",
             ),
             Misuse::TooFewKeysLeft { roles } => {
                 let left: Vec<String> = roles.iter().map(too_few).collect();

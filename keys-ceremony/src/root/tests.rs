@@ -259,7 +259,7 @@ fn exposure_of_a_key_that_left_and_came_back_is_told_for_each_time() {
         .map(|it| {
             let day = |date: u64| (date - NOW) / 86_400;
             let terms = (it.threshold, it.keys, it.alone());
-            (it.role.name(), (it.first, it.last), (day(it.since), it.until.map(day)), terms)
+            (it.role.name(), (it.first, it.last), (day(it.since), it.until.map(|(_, date)| day(date))), terms)
         })
         .collect();
     assert_eq!(
