@@ -24,7 +24,7 @@ use crate::{canonical, date};
 
 pub use changes::{Change, changes};
 pub use comparison::{Built, Comparison, compare, to_json};
-pub use warnings::Warning;
+pub use warnings::{Warning, salt};
 
 /// A request in words. `Display` gives lines for a terminal, control characters escaped.
 #[derive(Clone, Debug)]

@@ -5,11 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
 use tuffet_client::limits::CANDIDATES;
 use tuffet_client::release::{Candidate, Hex, Image, Rollout, is_path, is_version};
 use tuffet_keys::Role;
 use tuffet_keys::request::Request;
+use tuffet_keys::review::salt;
 use tuffet_keys::root::RoleKeys;
 
 use crate::author::{Dates, Target, Targets};
@@ -383,15 +383,6 @@ fn check_ramp(ramp: Option<Ramp>, now: u64) -> Result<(), Error> {
     }
 }
 
-/// Different for each release, so that not the same devices are always the first. It need not be secret,
-/// and the same draft gives the same bytes.
-fn salt(entry: &str, sequence: u32) -> [u8; 16] {
-    let digest = Sha256::new().chain_update(entry).chain_update(sequence.to_be_bytes()).finalize();
-    let mut salt = [0; 16];
-    salt.copy_from_slice(&digest[..16]);
-    salt
-}
-
 /// A text in the fixed room that devices have for it.
 fn fixed<'a, T: TryFrom<&'a str>>(text: &'a str) -> Result<T, Error> {
     // Lengths were checked with the names.
@@ -428,13 +419,5 @@ mod tests {
         fs::write(&image, "one").unwrap();
         stage_image(&staged, &image, found.sha256).unwrap();
         assert_eq!(fs::read(&staged).unwrap(), b"one");
-    }
-
-    #[test]
-    fn salt_of_each_release_differs_and_of_the_same_one_does_not() {
-        let salts =
-            [salt("p/h/stable/release", 1), salt("p/h/stable/release", 2), salt("p/h/beta/release", 1)];
-        assert_eq!(salts[0], salt("p/h/stable/release", 1));
-        assert!(salts[0] != salts[1] && salts[0] != salts[2]);
     }
 }

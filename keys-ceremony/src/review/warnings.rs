@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use super::Built;
 use crate::date;
+use crate::encoding::hex;
 use crate::error::short;
 use crate::key::{PublicKey, grouped};
 use crate::metadata::Role;
@@ -22,6 +24,15 @@ pub struct Warning {
     pub name: &'static str,
     /// What is unusual.
     pub text: String,
+}
+
+/// The salt of a release's rollout, by the path of its entry and its sequence: different for each, so that not the same
+/// devices are always the first, and nobody's choice. It need not be secret, and the same draft gives the same bytes.
+pub fn salt(entry: &str, sequence: u32) -> [u8; 16] {
+    let digest = Sha256::new().chain_update(entry).chain_update(sequence.to_be_bytes()).finalize();
+    let mut salt = [0; 16];
+    salt.copy_from_slice(&digest[..16]);
+    salt
 }
 
 /// Seconds after which an expiry is far away: two years. Somebody must be there to sign anew, and a stolen key is
@@ -170,6 +181,7 @@ impl Found {
         let before = before.unwrap_or(&none);
         for (path, target) in signed["targets"].as_object().into_iter().flatten() {
             let old = &before["targets"][path];
+            self.salts(path, target, old);
             // A path whose candidates nobody knows before has none to jump from.
             if old.is_null() {
                 continue;
@@ -195,6 +207,30 @@ impl Found {
             if target.is_none() {
                 let text = format!("no target that is new in it has the bytes of {}", plain(file));
                 self.warn("rebuild-differs", text);
+            }
+        }
+    }
+
+    /// Rollouts whose drafter chose who goes first: of 2^128 salts one puts any device first.
+    fn salts(&mut self, path: &str, target: &Value, old: &Value) {
+        let candidates =
+            |target: &Value| target["custom"]["candidates"].as_array().cloned().unwrap_or_default();
+        let known = candidates(old);
+        for candidate in candidates(target) {
+            let Some(written) = candidate["rollout"]["salt"].as_str() else { continue };
+            let sequence = candidate["sequence"].as_u64().and_then(|number| u32::try_from(number).ok());
+            let derived = sequence.map(|sequence| hex(&salt(path, sequence)));
+            let seen = known.iter().any(|other| {
+                other["sequence"] == candidate["sequence"]
+                    && other["rollout"]["salt"] == candidate["rollout"]["salt"]
+            });
+            if !seen && derived.as_deref() != Some(written) {
+                let (place, version) = (plain(path), plain(candidate["version"].as_str().unwrap_or("?")));
+                let text = format!(
+                    "{place}: the salt of {version}'s rollout is not the one that follows from its path and sequence: \
+                     somebody chose which devices go first"
+                );
+                self.warn("salt-of-its-own", text);
             }
         }
     }

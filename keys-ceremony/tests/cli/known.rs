@@ -326,3 +326,30 @@ fn state_that_was_damaged_is_named_and_not_passed_over() {
     fs::write(&root, &whole).unwrap();
     room.ok(&["review", "request"]);
 }
+
+/// The digests were computed by `printf 'acme/board/stable/release\0\0\0\14' | sha256sum`.
+#[test]
+fn salt_that_somebody_chose_is_warned_of() {
+    use tuffet_keys::review::salt;
+    assert_eq!(salt("acme/board/stable/release", 12)[..4], [0xc3, 0x98, 0x4c, 0x87]);
+    let room = holders();
+    published(&room, &with_release(targets(1), 11, 3, b"image 11"), "1.targets.json");
+    let mut signed = with_release(with_release(targets(2), 11, 3, b"image 11"), 12, 3, b"image 12");
+    let rollout =
+        |salt: &str| json!({ "start": "2026-11-23T13:14:15Z", "end": "2026-12-02T13:14:15Z", "salt": salt });
+    let entry = "acme/board/stable/release";
+    let derived: String = salt(entry, 12).iter().map(|byte| format!("{byte:02x}")).collect();
+    for (salt, names) in [(derived, &[][..]), ("00".repeat(16), &["salt-of-its-own"])] {
+        signed["targets"][entry]["custom"]["candidates"][0]["rollout"] = rollout(&salt);
+        request(&room, &signed, "request");
+        warned(&room, "request", names);
+    }
+    // What was verified with it is not warned of again.
+    let sign =
+        ["sign", "request", "--danger-unencrypted", "--yes", "--despite", "1", "--key", "x.pem", "y.pem"];
+    room.ok(&sign);
+    room.ok(&["finish", "request", "--out", "2.targets.json"]);
+    signed["version"] = json!(3);
+    request(&room, &signed, "request");
+    warned(&room, "request", &[]);
+}
