@@ -258,6 +258,7 @@ mod tests {
             Environment::Token { what: "", message: text() }.into(),
             Environment::TokenSignature.into(),
             Environment::StateDamaged { message: text() }.into(),
+            Environment::PublicHalfMissing { uri: text(), why: Box::new(Misuse::FileExists.into()) }.into(),
         ];
         let golden = "101 TooLarge, 102 NotJson, 103 NotCanonical, 104 WrongField, 105 UnknownFormat, 106 NotAKey, \
             107 UnsupportedKey, 108 WrongPassphrase, 109 KeyNotEncrypted, 110 WrongKeyid, 111 ForeignKey, \
@@ -278,7 +279,8 @@ mod tests {
             250 NothingRecorded, 251 NotAHead, \
             301 Io, 302 NoVariable, 303 NoTerminal, 304 Random, \
             305 SelfCheck, 306 Encoding, 307 Output, 308 NoModule, 309 Module, 310 NoToken, \
-            311 NoKeyOnToken, 312 Token, 313 TokenSignature, 314 StateDamaged";
+            311 NoKeyOnToken, 312 Token, 313 TokenSignature, 314 StateDamaged, \
+            320 PublicHalfMissing";
         let codes: Vec<String> =
             listed.iter().map(|error| format!("{} {}", error.code(), name(error))).collect();
         assert_eq!(codes.join(", "), golden);
@@ -378,6 +380,7 @@ mod tests {
                 Environment::Token { .. } => "Token",
                 Environment::TokenSignature => "TokenSignature",
                 Environment::StateDamaged { .. } => "StateDamaged",
+                Environment::PublicHalfMissing { .. } => "PublicHalfMissing",
             },
         }
     }

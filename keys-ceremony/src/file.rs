@@ -4,7 +4,7 @@
 //! the lock, for each write puts another file in its place. `flock` on a directory that is open for reading
 //! works on the file systems of Linux; some network file systems refuse it, and then nothing is written.
 
-use std::fs::{File, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -27,12 +27,22 @@ pub enum Access {
     Shared,
 }
 
-/// Reads a file of at most [`MAX_FILE`] bytes.
+/// Reads a file of at most [`MAX_FILE`] bytes: a regular one, or whatever a descriptor of this process is open on.
+///
+/// A pipe with a name, on a stick or among files that were sent, would be waited for until somebody writes, and a
+/// terminal until somebody types; so would a link that leads to one. What a shell hands over by `<(…)` or
+/// `/dev/stdin` has its writer already, and is what the caller asked for. Whoever swaps a file for a pipe between the
+/// look and the opening makes this wait and no more; opening without waiting is not portable.
 ///
 /// # Errors
 /// [`Rejected::TooLarge`], or [`Environment::Io`](crate::Environment::Io).
 pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let fail = |error| Error::io("read", path, &error);
+    let kind = fs::metadata(path).map_err(fail)?.file_type();
+    // Of a directory the system itself says what it is.
+    if !kind.is_file() && !kind.is_dir() && !is_descriptor(path) {
+        return Err(fail(std::io::Error::other("it is a pipe or a device, not a file")));
+    }
     let file = File::open(path).map_err(fail)?;
     // Room for all of it, so that growing leaves no copies behind: the file may be a key.
     let length = file.metadata().map_err(fail)?.len().min(MAX_FILE) as usize;
@@ -44,7 +54,12 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Writes a new file; one that is there already is left alone.
+/// Whether a path names a descriptor, by its letters: a link to one does not.
+fn is_descriptor(path: &Path) -> bool {
+    path == Path::new("/dev/stdin") || path.starts_with("/dev/fd") || path.starts_with("/proc/self/fd")
+}
+
+/// Writes a new file; one that is there already is left alone. If it fails there is none.
 ///
 /// # Errors
 /// [`Misuse::FileExists`], or [`Environment::Io`](crate::Environment::Io).
@@ -54,7 +69,8 @@ pub fn create(path: &Path, bytes: &[u8], access: Access) -> Result<(), Error> {
         ErrorKind::AlreadyExists => Error::from(Misuse::FileExists).in_file(path),
         _ => Error::io("create", path, &failed.error),
     })?;
-    sync_directory(path)
+    // From here on it is ours to take away.
+    sync_directory(path).inspect_err(|_| drop(fs::remove_file(path)))
 }
 
 /// Writes a file, in the place of an older one if need be; a reader sees the old or the new, whole.
@@ -149,8 +165,6 @@ fn directory(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::Environment;
 

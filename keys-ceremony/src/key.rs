@@ -320,14 +320,15 @@ pub fn kind(uri: &KeyUri) -> Result<Kind, Error> {
     }
 }
 
-/// Whether a person will be asked when this key is opened.
+/// Whether a person will type something when this key is opened: at a prompt, or on a token's own keys, which take the
+/// PIN from nowhere else.
 ///
 /// # Errors
-/// As [`kind`].
+/// As [`kind`], or what the token says.
 pub fn asks(uri: &KeyUri, source: &Source) -> Result<bool, Error> {
     Ok(match (kind(uri)?, uri) {
         (Kind::EncryptedPrivate, _) => source.asks_for_passphrase(),
-        (Kind::OnToken, KeyUri::Token(uri)) => uri.pin_source.is_none() && source.asks_for_pin(),
+        (Kind::OnToken, KeyUri::Token(uri)) => token::asks(uri, source)?,
         _ => false,
     })
 }

@@ -9,6 +9,7 @@
 
 pub mod calendar;
 pub mod canonical;
+pub mod command_line;
 pub mod date;
 pub mod delegation;
 mod detached;

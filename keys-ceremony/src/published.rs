@@ -430,16 +430,20 @@ fn root_versions(directory: &Path) -> Result<Vec<u32>, Error> {
 }
 
 /// Versions of the files of a role in a directory, in order.
-pub(crate) fn versions(directory: &Path, role: &str) -> Result<Vec<u32>, Error> {
+///
+/// # Errors
+/// [`Environment::Io`](crate::Environment::Io).
+pub fn versions(directory: &Path, role: &str) -> Result<Vec<u32>, Error> {
     let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     let fail = |error: std::io::Error| Error::io("read", here, &error);
     let mut versions = Vec::new();
     for entry in fs::read_dir(here).map_err(fail)? {
         let name = entry.map_err(fail)?.file_name();
         let number = name.to_str().and_then(|name| name.strip_suffix(&format!(".{role}.json")));
-        // A device asks for `1.root.json`, and never for `01.root.json`.
-        let version =
-            number.and_then(|text| text.parse().ok().filter(|version: &u32| version.to_string() == text));
+        // A device asks for `1.root.json`, and never for `01.root.json`; nor for version 0.
+        let version = number.and_then(|text| {
+            text.parse().ok().filter(|version: &u32| *version > 0 && version.to_string() == text)
+        });
         versions.extend(version);
     }
     versions.sort_unstable();

@@ -11,12 +11,11 @@ use crate::metadata::Role;
 use crate::names::Names;
 use crate::published::{Document, Kind, Refusal, Signers, Subject, Whose};
 use crate::request::Progress;
+use crate::root::{Period, Periods};
 use crate::{Error, Rejected};
 
 /// Without a signing period, signing is due when one part in so many of a file's life is left.
 pub const DEFAULT_SHARE: u64 = 3;
-
-const DAY: u64 = 86_400;
 
 /// What was looked at, judged at one moment.
 #[derive(Debug)]
@@ -220,13 +219,17 @@ fn by_date(expires: u64, due: Option<u64>, at: u64) -> State {
 
 /// When the next version of a role is to be signed, in seconds since 1970-01-01 UTC.
 pub(crate) fn due(root: Option<&Value>, role: &str, issued: u64, expires: u64) -> u64 {
-    let share = expires.saturating_sub(issued) / DEFAULT_SHARE;
-    expires.saturating_sub(root.and_then(|root| signing_period(root, role)).unwrap_or(share))
+    match root.and_then(|root| period(root, role)) {
+        Some(period) => period.due(expires),
+        None => expires.saturating_sub(expires.saturating_sub(issued) / DEFAULT_SHARE),
+    }
 }
 
-/// The signing period of a role, in seconds, if the root states one: `periods`, ROLE, `signing`, in whole days.
-pub(crate) fn signing_period(root: &Value, role: &str) -> Option<u64> {
-    root.get("periods")?.get(role)?.get("signing")?.as_u64()?.checked_mul(DAY)
+/// The period that a root states for a role. One with periods that make no sense is read as if it had none: devices
+/// take it, and somebody must be called to replace it.
+pub(crate) fn period(root: &Value, role: &str) -> Option<Period> {
+    let role = Role::TOP_LEVEL.into_iter().find(|top| top.name() == role)?;
+    Periods::from_root(root).ok()??.of(&role)
 }
 
 /// Who signed a published file. A root is signed by the holders of the one before it, too.
@@ -283,4 +286,36 @@ fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {
     let mut names: Vec<String> = names.collect();
     names.sort();
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn due_is_by_the_period_of_a_root_or_without_a_sound_one_by_the_share_of_a_life() {
+        const DAY: u64 = 86_400;
+        let root = |signing: Value| {
+            let mut periods = json!({
+                "root": { "expiry": 365, "signing": 60 },
+                "snapshot": { "expiry": 30, "signing": 7 },
+                "targets": { "expiry": 180, "signing": 35 },
+                "timestamp": { "expiry": 7, "signing": 2 },
+            });
+            periods["targets"]["signing"] = signing;
+            json!({ "periods": periods })
+        };
+        let due = |root: &Value, role| due(Some(root), role, 0, 300 * DAY) / DAY;
+        assert_eq!(due(&root(json!(35)), "targets"), 265);
+        // A delegated role has no period of its own.
+        assert_eq!(due(&root(json!(35)), "bins"), 200);
+        for odd in [json!(0), json!(180), json!(-1), json!("35"), json!(u64::MAX)] {
+            assert_eq!(due(&root(odd.clone()), "targets"), 200, "{odd}");
+            // As everything else that reads a root has it, which then has no periods at all.
+            assert_eq!(due(&root(odd.clone()), "root"), 200, "{odd}");
+        }
+        assert_eq!(due(&json!({}), "root"), 200);
+    }
 }

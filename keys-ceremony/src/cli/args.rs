@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use tuffet_keys::command_line::{Completions, Manual, how_to_read, where_scripts_go};
 use tuffet_keys::passphrase::Source;
 
 use super::review::{Learn, Review, Sign, Trust};
@@ -16,9 +17,10 @@ use super::transcript::Recording;
 #[derive(Parser)]
 #[command(name = "tuffet-keys", version, arg_required_else_help = true, max_term_width = 100)]
 #[command(after_help = "A first root, with two of three holders:
-  tuffet-keys generate --out root-a.pem            (each holder, on an offline machine)
-  tuffet-keys root draft --root-key root-?.pub.pem --targets-key release-?.pub.pem \\
-      --snapshot-key online.pub.pem --timestamp-key online.pub.pem --out root.request.json
+  tuffet-keys generate --out root-a.pem    (each holder, offline)
+  tuffet-keys root draft --root-key root-?.pub.pem \\
+      --targets-key release-?.pub.pem --snapshot-key online.pub.pem \\
+      --timestamp-key online.pub.pem --out root.request.json
   tuffet-keys sign root.request.json --key root-a.pem --out root.a.json
   tuffet-keys sign root.request.json --key root-b.pem --out root.b.json
   tuffet-keys merge root.a.json root.b.json --out root.signed.json
@@ -27,16 +29,19 @@ use super::transcript::Recording;
 Exit status: 0 done, 1 refused, 2 wrong usage, 3 the machine failed.")]
 pub(crate) struct Cli {
     /// Take DATE as the present instead of the clock's, for offline machines whose clock is wrong
-    #[arg(long, global = true, value_name = "DATE")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DATE")]
     pub(crate) now: Option<String>,
 
     /// Where this holder keeps what he has verified [default: ~/.local/state/tuffet-keys]
-    #[arg(long, global = true, value_name = "DIR", env = "TUFFET_STATE", hide_env_values = true)]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR", env = "TUFFET_STATE", hide_env_values = true)]
     pub(crate) state: Option<PathBuf>,
 
     #[command(subcommand)]
     pub(crate) command: Command,
 }
+
+/// Under what heading options stand that every command has.
+const GLOBAL: &str = "Options of every command";
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -86,19 +91,28 @@ pub(crate) enum Command {
     /// Show or verify a transcript: who signed what, when
     #[command(subcommand)]
     Transcript(super::transcript::Transcript),
+    /// Write a script that lets a shell complete commands and options
+    #[command(after_help = where_scripts_go("tuffet-keys"))]
+    Completions(Completions),
+    /// Write the manual pages
+    #[command(after_help = how_to_read("tuffet-keys"))]
+    Man(Manual),
 }
 
 /// What the commands that take a private key say about naming one.
 pub(super) const KEYS: &str = "KEY is one of:
   root-a.pem, file:PATH    a PEM file: PKCS#8, encrypted
-  env:NAME                 an environment variable that holds the same, for CI
-  pkcs11:token=T;object=O  a key on a token (RFC 7512), by token, serial, model, manufacturer,
-                           slot-id, object, id and type; ?module-path=/PATH.so or the variable
-                           TUFFET_PKCS11_MODULE says which library speaks to it
+  env:NAME                 a variable that holds the same, for CI
+  pkcs11:token=T;object=O  a key on a token (RFC 7512), by token, serial,
+                           model, manufacturer, slot-id, object, id and
+                           type; ?module-path=/PATH.so or the variable
+                           TUFFET_PKCS11_MODULE says which library
+                           speaks to it
 
 Passphrases and PINs are never arguments: every process of the machine reads those. They come
-  from --passphrase-fd, one line for each, in the order in which they are needed; or
-  from TUFFET_PASSPHRASE, TUFFET_NEW_PASSPHRASE and TUFFET_PIN, or variables that options name; or
+  from --passphrase-fd, a line for each, in the order of their need; or
+  from TUFFET_PASSPHRASE, TUFFET_NEW_PASSPHRASE and TUFFET_PIN, or from
+    variables that options name; or
   from a file that the token's URI names, ?pin-source=file:PATH; or
   from the terminal.";
 

@@ -9,7 +9,7 @@ use tuffet_keys::file::{self, Access};
 use tuffet_keys::key::{self, Kind, PublicKey, SigningKey};
 use tuffet_keys::passphrase::Source;
 use tuffet_keys::uri::{KeyUri, TokenUri};
-use tuffet_keys::{Error, Misuse};
+use tuffet_keys::{Environment, Error, Misuse};
 
 pub(super) fn uris(texts: &[OsString]) -> Result<Vec<KeyUri>, Error> {
     texts.iter().map(|text| KeyUri::parse(text)).collect()
@@ -78,10 +78,16 @@ fn generate_on_token(
     };
     refuse_existing(public)?;
     let (key, found_by) = SigningKey::generate_on_token(uri, source)?;
-    file::create(public, key.public().to_pem().as_bytes(), Access::Shared)?;
+    let uri = found_by.to_string();
+    // Whatever fails from here on, the key is there, and its holder must learn as what.
+    file::create(public, key.public().to_pem().as_bytes(), Access::Shared).map_err(|why| {
+        let (uri, why) = (uri.clone(), Box::new(why));
+        Error::from(Environment::PublicHalfMissing { uri, why }).in_file(public)
+    })?;
+    out.written.push(uri.clone());
     out.written(public);
     out.put(&format!("made a key on a token, tried it, and wrote {}\n", public.display()))?;
-    out.put(&described(&found_by.to_string(), Kind::OnToken, key.public()))
+    out.put(&described(&uri, Kind::OnToken, key.public()))
 }
 
 pub(super) fn show(Show { keys, public_out, secrets }: &Show, out: &mut Output) -> Result<(), Error> {

@@ -15,6 +15,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use args::{Cli, Command, Finish, Merge};
+use clap::CommandFactory as _;
+use tuffet_keys::command_line::{self, Completions, Manual};
 use tuffet_keys::delegation::Way;
 use tuffet_keys::file::{self, Access};
 use tuffet_keys::key::PublicKey;
@@ -30,7 +32,14 @@ pub(crate) fn run(Cli { now, state, command }: Cli, clock: u64) -> Result<(), Er
         None => clock,
     };
     let mut out = Output { stream: anstream::stdout(), written: Vec::new() };
-    let only_shows = matches!(command, Command::Show(_) | Command::Review(_) | Command::Transcript(_));
+    let only_shows = matches!(
+        command,
+        Command::Show(_)
+            | Command::Review(_)
+            | Command::Transcript(_)
+            | Command::Completions(_)
+            | Command::Man(Manual { out: None })
+    );
     let done = match command {
         Command::Generate(command) => keys::generate(&command, &mut out),
         Command::Show(command) => keys::show(&command, &mut out),
@@ -51,6 +60,10 @@ pub(crate) fn run(Cli { now, state, command }: Cli, clock: u64) -> Result<(), Er
         Command::Status(command) => status::status(&command, now, &mut out),
         Command::Lint(command) => status::lint(&command, now, &mut out),
         Command::Transcript(command) => transcript::run(&command, &mut out),
+        Command::Completions(Completions { shell }) => {
+            out.put(&command_line::completions(Cli::command(), shell))
+        }
+        Command::Man(command) => man(&command, &mut out),
     };
     match done {
         // Whoever reads has seen enough, as the `head` of `review | head` has.
@@ -113,6 +126,16 @@ fn finish(
         }
         None => Ok(()),
     }
+}
+
+fn man(Manual { out: directory }: &Manual, out: &mut Output) -> Result<(), Error> {
+    let Some(directory) = directory else {
+        // The program's own page.
+        return command_line::pages(Cli::command())?.first().map_or(Ok(()), |page| out.put(&page.text));
+    };
+    let pages = command_line::write_pages(Cli::command(), directory)?;
+    out.written(directory);
+    out.put(&format!("wrote {} pages into {}\n", pages.len(), directory.display()))
 }
 
 /// What this holder has verified, in the directory that was named or the one that is usual.

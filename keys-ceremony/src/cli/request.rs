@@ -19,7 +19,8 @@ signatures are taken over. A delegated role's metadata do not say its name: --ro
 is as 3.lamp.json. Who signs it the newest targets files in the directory say, or those that --delegated-by names.
 
 For example:
-  tuffet-keys request lamp.json --role lamp --repository public --out lamp.request.json";
+  tuffet-keys request lamp.json --role lamp --repository public \\
+      --out lamp.request.json";
 
 #[derive(Args)]
 pub(crate) struct Ask {

@@ -1,7 +1,6 @@
 //! What a holder agrees to, sees and signs.
 
 use std::ffi::OsString;
-use std::fs;
 use std::io::{self, BufRead as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -10,10 +9,12 @@ use clap::Args;
 use serde_json::Value;
 use tuffet_keys::delegation::{Delegation, Paths};
 use tuffet_keys::metadata::{Envelope, Header};
+use tuffet_keys::published::versions;
 use tuffet_keys::request::Request;
 use tuffet_keys::review::{Comparison, compare, describe, to_json};
 use tuffet_keys::state::{Repository, State};
 use tuffet_keys::transcript::{Action, Source};
+use tuffet_keys::uri::KeyUri;
 use tuffet_keys::{Error, Misuse, Rejected, Role, file, key};
 
 use super::args::{Form, KEYS, Secrets};
@@ -289,39 +290,17 @@ fn learned(
 /// The metadata files of a repository's directory in the order in which they verify: all roots, and the newest of each
 /// other role.
 fn published(directory: &Path) -> Result<Vec<PathBuf>, Error> {
-    let fail = |error| Error::io("read", directory, &error);
-    let mut roots = Vec::new();
-    let mut newest: [Option<(u64, PathBuf)>; 3] = [const { None }; 3];
-    for entry in fs::read_dir(directory).map_err(fail)? {
-        let path = entry.map_err(fail)?.path();
-        // What is no file is no metadata, and reading it might never end.
-        if !path.is_file() {
-            continue;
-        }
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let numbered =
-            name.split_once('.').and_then(|(version, rest)| Some((version.parse().ok()?, rest.to_owned())));
-        let (version, name) = numbered.unwrap_or((0_u64, name));
-        let place = match name.as_str() {
-            "root.json" => {
-                // One without a number is a copy of the newest.
-                if version > 0 {
-                    roots.push((version, path));
-                }
-                continue;
-            }
-            "targets.json" => 0,
-            "snapshot.json" => 1,
-            "timestamp.json" => 2,
-            _ => continue,
-        };
-        if newest[place].as_ref().is_none_or(|(known, _)| *known < version) {
-            newest[place] = Some((version, path));
-        }
+    // What is no file is no metadata.
+    let numbered = |role: &str| -> Result<Vec<PathBuf>, Error> {
+        let name = |version| directory.join(format!("{version}.{role}.json"));
+        Ok(versions(directory, role)?.into_iter().map(name).filter(|path| path.is_file()).collect())
+    };
+    // A root without a number is a copy of the newest.
+    let mut files = numbered("root")?;
+    for role in ["targets", "snapshot", "timestamp"] {
+        let plain = || Some(directory.join(format!("{role}.json"))).filter(|path| path.is_file());
+        files.extend(numbered(role)?.pop().or_else(plain));
     }
-    roots.sort();
-    let files: Vec<PathBuf> =
-        roots.into_iter().chain(newest.into_iter().flatten()).map(|(_, path)| path).collect();
     if files.is_empty() {
         let why = "there is no metadata in it, such as 1.root.json".to_owned();
         return Err(Error::from(Misuse::WrongChain { why }).in_file(directory));
@@ -362,7 +341,8 @@ pub(super) fn sign(command: &Sign, state: &State, now: u64, out: &mut Output) ->
     }
     let mut asks = false;
     for uri in &uris {
-        asks |= key::asks(uri, &source)?;
+        // A token is looked at where the answer counts: without --yes it may be plugged in after the review.
+        asks |= (command.yes || !matches!(uri, KeyUri::Token(_))) && key::asks(uri, &source)?;
     }
     if command.yes && asks {
         let why = "--yes goes with a passphrase or PIN from a descriptor, the environment or `pin-source`: where a \

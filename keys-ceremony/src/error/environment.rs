@@ -1,6 +1,6 @@
 //! What the machine did not do.
 
-use super::{Explained, explained};
+use super::{Error, Explained, explained};
 
 /// The machine did not do its part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,13 @@ pub enum Environment {
     },
     /// A token's signature that does not verify under the public key of the same token.
     TokenSignature,
+    /// A key was made on a token, and the file with its public half was not.
+    PublicHalfMissing {
+        /// The URI that finds the key.
+        uri: String,
+        /// Why not.
+        why: Box<Error>,
+    },
     /// What this holder verified before cannot be read any more.
     StateDamaged {
         /// What is wrong with it.
@@ -143,6 +150,14 @@ impl Environment {
                 314,
                 format!("what was verified here before is damaged ({message})"),
                 "restore it from a backup; or move it away, and `trust` and `learn` the published files anew",
+            ),
+            Environment::PublicHalfMissing { uri, why } => explained(
+                320,
+                format!(
+                    "the key is on the token, as {uri}, but its public half is in no file ({})",
+                    why.explain().what
+                ),
+                "do not make another: `tuffet-keys show` with that URI and --public-out FILE writes it",
             ),
             Environment::TokenSignature => explained(
                 313,

@@ -27,9 +27,10 @@ impl SigningKey {
     /// with the file as read back.
     pub fn write_new(&self, path: &Path, passphrase: &Passphrase) -> Result<(), Error> {
         let pem = seal(self.here("be copied")?, passphrase)?;
-        self.write_both(path, &pem)?;
-        let back = Zeroizing::new(file::read(path)?);
-        self.prove(&back, passphrase).map_err(|error| error.in_file(path))
+        self.write_both(path, &pem, || {
+            let back = Zeroizing::new(file::read(path)?);
+            self.prove(&back, passphrase).map_err(|error| error.in_file(path))
+        })
     }
 
     /// As [`SigningKey::write_new`] without encryption.
@@ -41,10 +42,17 @@ impl SigningKey {
             .here("be copied")?
             .to_pkcs8_pem(LineEnding::LF)
             .map_err(|error| Environment::Encoding { message: error.to_string() })?;
-        self.write_both(path, &pem)
+        self.write_both(path, &pem, || Ok(()))
     }
 
-    fn write_both(&self, path: &Path, pem: &str) -> Result<(), Error> {
+    /// Writes both files, or neither: if one fails, or `proof` does after them, what was written goes again. Nobody has
+    /// the key yet, and a private half that is left behind would refuse the next try.
+    fn write_both(
+        &self,
+        path: &Path,
+        pem: &str,
+        proof: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let public = public_path(path);
         let there = public.symlink_metadata().is_ok();
         // The public half outlives the private one, and is no reason to refuse it when it comes back.
@@ -52,7 +60,18 @@ impl SigningKey {
             return Err(Error::from(Misuse::FileExists).in_file(&public));
         }
         file::create(path, pem.as_bytes(), Access::Private)?;
-        if there { Ok(()) } else { file::create(&public, self.public.to_pem().as_bytes(), Access::Shared) }
+        let mut written = vec![path];
+        let rest = || {
+            if !there {
+                file::create(&public, self.public.to_pem().as_bytes(), Access::Shared)?;
+                written.push(&public);
+            }
+            proof()
+        };
+        rest().inspect_err(|_| {
+            // What cannot be taken away the next try names.
+            written.iter().for_each(|path| drop(fs::remove_file(path)));
+        })
     }
 
     /// That this text opens with this passphrase, and is this key.
@@ -274,6 +293,21 @@ mod tests {
             };
             assert_eq!(error, Error::from(refused).in_file(&path), "{parallelization}");
         }
+    }
+
+    #[test]
+    fn key_that_does_not_prove_itself_leaves_no_file_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key.pem");
+        let key = SigningKey::generate().unwrap();
+        let fails = || Err(Rejected::WrongPassphrase.into());
+        assert_eq!(key.write_both(&path, "text", fails).unwrap_err(), Rejected::WrongPassphrase.into());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        // A public key that lay there stays.
+        fs::write(directory.path().join("key.pub.pem"), key.public.to_pem()).unwrap();
+        key.write_both(&path, "text", fails).unwrap_err();
+        let left = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(left.collect::<Vec<_>>(), ["key.pub.pem"]);
     }
 
     #[test]

@@ -64,6 +64,21 @@ pub(super) fn public(uri: &TokenUri, source: &mut Source) -> Result<PublicKey, E
     shown(uri, source).map_err(|error| error.at(uri))
 }
 
+/// Whether a person types the PIN.
+pub(super) fn asks(uri: &TokenUri, source: &Source) -> Result<bool, Error> {
+    // Where it comes from a prompt nobody need look at the token.
+    if is_typed(uri, source, false) {
+        return Ok(true);
+    }
+    let token = Token::find(uri, Access::Use).map_err(|error| error.at(uri))?;
+    Ok(is_typed(uri, source, token.info.protected_authentication_path()))
+}
+
+/// The same for a token that has keys of its own for that, or has not.
+fn is_typed(uri: &TokenUri, source: &Source, own_keys: bool) -> bool {
+    own_keys || uri.pin_source.is_none() && source.asks_for_pin()
+}
+
 /// Makes a pair on the token: the private half never leaves it. Gives the URI that finds it again, too.
 pub(super) fn generate(
     uri: &TokenUri,
@@ -220,7 +235,7 @@ impl Token {
     }
 
     fn pin(&self, uri: &TokenUri, source: &mut Source) -> Result<Passphrase, Error> {
-        let asks = uri.pin_source.is_none() && source.asks_for_pin();
+        let asks = is_typed(uri, source, false);
         let last = self.info.user_pin_final_try();
         // A script that runs each night with an old PIN would lock the token.
         if last && !asks {
@@ -435,6 +450,27 @@ fn plain(error: &Failure) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// SoftHSM has no keys of its own, so a token with some is seen here alone.
+    #[test]
+    fn pin_is_typed_at_a_prompt_or_on_the_keys_of_the_token() {
+        let sources: [fn() -> Source; 3] = [
+            || Source::from_options(None, None, Some("PIN".to_owned())),
+            || Source::from_options(Some(3), None, None),
+            || Source::from_options(None, None, None),
+        ];
+        let uri = TokenUri::default();
+        let from_file = TokenUri { pin_source: Some("pin".into()), ..TokenUri::default() };
+        // Whoever runs the tests may have the variable set.
+        let prompt = std::env::var_os(crate::passphrase::PIN_VARIABLE).is_none();
+        for (source, asks) in sources.iter().zip([false, false, prompt]) {
+            assert_eq!(is_typed(&uri, &source(), false), asks);
+            assert!(!is_typed(&from_file, &source(), false));
+            // Such a token takes no PIN from a variable, descriptor or file.
+            assert!(is_typed(&uri, &source(), true));
+            assert!(is_typed(&from_file, &source(), true));
+        }
+    }
 
     /// SoftHSM counts and never locks, so the worse cases are seen here alone.
     #[test]

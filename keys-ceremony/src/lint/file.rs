@@ -8,7 +8,7 @@ use super::{Findings, Rule};
 use crate::metadata::{Header, Role};
 use crate::published::{Document, Refusal, Signers, Whose};
 use crate::request::Request;
-use crate::status::signing_period;
+use crate::status::period;
 use crate::{canonical, date};
 
 const DAY: u64 = 86_400;
@@ -71,13 +71,12 @@ impl Findings<'_> {
             self.add(Rule::LongLife, place, role, why);
         }
         let root = self.subject.newest_root();
-        if let Some(period) =
-            root.and_then(|root| signing_period(&root, role)).filter(|period| life <= *period)
-        {
+        let period = root.and_then(|root| period(&root, role));
+        if let Some(period) = period.filter(|period| life <= u64::from(period.signing()) * DAY) {
             let why = format!(
                 "good for {} days, and to be signed anew {} days before the end: it is due from the start",
                 life / DAY,
-                period / DAY
+                period.signing()
             );
             self.add(Rule::ShortLife, place, role, why);
         }

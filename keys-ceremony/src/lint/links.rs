@@ -1,6 +1,7 @@
 //! Files and those that name them, and the way of a device through all of it.
 
 use serde_json::Value;
+use tuffet_client::limits::CANDIDATES;
 use tuffet_client::{Device, Goal, Trusted};
 
 use super::file::rule_of;
@@ -191,6 +192,8 @@ impl Findings<'_> {
         };
         let candidates = target.get("custom").and_then(|custom| custom.get("candidates"));
         let candidates = candidates.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        // With more the whole entry is refused, whoever asks for it.
+        let candidates = candidates.get(..CANDIDATES).unwrap_or(candidates);
         let number = |candidate: &Value, member| {
             candidate
                 .get(member)

@@ -152,7 +152,7 @@ impl Periods {
     ///
     /// # Errors
     /// [`Rejected::WrongField`].
-    pub(super) fn from_root(signed: &Value) -> Result<Option<Periods>, Error> {
+    pub(crate) fn from_root(signed: &Value) -> Result<Option<Periods>, Error> {
         let Some(written) = signed.get("periods") else { return Ok(None) };
         let mut periods = Periods::default();
         for role in Role::TOP_LEVEL {

@@ -220,3 +220,21 @@ fn passphrase_that_was_changed_opens_and_the_old_one_does_not() {
     assert!(room.read("plain.pem").starts_with(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n"));
     assert_eq!(openssl(&room, "plain.pem", "first").unwrap(), room.read("plain.pub.pem"));
 }
+
+#[test]
+fn key_whose_public_half_cannot_be_written_leaves_nothing_and_can_be_made_again() {
+    let room = Room::with_keys(&["a"]);
+    let before = room.files();
+    // Short enough for a file, until `.pub` comes into it.
+    let long = format!("{}.pem", "a".repeat(248));
+    for _ in 0..2 {
+        let encrypted =
+            room.keys(&["generate", "--out", &long]).env("TUFFET_PASSPHRASE", "five words").output();
+        refused(&encrypted.unwrap(), 301, "File name too long");
+        room.refused(&["generate", "--danger-unencrypted", "--out", &long], 301, "File name too long");
+        let backup = ["backup", "a.pem", "--danger-unencrypted", "--out", &long];
+        let backup = room.keys(&backup).env("TUFFET_NEW_PASSPHRASE", "five words").output().unwrap();
+        refused(&backup, 301, "File name too long");
+        assert_eq!(room.files(), before);
+    }
+}

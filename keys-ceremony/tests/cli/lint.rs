@@ -166,7 +166,11 @@ fn lint_of_dates_that_end_badly_names_each() {
     alone(Rule::IssuedInFuture, found(in_the_future, untouched));
     let periods = |signing: u64| {
         move |_: &Holders, parts: &mut Parts| {
-            parts.roots[0].signed["periods"] = json!({ "timestamp": { "expiry": 7, "signing": signing } });
+            let mut periods = json!({ "timestamp": { "expiry": 8, "signing": signing } });
+            for role in ["root", "snapshot", "targets"] {
+                periods[role] = json!({ "expiry": 30, "signing": 1 });
+            }
+            parts.roots[0].signed["periods"] = periods;
         }
     };
     alone(Rule::ShortLife, found(periods(7), untouched));
@@ -261,6 +265,27 @@ fn lint_of_targets_that_no_device_gets_names_them() {
         targets["lamp/rev-a/versions/1.0.0/other.bin"] = beside;
     };
     alone(Rule::ReleaseRefused, found(image, untouched));
+}
+
+#[test]
+fn lint_of_an_entry_with_thousands_of_candidates_ends_soon() {
+    let holders = Holders::new();
+    let mut parts = holders.clean();
+    let candidates =
+        &mut parts.targets.signed["targets"]["lamp/rev-a/stable/release"]["custom"]["candidates"];
+    let one = candidates[0].clone();
+    let crowd = (1..=20_000).rev().map(|sequence| {
+        let mut other = one.clone();
+        other["sequence"] = sequence.into();
+        other["image"]["hashes"]["sha256"] = format!("{sequence:064x}").into();
+        other
+    });
+    *candidates = crowd.collect();
+    holders.publish(parts);
+    // A search for each would take most of a minute; what ends that leaves nothing to read.
+    let lint = ["20", BINARY, "--now", NOW, "lint", "public", "--output", "json"];
+    let shown = holders.room.command("timeout").args(lint).output().unwrap().stdout;
+    alone(Rule::ReleaseRefused, rules(&serde_json::from_slice(&shown).unwrap()));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The real binary, on real files and SoftHSM's tokens, against the real `openssl` and `pkcs11-tool`.
 
 mod ceremony;
+mod command_line;
 mod copies;
 mod delegated;
 mod detached;
@@ -13,6 +14,7 @@ mod repository;
 mod revoke;
 mod root_life;
 mod sign;
+mod special_files;
 mod status;
 mod support;
 mod surface;

@@ -28,6 +28,8 @@ fn closed_pipe_ends_what_only_shows_quietly() {
     for arguments in [
         &["review", "request"][..],
         &["show", "a.pub.pem", "a.pem"],
+        &["completions", "bash"],
+        &["man"],
         &["--help"],
         &["--version"],
         &["sign", "--help"],

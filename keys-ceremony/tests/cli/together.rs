@@ -83,7 +83,9 @@ fn merge_into_a_copy_that_changed_meanwhile_loses_nothing() {
     // The second copy comes through a pipe: who opens it for writing knows that the first has been read.
     let merge = |meanwhile: &[u8]| {
         fs::copy(room.path("of-a"), room.path("request")).unwrap();
-        let mut command = room.keys(&["merge", "request", "pipe", "--out", "request"]);
+        // Spelled as a descriptor, for a pipe on disk is not waited for.
+        let pipe = "/proc/self/fd/../cwd/pipe";
+        let mut command = room.keys(&["merge", "request", pipe, "--out", "request"]);
         let merge = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut pipe = fs::File::options().write(true).open(room.path("pipe")).unwrap();
         fs::write(room.path("request"), meanwhile).unwrap();

@@ -123,6 +123,31 @@ fn key_made_on_a_token_is_shown_tried_and_never_leaves_it() {
 }
 
 #[test]
+fn key_made_on_a_token_without_a_place_for_its_public_half_is_named() {
+    let room = Room::new();
+    plug_in(&room, "ceremony");
+    let generate = ["generate", "--out", "pkcs11:object=b", "--public-out", "none/b.pub.pem"];
+    let output = with_pin(&room, PIN, &generate);
+    refused(
+        &output,
+        320,
+        "is in no file (cannot write: No such file or directory): none/b.pub.pem; do not make another",
+    );
+    // As it is named, it is found.
+    let errors = String::from_utf8(output.stderr).unwrap();
+    let uri = errors.split_once("on the token, as ").unwrap().1.split_once(", but").unwrap().0;
+    let shown = without_pin(&room, &["show", uri, "--public-out", "b.pub.pem"]).output().unwrap();
+    succeeded(&shown, &["show"]);
+    assert!(ok(&room, &["smoke-test", uri, "--expect", "b.pub.pem"]).contains("works "));
+    // Neither is it lost where nobody can be told in the usual way.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let generate = ["generate", "--out", "pkcs11:object=c", "--public-out", "c.pub.pem"];
+    let mut command = without_pin(&room, &generate);
+    refused(&command.env("TUFFET_PIN", PIN).stdout(writer).output().unwrap(), 307, ";object=c;id=%");
+}
+
+#[test]
 fn key_imported_to_a_token_is_the_key_of_its_file() {
     let room = Room::with_keys(&["a"]);
     plug_in(&room, "ceremony");

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tuffet_keys::command_line::{Completions, Manual, how_to_read, where_scripts_go};
 use tuffet_keys::passphrase::Source;
 
 /// Release firmware through a TUF repository that devices verify themselves.
@@ -14,15 +15,18 @@ use tuffet_keys::passphrase::Source;
 #[derive(Parser)]
 #[command(name = "tuffet", version, arg_required_else_help = true, max_term_width = 100)]
 #[command(after_help = "From a root to a published release:
-  tuffet init --root 1.root.json --product thermo --hardware rev-a --slot-size 262144
+  tuffet init --root 1.root.json --product thermo \\
+      --hardware rev-a --slot-size 262144
   tuffet release fw.bin --hardware rev-a --channel stable --version 1.0.0
-  tuffet-keys sign staged/targets.request.json --key release-a.pem     (each of two holders)
+  tuffet-keys sign staged/targets.request.json --key release-a.pem
+      (each of two holders)
   tuffet publish --snapshot-key online.pem --timestamp-key online.pem
   tuffet verify
 
 What the factory needs, before the first image is built and after:
   tuffet provision --hardware rev-a --channel stable --out factory
-  tuffet provision --hardware rev-a --channel stable --out factory --image fw.bin --version 1.0.0
+  tuffet provision --hardware rev-a --channel stable --out factory \\
+      --image fw.bin --version 1.0.0
 
 Exit status: 0 done, 1 refused, 2 wrong usage, 3 the machine failed.")]
 pub(crate) struct Cli {
@@ -73,12 +77,19 @@ pub(crate) enum Command {
     Provision(Provision),
     /// See it all: a ceremony, updates of a device, and an attacker who owns the mirror
     Demo(Demo),
+    /// Write a script that lets a shell complete commands and options
+    #[command(after_help = where_scripts_go("tuffet"))]
+    Completions(Completions),
+    /// Write the manual pages
+    #[command(after_help = how_to_read("tuffet"))]
+    Man(Manual),
 }
 
 const UNATTENDED: &str =
     "Unattended, daily from a timer, so that the timestamp never expires; the passphrase comes from a \
 file that this user alone may read, and whatever is not 0 should reach somebody:
-  tuffet --repo DIR publish --snapshot-key K --timestamp-key K --passphrase-fd 3 3< FILE
+  tuffet --repo DIR publish --snapshot-key K --timestamp-key K \\
+      --passphrase-fd 3 3< FILE
 or from the variable TUFFET_PASSPHRASE, or another one with --passphrase-env. One key for both roles is \
 asked for once; two keys take two lines of FILE, that of the snapshot key first.
 

@@ -9,6 +9,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::CommandFactory as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tuffet::config::{Config, Hardware};
@@ -19,6 +20,7 @@ use tuffet::storage::Unwatched;
 use tuffet::{Error, Misuse, provision, verify};
 use tuffet_agent::http::HttpOptions;
 use tuffet_client::time::Date;
+use tuffet_keys::command_line::{self, Completions, Manual};
 use tuffet_keys::date;
 use tuffet_keys::key::SigningKey;
 use tuffet_keys::uri::KeyUri;
@@ -42,6 +44,10 @@ pub(crate) fn run(Cli { repo, output, now, command }: Cli, clock: u64) -> Result
         Command::Verify(command) => verify(&repo, &command, now)?,
         Command::Provision(command) => provision(&repo, &command, now)?,
         Command::Demo(command) => demo::run(&command, output, now)?,
+        Command::Completions(Completions { shell }) => {
+            text("script", &command_line::completions(Cli::command(), shell))
+        }
+        Command::Man(command) => man(&command)?,
     };
     facts.print(output)
 }
@@ -67,6 +73,22 @@ impl Facts {
             }),
         }
     }
+}
+
+/// The program's own page, or all of them in files.
+fn man(Manual { out }: &Manual) -> Result<Facts, Error> {
+    let Some(directory) = out else {
+        let pages = command_line::pages(Cli::command())?;
+        return Ok(text("page", pages.first().map_or("", |page| &page.text)));
+    };
+    let files = command_line::write_pages(Cli::command(), directory)?;
+    let lines = vec![format!("wrote {} pages into {}", files.len(), shown(directory))];
+    Ok(Facts { lines, json: json!({ "files": files }) })
+}
+
+/// A text that is all that there is to say; `name` is its member in JSON.
+fn text(name: &str, text: &str) -> Facts {
+    Facts { lines: text.lines().map(str::to_owned).collect(), json: json!({ name: text }) }
 }
 
 fn init(repo: &Path, command: &args::Init, now: u64) -> Result<Facts, Error> {
