@@ -92,6 +92,13 @@ pub(crate) fn written<'t>(targets: &'t Value, name: &str) -> Result<Option<(&'t 
     Ok(bin(bins, name).map(|paths| (bins, paths)))
 }
 
+/// The roles of their own that a targets file delegates to, in its order. Bins delegate no further.
+pub(crate) fn names(targets: &Value) -> Vec<Role> {
+    let roles = targets["delegations"]["roles"].as_array().into_iter().flatten();
+    let named = roles.filter_map(|role| Role::named(role["name"].as_str()?));
+    named.filter(|role| matches!(role, Role::Delegated(_))).collect()
+}
+
 /// The bin of that name, if it is one of these.
 fn bin(bins: &Value, name: &str) -> Option<Paths> {
     let bits = u32::try_from(bins["bit_length"].as_u64()?).ok().filter(|bits| (1..=32).contains(bits))?;
@@ -188,7 +195,7 @@ impl Way {
                 Err(error) => return Err(error),
             }
             let mut below = Vec::new();
-            for role in way.names() {
+            for role in way.steps.last().map_or_else(Vec::new, |last| names(&last.signed)) {
                 if visited.contains(&role) || way.steps.len() + 1 >= CHAIN {
                     continue;
                 }
@@ -290,14 +297,6 @@ impl Way {
         self.steps
             .last()
             .map_or_else(|| "nobody".to_owned(), |step| format!("{} {}", step.role, step.version))
-    }
-
-    /// The roles of their own that the last file delegates to, in its order. Bins delegate no further.
-    fn names(&self) -> Vec<Role> {
-        let last = self.steps.last().map(|step| &step.signed["delegations"]["roles"]);
-        let roles = last.and_then(Value::as_array).into_iter().flatten();
-        let named = roles.filter_map(|role| Role::named(role["name"].as_str()?));
-        named.filter(|role| matches!(role, Role::Delegated(_))).collect()
     }
 }
 

@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tuffet_client::limits::DEVICE;
-use tuffet_client::{FileName, Goal, SOFTWARE, Trusted};
+use tuffet_client::{Goal, SOFTWARE, Trusted};
 
 use crate::encoding::sha256_hex;
 use crate::metadata::{Envelope, Header, Role};
 use crate::request::Request;
 use crate::text::plain;
-use crate::{Error, Rejected, canonical, file};
+use crate::{Error, Rejected, canonical, delegation, file};
 
 pub(crate) use device::{Files, Outcome, is_freeze, role_of, search};
 pub(crate) use signers::{Signers, read_key};
@@ -33,8 +33,10 @@ pub struct Subject {
     /// Of a repository one file a role: the newest root that a device takes (or the first that it does not),
     /// and the files that the timestamp leads to.
     pub(crate) files: Vec<Document>,
-    /// Files that must be there, and are not: whose, and the name.
-    pub(crate) absent: Vec<(Whose, String)>,
+    /// Files that must be there, and are not: the role, and the file's name.
+    pub(crate) absent: Vec<(Role, String)>,
+    /// Of a single file of a delegated role: those beside it that may say who signs it.
+    pub(crate) above: Vec<Document>,
     /// If it is one: what it holds, or what is wrong with it.
     pub(crate) request: Option<Result<Box<Request>, Error>>,
 }
@@ -46,38 +48,11 @@ pub(crate) enum Kind {
     Request,
 }
 
-/// The role that a file is of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Whose {
-    Top(Role),
-    Delegated(String),
-    /// Of a file that says nothing of the kind.
-    Unknown,
-}
-
-impl Whose {
-    /// For a terminal.
-    pub(crate) fn name(&self) -> String {
-        match self {
-            Whose::Top(role) => role.name().to_owned(),
-            Whose::Delegated(name) => plain(name),
-            Whose::Unknown => "unknown".to_owned(),
-        }
-    }
-
-    pub(crate) fn of_device(&self) -> Option<tuffet_client::Role> {
-        match self {
-            Whose::Top(role) => Some(role.of_device()),
-            Whose::Delegated(_) => Some(tuffet_client::Role::Delegated),
-            Whose::Unknown => None,
-        }
-    }
-}
-
 /// A metadata file.
 #[derive(Debug)]
 pub(crate) struct Document {
-    pub(crate) whose: Whose,
+    /// The role that it is of; none of a file that says nothing of the kind.
+    pub(crate) role: Option<Role>,
     pub(crate) path: PathBuf,
     pub(crate) bytes: Vec<u8>,
     /// What this crate reads in it. Devices take some files that it does not, and the other way round.
@@ -148,6 +123,7 @@ impl Subject {
             roots: Roots::default(),
             files: Vec::new(),
             absent: Vec::new(),
+            above: Vec::new(),
             request: None,
         };
         if is_request(&document.bytes) {
@@ -155,15 +131,20 @@ impl Subject {
             subject.request = Some(Request::from_bytes(&document.bytes).map(Box::new));
             return Ok(subject);
         }
-        let last = match document.whose {
-            Whose::Top(Role::Root) => document.version().map(|version| version.saturating_sub(1)),
+        let last = match document.role {
+            Some(Role::Root) => document.version().map(|version| version.saturating_sub(1)),
             _ => None,
         };
         subject.roots = Roots::walk(&subject.directory, last)?;
-        match document.whose {
-            Whose::Top(Role::Root) => subject.roots.push(document, last.unwrap_or(0).saturating_add(1)),
+        match document.role {
+            Some(Role::Root) => subject.roots.push(document, last.unwrap_or(0).saturating_add(1)),
             _ => {
                 document.judge(subject.roots.trusted.as_ref());
+                if let Some(Role::Delegated(_)) = document.role {
+                    let above = subject.above()?;
+                    document.judge_delegated(&above);
+                    subject.above = above;
+                }
                 subject.files.push(document);
             }
         }
@@ -185,33 +166,38 @@ impl Subject {
             files: roots.files.last().map(Document::again).into_iter().collect(),
             roots,
             absent: Vec::new(),
+            above: Vec::new(),
             request: None,
         };
-        subject.take(Whose::Top(Role::Timestamp), "timestamp.json".to_owned())?;
+        subject.take(Role::Timestamp, "timestamp.json".to_owned())?;
         for (above, name) in [(Role::Timestamp, "snapshot.json"), (Role::Snapshot, "targets.json")] {
             let role = if above == Role::Timestamp { Role::Snapshot } else { Role::Targets };
             if let Some(version) = subject.named(&above, name) {
-                subject.take(Whose::Top(role), format!("{version}.{name}"))?;
+                subject.take(role, format!("{version}.{name}"))?;
             }
         }
-        for (name, version) in subject.delegated() {
-            let role = tuffet_client::Role::Delegated;
-            let file = FileName { role, version: Some(version), name: name.as_bytes() }.to_string();
-            subject.take(Whose::Delegated(name), file)?;
+        for (role, version) in subject.delegated() {
+            let file = format!("{version}.{}.json", role.file_stem());
+            subject.take(role, file)?;
+        }
+        for index in 0..subject.files.len() {
+            let mut document = subject.files[index].again();
+            document.judge_delegated(&subject.files);
+            subject.files[index] = document;
         }
         subject.judge_links()?;
         Ok(subject)
     }
 
     /// Reads and judges one more file of the repository.
-    fn take(&mut self, whose: Whose, name: String) -> Result<(), Error> {
+    fn take(&mut self, role: Role, name: String) -> Result<(), Error> {
         let path = self.directory.join(&name);
         if !exists(&path)? {
-            self.absent.push((whose, name));
+            self.absent.push((role, name));
             return Ok(());
         }
         let mut document = Document::read(&path)?;
-        document.whose = whose;
+        document.role = Some(role);
         document.judge(self.roots.trusted.as_ref());
         self.files.push(document);
         Ok(())
@@ -229,7 +215,8 @@ impl Subject {
             return Ok(());
         }
         let role = role_of(&error);
-        let mut blamed = self.files.iter_mut().filter(|document| document.whose.of_device() == role);
+        let mut blamed =
+            self.files.iter_mut().filter(|document| document.role.as_ref().map(Role::of_device) == role);
         if let Some(document) = blamed.next().filter(|document| document.refused.is_none()) {
             document.refused = Some(Refusal { by_link: true, ..error.into() });
         }
@@ -238,7 +225,7 @@ impl Subject {
 
     /// The file of a top-level role.
     pub(crate) fn top(&self, role: &Role) -> Option<&Document> {
-        self.files.iter().find(|document| document.whose == Whose::Top(role.clone()))
+        self.files.iter().find(|document| document.role.as_ref() == Some(role))
     }
 
     /// The version that a timestamp or snapshot names.
@@ -248,14 +235,36 @@ impl Subject {
     }
 
     /// The delegated roles that the snapshot names, and their versions.
-    fn delegated(&self) -> Vec<(String, u32)> {
+    fn delegated(&self) -> Vec<(Role, u32)> {
         let meta = self.top(&Role::Snapshot).and_then(Document::signed).and_then(|signed| signed.get("meta"));
         let entries = meta.and_then(Value::as_object).into_iter().flatten();
         let entry = |(name, entry): (&String, &Value)| {
             let version = u32::try_from(entry.get("version")?.as_u64()?).ok()?;
-            Some((name.strip_suffix(".json").filter(|name| *name != "targets")?.to_owned(), version))
+            let role = name.strip_suffix(".json").and_then(Role::named);
+            Some((role.filter(|role| matches!(role, Role::Delegated(_)))?, version))
         };
         entries.filter_map(entry).collect()
+    }
+
+    /// The newest targets file beside a file of a delegated role, and those below it that delegate further.
+    fn above(&self) -> Result<Vec<Document>, Error> {
+        let mut above: Vec<Document> = Vec::new();
+        let mut open = vec![Role::Targets];
+        while let Some(role) = open.pop() {
+            if above.iter().any(|document| document.role.as_ref() == Some(&role)) {
+                continue;
+            }
+            let Some(path) = newest_file(&self.directory, &role)? else { continue };
+            let mut document = Document::read(&path)?;
+            document.role = Some(role);
+            document.judge(self.roots.trusted.as_ref());
+            document.judge_delegated(&above);
+            if let (None, Some(signed)) = (&document.refused, document.signed()) {
+                open.extend(delegation::names(signed));
+            }
+            above.push(document);
+        }
+        Ok(above)
     }
 
     /// What the newest root signs, which says who signs and how early: of a request for a root, that root.
@@ -304,7 +313,7 @@ impl Roots {
 
     /// The next root, judged. Behind a gap or a refused one no device takes another.
     fn push(&mut self, mut root: Document, version: u32) {
-        root.whose = Whose::Top(Role::Root);
+        root.role = Some(Role::Root);
         let place = self.gap.or_else(|| self.refused().map(|_| version));
         let misplaced = root.version().filter(|inside| *inside != version);
         root.refused = root.refused.take().or_else(|| {
@@ -351,22 +360,29 @@ impl Document {
             None => Envelope::parse(&bytes),
         };
         let refused = envelope.as_ref().err().filter(|_| bytes.is_empty()).map(Refusal::from);
-        let whose = whose(path, envelope.as_ref().ok().map(|envelope| &envelope.signed));
-        Ok(Document { whose, path: path.to_owned(), bytes, envelope, refused })
+        let role = role_of_file(path, envelope.as_ref().ok().map(|envelope| &envelope.signed));
+        Ok(Document { role, path: path.to_owned(), bytes, envelope, refused })
     }
 
-    /// Asks the verifier whether enough of the role's keys signed it. Delegated roles are judged in a search.
+    /// The role's name, for a terminal.
+    pub(crate) fn name(&self) -> String {
+        self.role.as_ref().map_or_else(|| "unknown".to_owned(), Role::to_string)
+    }
+
+    /// Asks the verifier whether enough of the role's keys signed it. Of a delegated role this is the beginning:
+    /// see [`Document::judge_delegated`].
     fn judge(&mut self, trusted: Option<&Trusted>) {
         if self.refused.is_some() {
             return;
         }
         let memory = &mut [0; DEVICE.memory()];
-        self.refused = match (&self.whose, trusted) {
-            (Whose::Top(role), Some(trusted)) => {
+        self.refused = match (&self.role, trusted) {
+            (Some(Role::Delegated(_)), Some(_)) => self.envelope.as_ref().err().map(Refusal::from),
+            (Some(role), Some(trusted)) => {
                 let judged = trusted.accepts_file(&SOFTWARE, &DEVICE, memory, role.of_device(), &self.bytes);
                 judged.err().map(Refusal::from)
             }
-            (Whose::Unknown, _) => {
+            (None, _) => {
                 let expected = "root, targets, snapshot or timestamp";
                 let unknown = Rejected::WrongField { field: "_type".to_owned(), expected };
                 let error = self.envelope.as_ref().err().cloned().unwrap_or_else(|| unknown.into());
@@ -376,8 +392,26 @@ impl Document {
                 let why = "no root that a device takes is beside it".to_owned();
                 Some((&Error::from(Rejected::BrokenChain { version: 1, why })).into())
             }
-            (Whose::Delegated(_), Some(_)) => self.envelope.as_ref().err().map(Refusal::from),
         };
+    }
+
+    /// Asks the verifier whether enough of those keys signed it that one of these files gives its delegated role. One
+    /// to which nobody delegates no device looks at, so there is nothing that it would refuse.
+    fn judge_delegated(&mut self, above: &[Document]) {
+        let Some(Role::Delegated(name)) = &self.role else { return };
+        if self.refused.is_some() {
+            return;
+        }
+        let above = above.iter().filter(|document| document.refused.is_none()).filter_map(Document::signed);
+        let signers = above.filter_map(|signed| Signers::of_delegation(signed, name));
+        let mut refused = None;
+        for signers in signers {
+            match signers.accept_delegated(&self.bytes) {
+                Ok(()) => return,
+                Err(refusal) => refused = refused.or(Some(refusal)),
+            }
+        }
+        self.refused = refused.map(Refusal::from);
     }
 
     pub(crate) fn signed(&self) -> Option<&Value> {
@@ -397,7 +431,7 @@ impl Document {
 
     fn again(&self) -> Document {
         Document {
-            whose: self.whose.clone(),
+            role: self.role.clone(),
             path: self.path.clone(),
             bytes: self.bytes.clone(),
             envelope: self.envelope.clone(),
@@ -410,18 +444,12 @@ fn is_request(bytes: &[u8]) -> bool {
     canonical::parse(bytes).is_ok_and(|value| value["_type"] == "tuffet-signing-request")
 }
 
-/// By what it says, and a targets file by its name, for delegated roles say nothing else.
-fn whose(path: &Path, signed: Option<&Value>) -> Whose {
-    let role = signed.and_then(|signed| Role::from_name(signed.get("_type")?.as_str()?));
+/// By what it says, or if it says nothing, by its name.
+fn role_of_file(path: &Path, signed: Option<&Value>) -> Option<Role> {
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     let name = file.strip_suffix(".json").unwrap_or(&file);
-    let (version, name) = name.split_once('.').unwrap_or(("", name));
-    let numbered = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
-    match role {
-        Some(Role::Targets) if numbered && name != "targets" => Whose::Delegated(name.to_owned()),
-        Some(role) => Whose::Top(role),
-        None => Role::from_name(name).map_or(Whose::Unknown, Whose::Top),
-    }
+    let name = name.split_once('.').map_or(name, |(_, name)| name);
+    signed.and_then(|signed| Role::of_file(path, signed)).or_else(|| Role::from_name(name))
 }
 
 /// Versions of the roots in a directory, in order.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::metadata::Role;
 use crate::names::Names;
-use crate::published::{Document, Kind, Refusal, Signers, Subject, Whose};
+use crate::published::{Document, Kind, Refusal, Signers, Subject};
 use crate::request::Progress;
 use crate::root::{Period, Periods};
 use crate::{Error, Rejected};
@@ -156,8 +156,8 @@ fn describe(subject: &Subject, names: &Names, at: u64) -> Described {
         }],
         None => {
             let files = subject.files.iter().map(|document| published(subject, document, names, at));
-            let absent = subject.absent.iter().map(|(whose, file)| RoleStatus {
-                role: whose.name(),
+            let absent = subject.absent.iter().map(|(role, file)| RoleStatus {
+                role: role.to_string(),
                 file: crate::text::plain(file),
                 version: None,
                 expires: None,
@@ -182,7 +182,7 @@ fn describe(subject: &Subject, names: &Names, at: u64) -> Described {
 }
 
 fn published(subject: &Subject, document: &Document, names: &Names, at: u64) -> RoleStatus {
-    let role = document.whose.name();
+    let role = document.name();
     let header = document.header();
     let root = subject.newest_root();
     let due = header.as_ref().ok().map(|header| due(root.as_ref(), &role, header.issued, header.expires));
@@ -243,8 +243,8 @@ fn signatures(subject: &Subject, document: &Document, names: &Names) -> Vec<Sign
         Some(Signatures { root, need: signers.threshold, have, signed: name(signed), missing: name(missing) })
     };
     let version = |document: &Document| document.header().ok().map(|header| header.version);
-    match &document.whose {
-        Whose::Top(Role::Root) => {
+    match &document.role {
+        Some(Role::Root) => {
             let own = of(version(document), Signers::of_root(&envelope.signed, "root"));
             let before =
                 subject.roots.files.len().checked_sub(2).and_then(|index| subject.roots.files.get(index));
@@ -256,17 +256,17 @@ fn signatures(subject: &Subject, document: &Document, names: &Names) -> Vec<Sign
             };
             before.filter(|before| !is_same(before)).into_iter().chain(own.clone()).collect()
         }
-        Whose::Top(role) => {
+        Some(Role::Delegated(name)) => {
+            let mut above = subject.files.iter().chain(&subject.above).filter_map(Document::signed);
+            of(None, above.find_map(|signed| Signers::of_delegation(signed, name))).into_iter().collect()
+        }
+        Some(role) => {
             let root = subject.roots.accepted().last();
             let signers =
                 root.and_then(Document::signed).and_then(|root| Signers::of_root(root, role.name()));
             of(root.and_then(version), signers).into_iter().collect()
         }
-        Whose::Delegated(name) => {
-            let mut above = subject.files.iter().filter_map(Document::signed);
-            of(None, above.find_map(|signed| Signers::of_delegation(signed, name))).into_iter().collect()
-        }
-        Whose::Unknown => Vec::new(),
+        None => Vec::new(),
     }
 }
 

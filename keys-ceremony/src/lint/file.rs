@@ -6,7 +6,7 @@ use tuffet_client::{Field, Rejected as Device};
 
 use super::{Findings, Rule};
 use crate::metadata::{Header, Role};
-use crate::published::{Document, Refusal, Signers, Whose};
+use crate::published::{Document, Refusal, Signers};
 use crate::request::Request;
 use crate::status::period;
 use crate::{canonical, date};
@@ -22,7 +22,7 @@ const NEAR: usize = 80;
 impl Findings<'_> {
     pub(super) fn document(&mut self, document: &Document, now: u64) {
         let place = document.path.display().to_string();
-        let role = document.whose.name();
+        let role = document.name();
         if let Some(refusal) = &document.refused {
             // Why the files above do not lead to it is said where they are.
             if !refusal.by_link {
@@ -143,7 +143,9 @@ impl Findings<'_> {
     }
 
     fn useless_signatures(&mut self, document: &Document) {
-        let Whose::Top(role) = &document.whose else { return };
+        let Some(role) = document.role.as_ref().filter(|role| !matches!(role, Role::Delegated(_))) else {
+            return;
+        };
         let Ok(envelope) = &document.envelope else { return };
         let mut roots: Vec<&Value> = Vec::new();
         if *role == Role::Root {

@@ -10,17 +10,17 @@ use crate::Error;
 use crate::encoding::{from_hex, sha256_hex};
 use crate::metadata::Role;
 use crate::published::{
-    Document, Files, Outcome, Refusal, Signers, Subject, Whose, is_freeze, role_of, search, versions,
+    Document, Files, Outcome, Refusal, Signers, Subject, is_freeze, role_of, search, versions,
 };
 
 impl Findings<'_> {
     pub(super) fn links(&mut self) -> Result<(), Error> {
-        for (whose, name) in &self.subject.absent {
-            let why = match whose {
-                Whose::Top(Role::Timestamp) => "there is no timestamp, with which every device begins",
+        for (role, name) in &self.subject.absent {
+            let why = match role {
+                Role::Timestamp => "there is no timestamp, with which every device begins",
                 _ => "the metadata above it name it, and it is not there",
             };
-            self.add(Rule::FileMissing, &self.place(name), &whose.name(), why);
+            self.add(Rule::FileMissing, &self.place(name), &role.to_string(), why);
         }
         for document in &self.subject.files {
             self.named_as_it_is(document);
@@ -42,8 +42,8 @@ impl Findings<'_> {
 
     /// Holds a file against the entry that names it.
     fn named_as_it_is(&mut self, document: &Document) {
-        let Some(entry) = entry_of(self.subject, &document.whose) else { return };
-        let (place, role) = (document.path.display().to_string(), document.whose.name());
+        let Some(entry) = entry_of(self.subject, document.role.as_ref()) else { return };
+        let (place, role) = (document.path.display().to_string(), document.name());
         let named = entry.get("version").and_then(Value::as_u64);
         let inside = document.signed().and_then(|signed| signed.get("version")).and_then(Value::as_u64);
         let mut same = true;
@@ -92,10 +92,8 @@ impl Findings<'_> {
                     self.delegation_policy(&document.path.display().to_string(), name, &signers);
                 }
                 if meta.get(format!("{name}.json")).is_none() {
-                    let why = format!(
-                        "{} delegates to it, and the snapshot does not list it",
-                        document.whose.name()
-                    );
+                    let why =
+                        format!("{} delegates to it, and the snapshot does not list it", document.name());
                     self.add(Rule::NotListed, &place, name, why);
                 }
             }
@@ -105,7 +103,7 @@ impl Findings<'_> {
     /// Later versions that nothing names. Whatever else lies about is the repository tool's affair.
     fn unnamed(&mut self) -> Result<(), Error> {
         for role in [Role::Snapshot, Role::Targets] {
-            let Some(entry) = entry_of(self.subject, &Whose::Top(role.clone())) else { continue };
+            let Some(entry) = entry_of(self.subject, Some(&role)) else { continue };
             let Some(named) = entry.get("version").and_then(Value::as_u64) else { continue };
             let latest = versions(&self.subject.directory, role.name())?.last().copied();
             if let Some(latest) = latest.filter(|latest| u64::from(*latest) > named) {
@@ -134,7 +132,7 @@ impl Findings<'_> {
             let targets =
                 document.signed().and_then(|signed| signed.get("targets")).and_then(Value::as_object);
             for (path, target) in targets.into_iter().flatten() {
-                if matches!(document.whose, Whose::Delegated(_)) {
+                if matches!(document.role, Some(Role::Delegated(_))) {
                     self.found(&mut files, trusted, document, path, target)?;
                 }
                 self.release(&mut files, trusted, document, path, target)?;
@@ -152,7 +150,7 @@ impl Findings<'_> {
         path: &str,
         target: &Value,
     ) -> Result<(), Error> {
-        let (place, role) = (document.path.display().to_string(), document.whose.name());
+        let (place, role) = (document.path.display().to_string(), document.name());
         match search(files, trusted, Goal::Target(path))? {
             Outcome::Refused(error) if self.explained(&role) || self.is_unlisted(&error) => {}
             Outcome::Refused(error) => {
@@ -222,12 +220,7 @@ impl Findings<'_> {
             let Outcome::Refused(error) = outcome else { continue };
             if said != Some(error) && !self.is_unlisted(&error) {
                 let why = format!("{path}: {error} [C{}]", error.code());
-                self.add(
-                    Rule::ReleaseRefused,
-                    &document.path.display().to_string(),
-                    &document.whose.name(),
-                    why,
-                );
+                self.add(Rule::ReleaseRefused, &document.path.display().to_string(), &document.name(), why);
             }
             said = Some(error);
         }
@@ -242,11 +235,11 @@ impl Findings<'_> {
 }
 
 /// What a timestamp or snapshot says of the file of a role.
-fn entry_of<'s>(subject: &'s Subject, whose: &Whose) -> Option<&'s Value> {
-    let (above, name) = match whose {
-        Whose::Top(Role::Snapshot) => (Role::Timestamp, "snapshot.json".to_owned()),
-        Whose::Top(Role::Targets) => (Role::Snapshot, "targets.json".to_owned()),
-        Whose::Delegated(name) => (Role::Snapshot, format!("{name}.json")),
+fn entry_of<'s>(subject: &'s Subject, role: Option<&Role>) -> Option<&'s Value> {
+    let (above, name) = match role? {
+        Role::Snapshot => (Role::Timestamp, "snapshot.json".to_owned()),
+        Role::Targets => (Role::Snapshot, "targets.json".to_owned()),
+        Role::Delegated(name) => (Role::Snapshot, format!("{name}.json")),
         _ => return None,
     };
     subject.top(&above)?.signed()?.get("meta")?.get(&name)

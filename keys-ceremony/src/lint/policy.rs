@@ -85,7 +85,7 @@ impl Findings<'_> {
             }
         }
         for (day, documents) in days.into_iter().filter(|(_, documents)| documents.len() > 1) {
-            let names: Vec<String> = documents.iter().map(|document| document.whose.name()).collect();
+            let names: Vec<String> = documents.iter().map(|document| document.name()).collect();
             let place = self.subject.path.display().to_string();
             self.add(Rule::SameDay, &place, &names.join(", "), format!("they all expire on {day}"));
         }

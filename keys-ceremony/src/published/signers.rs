@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use tuffet_client::limits::DEVICE;
+use tuffet_client::{Algorithm, DelegatedKey, SOFTWARE, accepts_delegated_file};
 
 use crate::canonical;
 use crate::delegation;
@@ -39,6 +41,14 @@ impl Signers {
     pub(crate) fn distinct<'s>(&'s self, keyids: impl IntoIterator<Item = &'s String>) -> usize {
         let keys = keyids.into_iter().filter_map(|keyid| self.keys.get(keyid)?.as_ref());
         keys.collect::<BTreeSet<_>>().len()
+    }
+
+    /// Whether devices take a file of a delegated role that these sign for.
+    pub(crate) fn accept_delegated(&self, file: &[u8]) -> Result<(), tuffet_client::Error> {
+        let keys = self.keys.iter().filter_map(|(keyid, key)| Some((keyid, key.as_ref()?.to_pem())));
+        let keys = keys.map(|(keyid, public)| DelegatedKey { keyid, algorithm: Algorithm::P256, public });
+        let threshold = u8::try_from(self.threshold).unwrap_or(u8::MAX);
+        accepts_delegated_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], keys, threshold, file)
     }
 
     /// Keyids of those who signed, and of those who did not.

@@ -384,3 +384,31 @@ fn calendar_of_a_later_version_updates_the_same_events() {
     holders.room.refused(&["status", "public", "--ics", "keys/root-a.pub.pem"], 201, "keys/root-a.pub.pem");
     assert_eq!(holders.room.read("keys/root-a.pub.pem"), pem);
 }
+
+#[test]
+fn delegated_role_that_too_few_signed_is_refused() {
+    let holders = Holders::new();
+    holders.publish(holders.clean());
+    let (exit, shown, _) = holders.run(&["status", "public"]);
+    assert!(exit == 0 && shown.contains("extra version 1"), "{shown}");
+    let state = |arguments: &[&str]| {
+        let status = holders.json(arguments);
+        let roles = status["subjects"][0]["roles"].as_array().unwrap().clone();
+        let extra = roles.into_iter().find(|role| role["role"] == "extra").unwrap();
+        (
+            extra["state"].as_str().unwrap().to_owned(),
+            extra["refused"]["code"].as_str().unwrap_or("").to_owned(),
+        )
+    };
+    assert_eq!(state(&["status", "public"]), ("valid".to_owned(), String::new()));
+    assert_eq!(state(&["status", "public/1.extra.json"]), ("valid".to_owned(), String::new()));
+    // By nobody, and by somebody else.
+    for signers in [vec![], vec!["release-c"]] {
+        let mut parts = holders.clean();
+        parts.extra.signers = signers;
+        holders.publish(parts);
+        assert_eq!(state(&["status", "public"]), ("refused".to_owned(), "C106".to_owned()));
+        assert_eq!(state(&["status", "public/1.extra.json"]), ("refused".to_owned(), "C106".to_owned()));
+        assert_eq!(holders.run(&["status", "public"]).0, 1);
+    }
+}
