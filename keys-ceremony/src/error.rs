@@ -64,6 +64,16 @@ impl Error {
         self.at(path.display())
     }
 
+    /// The same error in a file, of which it may name a part already: "payload of root.request".
+    #[must_use]
+    pub fn part_of(mut self, path: &Path) -> Error {
+        let (Error::Rejected { at, .. } | Error::Misuse { at, .. } | Error::Environment { at, .. }) =
+            &mut self;
+        let path = path.display();
+        *at = Some(at.take().map_or_else(|| path.to_string(), |part| format!("{part} of {path}")));
+        self
+    }
+
     /// A failure of standard output, after these files were written.
     pub fn output(error: &std::io::Error, written: &[String]) -> Error {
         let closed = error.kind() == std::io::ErrorKind::BrokenPipe;

@@ -274,7 +274,7 @@ impl Request {
     /// # Errors
     /// As [`Request::from_bytes`], or [`Environment::Io`](crate::Environment::Io).
     pub fn read(path: &Path) -> Result<Request, Error> {
-        Request::from_bytes(&file::read(path)?).map_err(|error| error.in_file(path))
+        Request::from_bytes(&file::read(path)?).map_err(|error| error.part_of(path))
     }
 
     /// Writes a new file.

@@ -88,7 +88,10 @@ impl Review {
             signed.remove("devices");
             let words = format!("the smallest knows {} alone, and takes at the most", devices.scheme());
             self.field(1, "devices", &words);
-            self.field(1, "", &devices.to_string());
+            // Of lines that end where those of the digests above do.
+            let limits = devices.to_string();
+            let limits: Vec<&str> = limits.split(", ").collect();
+            limits.chunks(5).for_each(|limits| self.field(1, "", &limits.join(", ")));
         }
         let keys = self.open_member(1, "keys", signed);
         let mut unused = keys.clone();

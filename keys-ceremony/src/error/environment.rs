@@ -104,7 +104,8 @@ impl Environment {
             Environment::NoTerminal => explained(
                 303,
                 "there is no terminal to ask on",
-                "use --passphrase-fd, or --passphrase-env or --pin-env, and --yes when a script has reviewed",
+                "use --passphrase-fd, or set TUFFET_PASSPHRASE, TUFFET_NEW_PASSPHRASE or TUFFET_PIN, and --yes when a script \
+                 has reviewed",
             ),
             Environment::Random { message } => explained(
                 304,

@@ -226,6 +226,9 @@ pub(super) fn kind(pem: &[u8]) -> Result<Kind, Error> {
 
 fn labelled(pem: &[u8]) -> Result<(Kind, &str), Error> {
     let text = text(pem)?;
+    if !text.contains("-----BEGIN ") {
+        return Err(not_a_key("there is no `-----BEGIN` in it"));
+    }
     match pem::decode_label(pem).map_err(not_a_key)? {
         PUBLIC => Ok((Kind::Public, text)),
         PLAIN => Ok((Kind::Private, text)),

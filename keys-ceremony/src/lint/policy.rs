@@ -69,7 +69,11 @@ impl Findings<'_> {
             let why = format!("its threshold is {threshold}, and it has {keys} keys that devices can use");
             self.add(Rule::ThresholdOutOfReach, place, role, why);
         } else if offline && threshold == 1 {
-            self.add(Rule::OneSigner, place, role, format!("one of its {keys} keys is enough to sign"));
+            let why = match keys {
+                1 => "its one key signs alone".to_owned(),
+                _ => format!("one of its {keys} keys is enough to sign"),
+            };
+            self.add(Rule::OneSigner, place, role, why);
         } else if offline && threshold == keys {
             self.add(Rule::NoSpareKey, place, role, format!("all of its {keys} keys must sign"));
         }

@@ -26,6 +26,11 @@ pub struct Warning {
     pub text: String,
 }
 
+/// So many, in words.
+fn signatures(count: u64) -> String {
+    if count == 1 { "1 signature".to_owned() } else { format!("{count} signatures") }
+}
+
 /// The salt of a release's rollout, by the path of its entry and its sequence: different for each, so that not the same
 /// devices are always the first, and nobody's choice. It need not be secret, and the same draft gives the same bytes.
 pub fn salt(entry: &str, sequence: u32) -> [u8; 16] {
@@ -128,7 +133,7 @@ impl Found {
         for (role, keys) in &root.roles {
             let old = before.as_ref().and_then(|before| before.roles.get(role)).map(|keys| keys.threshold);
             if let Some(old) = old.filter(|old| keys.threshold < *old) {
-                let text = format!("{role} needs {} signatures, and needed {old}", keys.threshold);
+                let text = format!("{role} needs {}, and needed {old}", signatures(keys.threshold.into()));
                 self.warn("threshold-lowered", text);
             }
             if keys.threshold == 1 && matches!(role, Role::Root | Role::Targets) {
@@ -273,7 +278,7 @@ impl Found {
             new_keys.extend(signers.keys.values().flatten().cloned());
             let (threshold, keys) = (signers.threshold, signers.distinct(signers.keys.keys()) as u64);
             if let Some(old) = old_signers.map(|old| old.threshold).filter(|old| threshold < *old) {
-                let text = format!("{title} needs {threshold} signatures, and needed {old}");
+                let text = format!("{title} needs {}, and needed {old}", signatures(threshold));
                 self.warn("threshold-lowered", text);
             }
             // The keys of bins may be online ones, and one of those is usual.
@@ -281,8 +286,9 @@ impl Found {
                 self.warn("threshold-one", format!("one key alone signs for {title}"));
             }
             if threshold == 0 || threshold > keys {
+                let keys = if keys == 1 { "1 key".to_owned() } else { format!("{keys} keys") };
                 let text =
-                    format!("{title} needs {threshold} signatures, and has {keys} keys that devices can use");
+                    format!("{title} needs {}, and has {keys} that devices can use", signatures(threshold));
                 self.warn("threshold-out-of-reach", text);
             }
             self.labels(&title, &signers, &after["keys"]);

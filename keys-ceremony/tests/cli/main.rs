@@ -22,4 +22,5 @@ mod together;
 mod token;
 mod token_refusals;
 mod transcript;
+mod transcripts;
 mod tricks;

@@ -48,8 +48,8 @@ fn smallest_device_is_stated_by_each_root_and_changed_on_demand() {
     let room = room();
     let said = room.ok(&draft(&["keys=8", "root-file=8192"], "1.request"));
     let expected = "  devices    the smallest knows ecdsa-sha2-nistp256 alone, and takes at the most\n             keys 8, names 160, \
-                    roles 8, root-file 8192, roots 64, signatures 8, snapshot-file 4194304, targets-file 16777216, \
-                    text 320, timestamp-file 16384\n";
+                    roles 8, root-file 8192, roots 64\n             signatures 8, snapshot-file 4194304, \
+                    targets-file 16777216, text 320, timestamp-file 16384\n";
     assert!(said.contains(expected) && !said.contains("also"), "{said}");
     finish(&room, "1.request", &["a", "b"], "1.root.json");
     let mut known = json!({
