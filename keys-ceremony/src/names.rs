@@ -55,6 +55,11 @@ impl Names {
         Ok(())
     }
 
+    /// The name of a key, if it has one.
+    pub fn known(&self, keyid: &str) -> Option<&str> {
+        self.0.get(keyid).map(String::as_str)
+    }
+
     /// The name of a key, or the beginning of its keyid.
     pub fn of(&self, keyid: &str) -> String {
         self.0.get(keyid).cloned().unwrap_or_else(|| plain(short(keyid)))

@@ -6,7 +6,6 @@
 //! those files delegates.)
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -16,9 +15,9 @@ use tuffet_client::limits::{DEVICE, Limits};
 use crate::delegation::{Step, Way};
 use crate::detached::readings;
 use crate::encoding::{base64, from_base64, from_hex, hex, sha256_hex};
-use crate::error::short_list;
 use crate::key::{PublicKey, SigningKey};
 use crate::metadata::{Envelope, Header, Role};
+use crate::names::Names;
 use crate::preflight::preflight;
 use crate::root::{Chain, Devices, RoleKeys, Root, distinct};
 use crate::{Error, Misuse, Rejected, canonical, file};
@@ -73,18 +72,20 @@ impl Progress {
         self.have >= self.need
     }
 
+    /// One line: "root 1: 1 of 2 have signed: root-a; missing root-b, 91bc44e07f3a2210".
+    pub fn in_words(&self, names: &Names) -> String {
+        let Progress { need, have, signed, missing, .. } = self;
+        let list = |keyids: &[String]| match keyids {
+            [] => "nobody".to_owned(),
+            _ => keyids.iter().map(|keyid| names.of(keyid)).collect::<Vec<_>>().join(", "),
+        };
+        let rest = if self.met() { "enough".to_owned() } else { format!("missing {}", list(missing)) };
+        format!("{}: {have} of {need} have signed: {}; {rest}", self.by(), list(signed))
+    }
+
     /// Who names the keys, as "root 2" or "targets 7".
     pub fn by(&self) -> String {
         format!("{} {}", self.by, self.version)
-    }
-}
-
-/// One line: "root 1: 1 of 2 have signed: 3fa2...; missing 91bc..., a04e...".
-impl fmt::Display for Progress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Progress { by, version, need, have, signed, missing } = self;
-        write!(f, "{by} {version}: {have} of {need} have signed: {}", short_list(signed))?;
-        if self.met() { f.write_str("; enough") } else { write!(f, "; missing {}", short_list(missing)) }
     }
 }
 
@@ -454,6 +455,17 @@ impl Request {
         judged.map_err(|refusal| self.explained(&refusal))?;
         preflight(self, &finished, now)?;
         Ok(finished)
+    }
+
+    /// What the smallest devices would say of it when it is signed; nothing, if they would take it. Asked before anybody
+    /// signs, so signatures are not there yet.
+    pub(crate) fn smallest_would_refuse(&self) -> Option<tuffet_client::Error> {
+        let unsigned = Envelope { signed: self.signed.clone(), signatures: Vec::new() }.to_bytes().ok()?;
+        let judged = self.accepts_within(&self.devices().limits(), &unsigned).ok()?;
+        let unmet = |refusal: &tuffet_client::Error| {
+            matches!(refusal, tuffet_client::Error::Rejected(tuffet_client::Rejected::ThresholdNotMet { .. }))
+        };
+        judged.err().filter(|refusal| !unmet(refusal))
     }
 
     /// The smallest device that it must do for: as the root says that it is for, or else the newest of the chain.

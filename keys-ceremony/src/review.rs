@@ -12,10 +12,11 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::encoding::sha256_hex;
+use crate::encoding::{is_digest, sha256_hex};
 use crate::error::short;
 use crate::key::{PublicKey, grouped};
 use crate::metadata::Role;
+use crate::names::Names;
 use crate::request::{Progress, Request};
 use crate::root::Devices;
 use crate::text::plain;
@@ -30,18 +31,19 @@ pub use warnings::{Warning, salt};
 #[derive(Clone, Debug)]
 pub struct Review {
     lines: Vec<String>,
+    names: Names,
     /// The present, in seconds since 1970-01-01 UTC.
     now: u64,
 }
 
-/// Describes a request; `now` in seconds since 1970-01-01 UTC.
-pub fn describe(request: &Request, now: u64) -> Review {
-    let mut review = Review { lines: Vec::new(), now };
+/// Describes a request; keys get their `names`; `now` in seconds since 1970-01-01 UTC.
+pub fn describe(request: &Request, names: &Names, now: u64) -> Review {
+    let mut review = Review { lines: Vec::new(), names: names.clone(), now };
     review.line(0, &request.title());
 
     let (digest, repository) = (sha256_hex(request.payload()), request.repository());
-    review.field(1, "to sign", &format!("{} bytes, sha256 {}", request.payload().len(), grouped(&digest)));
-    review.field(1, "repository", &format!("root 1 is sha256 {}", grouped(&repository)));
+    review.digest(1, &format!("to sign    {} bytes, sha256 ", request.payload().len()), "", &digest);
+    review.digest(1, "repository root 1 is sha256 ", "", &repository);
     review.delegated(request);
 
     let mut signed = review.open(1, "signed", request.signed().clone());
@@ -125,11 +127,33 @@ impl Review {
     }
 
     fn key(&mut self, indent: usize, keyid: &str, key: Option<&Value>) {
-        let words = match key.map(PublicKey::from_value) {
-            Some(Ok(key)) => format!("fingerprint {}", key.fingerprint()),
-            _ => shown(key),
+        let (label, name) = (plain(short(keyid)), self.names.known(keyid).unwrap_or_default().to_owned());
+        match key.map(PublicKey::from_value) {
+            Some(Ok(key)) => {
+                let fingerprint = key.fingerprint().replace(' ', "");
+                self.digest(
+                    indent,
+                    &format!("key {label}  fingerprint "),
+                    &format!("    {name}"),
+                    &fingerprint,
+                );
+            }
+            _ => self.line(indent, &format!("key {label}  {name}{}", shown(key))),
+        }
+    }
+
+    /// A digest, in two lines of four groups, so that nobody loses his place and no terminal breaks it; `under` stands
+    /// below what is before it.
+    fn digest(&mut self, indent: usize, before: &str, under: &str, digest: &str) {
+        let groups = grouped(digest);
+        let (first, second) = match groups.match_indices(' ').nth(3) {
+            Some((middle, _)) => (&groups[..middle], groups[middle..].trim_start()),
+            None => (&groups[..], ""),
         };
-        self.line(indent, &format!("key {}  {words}", plain(short(keyid))));
+        self.line(indent, &format!("{before}{first}"));
+        if !(second.is_empty() && under.trim().is_empty()) {
+            self.line(indent, &format!("{under:<width$}{second}", width = before.len()));
+        }
     }
 
     /// What the role may speak of, if it is a delegated one: paths that each file on the way to it covers.
@@ -278,16 +302,20 @@ impl Review {
         let length = shown(entry.remove("length").as_ref());
         self.field(indent, "length", &format!("{length} bytes"));
         for (algorithm, digest) in self.open_member(indent, "hashes", entry) {
-            self.field(indent, &plain(&algorithm), &grouped(&show(&digest)));
+            match digest.as_str().filter(|text| is_digest(text)) {
+                Some(digest) => self.digest(indent, &format!("{:<10} ", plain(&algorithm)), "", digest),
+                None => self.field(indent, &plain(&algorithm), &show(&digest)),
+            }
         }
     }
 
     fn signatures(&mut self, state: &[Progress]) {
         for Progress { by, version, need, have, signed, missing } in state {
-            self.line(0, &format!("signed by {have} of {need} keys of {by} {version}"));
+            self.line(0, &format!("signatures under {by} {version}: {have}, and {need} are needed"));
             for (keyids, word) in [(signed, "signed "), (missing, "missing")] {
                 for keyid in keyids {
-                    self.line(1, &format!("{word}  key {}", short(keyid)));
+                    let name = self.names.known(keyid).map_or(String::new(), |name| format!("  {name}"));
+                    self.line(1, &format!("{word}  key {}{name}", short(keyid)));
                 }
             }
         }
@@ -401,7 +429,7 @@ mod tests {
     fn review_of_targets_shows_every_fact() {
         let root = finished_root(&SigningKey::generate().unwrap());
         let request = Request::draft(Role::Targets, &targets(), &[root]).unwrap();
-        let text = describe(&request, NOW).to_string();
+        let text = describe(&request, &Names::default(), NOW).to_string();
         for fact in [
             "targets version 7\n",
             "issued     2026-11-01T13:14:15Z (21 days ago)\n",
@@ -415,7 +443,7 @@ mod tests {
             "length     65000 bytes\n",
             "sha256     cdcdcdcd cdcdcdcd",
             "rollout    from 2026-11-23T13:14:15Z (in 1 day), to 2026-12-02T13:14:15Z (in 10 days), salt 00112233445566778899aabbccddeeff\n",
-            "signed by 0 of 1 keys of root 1\n",
+            "signatures under root 1: 0, and 1 are needed\n",
         ] {
             assert!(text.contains(fact), "{fact:?} is not in\n{text}");
         }
@@ -423,8 +451,8 @@ mod tests {
 
         // An hour before the date of issue clocks may differ; a second earlier one of them is wrong.
         let issued = request.header().issued;
-        assert!(!describe(&request, issued - 3600).to_string().contains("FUTURE"));
-        let text = describe(&request, issued - 3601).to_string();
+        assert!(!describe(&request, &Names::default(), issued - 3600).to_string().contains("FUTURE"));
+        let text = describe(&request, &Names::default(), issued - 3601).to_string();
         let warned = "issued     2026-11-01T13:14:15Z (within a day), ISSUED IN THE FUTURE\n";
         assert!(text.contains(warned), "{text}");
     }
@@ -468,7 +496,7 @@ mod tests {
             let Ok(request) = Request::draft(Role::Targets, &value, core::slice::from_ref(&root)) else {
                 continue;
             };
-            let text = describe(&request, NOW).to_string();
+            let text = describe(&request, &Names::default(), NOW).to_string();
             assert!(text.contains("MARK"), "{value} shows as\n{text}");
             shown += 1;
         }
@@ -483,7 +511,7 @@ mod tests {
         assert!(Request::draft(Role::Targets, &value, core::slice::from_ref(&root)).is_err(), "not ASCII");
         value["targets"]["acme/\u{1b}[2J\r\n"] = json!({ "length": "\u{7f}\u{8}", "\u{1b}": "\u{1b}]0;" });
         let request = Request::draft(Role::Targets, &value, &[root]).unwrap();
-        let text = describe(&request, NOW).to_string();
+        let text = describe(&request, &Names::default(), NOW).to_string();
         assert!(text.chars().all(|c| matches!(c, ' '..='~' | '\n')), "{text:?}");
         assert!(text.contains("acme/\\u{1b}[2J\\r\\n"), "{text}");
     }

@@ -36,6 +36,11 @@ pub(crate) struct Cli {
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR", env = "TUFFET_STATE", hide_env_values = true)]
     pub(crate) state: Option<PathBuf>,
 
+    /// Public keys that give holders their names in what is shown: a directory, or a file as root-a.pub.pem; again for
+    /// each
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR|PUB", env = "TUFFET_NAMES", hide_env_values = true)]
+    pub(crate) names: Vec<PathBuf>,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }

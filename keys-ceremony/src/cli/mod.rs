@@ -20,18 +20,21 @@ use tuffet_keys::command_line::{self, Completions, Manual};
 use tuffet_keys::delegation::Way;
 use tuffet_keys::file::{self, Access};
 use tuffet_keys::key::PublicKey;
+use tuffet_keys::names::Names;
 use tuffet_keys::request::Request;
+use tuffet_keys::review::describe;
 use tuffet_keys::state::State;
 use tuffet_keys::transcript::Action;
 use tuffet_keys::{Environment, Error, Misuse, Role, date};
 
 /// Runs a command at `now`, in seconds since 1970-01-01 UTC.
-pub(crate) fn run(Cli { now, state, command }: Cli, clock: u64) -> Result<(), Error> {
+pub(crate) fn run(Cli { now, state, names, command }: Cli, clock: u64) -> Result<(), Error> {
     let now = match now {
         Some(text) => date::when(&text, clock).map_err(|error| error.at("--now"))?,
         None => clock,
     };
-    let mut out = Output { stream: anstream::stdout(), written: Vec::new() };
+    let names = Names::read(&names)?;
+    let mut out = Output { stream: anstream::stdout(), written: Vec::new(), names };
     let only_shows = matches!(
         command,
         Command::Show(_)
@@ -151,7 +154,9 @@ fn known(directory: Option<PathBuf>) -> Result<State, Error> {
 }
 
 fn progress(request: &Request, out: &mut Output) -> Result<(), Error> {
-    request.state().iter().try_for_each(|progress| out.put(&format!("{progress}\n")))
+    let lines: Vec<String> =
+        request.state().iter().map(|progress| progress.in_words(&out.names) + "\n").collect();
+    out.put(&lines.concat())
 }
 
 /// Writes a request in the place of the copy that it was read from, or as a new file.
@@ -177,11 +182,19 @@ struct Output {
     stream: anstream::Stdout,
     /// Files that exist by now, so that a failure can name them.
     written: Vec<String>,
+    /// What keys are called in it.
+    names: Names,
 }
 
 impl Output {
     fn written(&mut self, path: &Path) {
         self.written.push(path.display().to_string());
+    }
+
+    /// What a request signs.
+    fn describe(&mut self, request: &Request, now: u64) -> Result<(), Error> {
+        let text = describe(request, &self.names, now).to_string();
+        self.put(&text)
     }
 
     fn put(&mut self, text: &str) -> Result<(), Error> {

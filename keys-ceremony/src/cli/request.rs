@@ -8,7 +8,7 @@ use tuffet_keys::metadata::{Envelope, Header};
 use tuffet_keys::published::newest_file;
 use tuffet_keys::request::Request;
 use tuffet_keys::root::Chain;
-use tuffet_keys::{Error, Misuse, Role, file, review};
+use tuffet_keys::{Error, Misuse, Role, file};
 
 use super::review::named_role;
 use super::root::chain_to;
@@ -76,7 +76,7 @@ pub(super) fn run(command: &Ask, now: u64, out: &mut Output) -> Result<(), Error
     }
     request.create(target)?;
     out.written(target);
-    out.put(&review::describe(&request, now).to_string())?;
+    out.describe(&request, now)?;
     progress(&request, out)?;
     out.put(&format!("wrote {}; let each holder run `tuffet-keys sign` on a copy\n", target.display()))
 }

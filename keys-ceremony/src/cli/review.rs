@@ -11,7 +11,7 @@ use tuffet_keys::delegation::{Delegation, Paths};
 use tuffet_keys::metadata::{Envelope, Header};
 use tuffet_keys::published::versions;
 use tuffet_keys::request::Request;
-use tuffet_keys::review::{Comparison, compare, describe, to_json};
+use tuffet_keys::review::{Comparison, compare, to_json};
 use tuffet_keys::state::{Repository, State};
 use tuffet_keys::transcript::{Action, Source};
 use tuffet_keys::uri::KeyUri;
@@ -114,7 +114,7 @@ pub(super) fn trust(
     let request = Request::draft(Role::Root, &signed, &[]).map_err(|error| error.in_file(root))?;
     let found = request.repository();
     recording.check(&request, None)?;
-    out.put(&describe(&request, now).to_string())?;
+    out.describe(&request, now)?;
     match digest {
         Some(expected) if *expected == found => {}
         Some(expected) => {
@@ -321,7 +321,7 @@ pub(super) fn review(
         let text = serde_json::to_string_pretty(&to_json(&request, &comparison)).unwrap_or_default();
         return out.put(&format!("{text}\n"));
     }
-    out.put(&describe(&request, now).to_string())?;
+    out.describe(&request, now)?;
     out.put(&coloured(&comparison))
 }
 
@@ -376,7 +376,7 @@ pub(super) fn show(
     now: u64,
     out: &mut Output,
 ) -> Result<Comparison, Error> {
-    out.put(&describe(request, now).to_string())?;
+    out.describe(request, now)?;
     request.header().check_issued(now).map_err(|error| error.in_file(path))?;
     let comparison = compare(request, state, rebuilt, now).map_err(|error| error.in_file(path))?;
     out.put(&coloured(&comparison))?;

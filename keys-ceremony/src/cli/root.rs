@@ -10,7 +10,7 @@ use tuffet_keys::published::TargetsFiles;
 use tuffet_keys::request::Request;
 use tuffet_keys::root::{Chain, Draft, Period, Root as Decoded, delegated_exposures, exposures};
 use tuffet_keys::transcript::Action;
-use tuffet_keys::{Error, Misuse, Role, date, file, review};
+use tuffet_keys::{Error, Misuse, Role, date, file};
 
 use super::transcript::Recording;
 use super::{Output, named_keyid, refuse_existing, runbook};
@@ -394,7 +394,7 @@ fn requested(
 
 fn shown(request: &Request, path: &Path, now: u64, out: &mut Output) -> Result<(), Error> {
     out.written(path);
-    out.put(&review::describe(request, now).to_string())?;
+    out.describe(request, now)?;
     let root = Decoded::from_signed(request.signed())?;
     if let Some(period) = root.periods.and_then(|periods| periods.of(&Role::Root)) {
         let due = period.due(root.header.expires);

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use tuffet_keys::lint::Report;
-use tuffet_keys::names::Names;
 use tuffet_keys::published::Subject;
 use tuffet_keys::{Environment, Error, calendar, date, status as state};
 
@@ -23,10 +22,6 @@ pub(crate) struct Status {
     /// Published repositories (directories), metadata files, or signing requests
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-
-    /// Public keys that give signers their names: directories, or files as release-a.pub.pem
-    #[arg(long, num_args = 1.., value_name = "DIR|PUB")]
-    names: Vec<PathBuf>,
 
     /// Judge at this moment: a date, or a duration from now such as 30d or `in 30 days`
     #[arg(long, value_name = "WHEN")]
@@ -67,8 +62,7 @@ pub(super) fn status(command: &Status, now: u64, out: &mut Output) -> Result<(),
         Some(text) => date::when(text, now).map_err(|error| error.at("--valid-at"))?,
         None => now,
     };
-    let names = Names::read(&command.names)?;
-    let status = state::Status::of(&read(&command.paths)?, &names, at);
+    let status = state::Status::of(&read(&command.paths)?, &out.names, at);
     if let Some(path) = &command.ics {
         calendar::write(path, &calendar::render(&status, now))?;
         out.written(path);

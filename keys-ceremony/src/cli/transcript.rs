@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use tuffet_keys::names::Names;
 use tuffet_keys::request::Request;
 use tuffet_keys::root::Chain;
 use tuffet_keys::transcript::{self as script, Act, Action, Head, Terms, Transcript as Script};
@@ -43,10 +42,6 @@ pub(crate) struct Show {
     /// The transcript
     #[arg(value_name = "FILE")]
     file: PathBuf,
-
-    /// Public keys that give holders their names: directories, or files as root-a.pub.pem
-    #[arg(long, num_args = 1.., value_name = "DIR|PUB")]
-    names: Vec<PathBuf>,
 }
 
 #[derive(Args)]
@@ -119,9 +114,9 @@ impl Recording {
 
 pub(super) fn run(command: &Transcript, out: &mut Output) -> Result<(), Error> {
     match command {
-        Transcript::Show(Show { file, names }) => {
-            let names = Names::read(names)?;
-            out.put(&Script::read(file)?.show(&names).to_string())
+        Transcript::Show(Show { file }) => {
+            let text = Script::read(file)?.show(&out.names).to_string();
+            out.put(&text)
         }
         Transcript::Verify(command) => verify(command, out),
         Transcript::Head(One { file }) => out.put(&format!("{}\n", Script::read(file)?.head())),

@@ -6,8 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::show;
 use crate::date;
+use crate::encoding::is_digest;
 use crate::error::short;
-use crate::key::PublicKey;
+use crate::key::{PublicKey, grouped};
 use crate::text::plain;
 
 /// One difference. A value that is only before is gone, one that is only after is new.
@@ -152,6 +153,14 @@ impl Comparison {
     /// A value on one line: an object by its members, a date with how far it is.
     fn words(&self, place: &str, value: &Value) -> String {
         match value {
+            Value::Object(members) if place.contains(" candidates sequence ") => {
+                let mut rest = members.clone();
+                let mut words = self.candidate(&mut rest);
+                if !rest.is_empty() {
+                    words += &format!(", {}", self.words("", &Value::Object(rest)));
+                }
+                words
+            }
             Value::Object(members) => {
                 let words = members.iter().map(|(name, value)| match value {
                     Value::Object(_) => format!("{} ({})", plain(name), self.words(name, value)),
@@ -163,10 +172,41 @@ impl Comparison {
                 Some(date) if !place.ends_with("salt") => {
                     format!("{} ({})", plain(text), date::distance(date, self.now))
                 }
+                _ if place.ends_with("sha256") && is_digest(text) => grouped(text),
                 _ => plain(text),
             },
             other => show(other),
         }
+    }
+}
+
+impl Comparison {
+    /// A release as people say it. What it names is taken from the members; what is of another form stays there.
+    fn candidate(&self, members: &mut Map<String, Value>) -> String {
+        let mut words = Vec::new();
+        let take = |members: &mut Map<String, Value>, name: &str| {
+            let fits = members.get(name).is_some_and(|value| value.is_string() || value.is_number());
+            if fits { members.remove(name).map(|value| show(&value)) } else { None }
+        };
+        // Its place says it.
+        take(members, "sequence");
+        words.extend(take(members, "version").map(|version| format!("version {version}")));
+        words.extend(take(members, "counter").map(|counter| format!("security counter {counter}")));
+        words.extend(
+            take(members, "minimum").map(|minimum| format!("for devices from sequence {minimum} on")),
+        );
+        match members.remove("rollout") {
+            None => words.push("every device at once".to_owned()),
+            Some(rollout) => words.push(format!("rollout ({})", self.words("rollout", &rollout))),
+        }
+        if let Some(Value::Object(mut image)) = members.get("image").cloned() {
+            let path = take(&mut image, "path").unwrap_or_else(|| "missing".to_owned());
+            let length = take(&mut image, "length").unwrap_or_else(|| "missing".to_owned());
+            let rest = self.words("image", &Value::Object(image));
+            words.push(format!("image {path} of {length} bytes, {rest}"));
+            members.remove("image");
+        }
+        words.join(", ")
     }
 }
 
@@ -279,17 +319,17 @@ mod tests {
         changed["counter"] = json!(4);
         let after = targets(&[candidate(13, "1.3.0"), changed]);
         let place = "targets acme/board/stable/release custom candidates sequence";
-        let all = |version: &str, sequence: u32| {
+        let all = |version: &str| {
             format!(
-                "counter 3, image (hashes (sha256 {}), length 65000, path acme/board/versions/{version}/fw.bin), \
-                minimum 0, sequence {sequence}, version {version}",
-                "cd".repeat(32)
+                "version {version}, security counter 3, for devices from sequence 0 on, every device at once, image \
+                acme/board/versions/{version}/fw.bin of 65000 bytes, hashes (sha256 {})",
+                ["cdcdcdcd"; 8].join(" ")
             )
         };
         let expected = [
-            format!("{place} 11: {} -> nothing", all("1.1.0", 11)),
+            format!("{place} 11: {} -> nothing", all("1.1.0")),
             format!("{place} 12 counter: 3 -> 4"),
-            format!("{place} 13: nothing -> {}", all("1.3.0", 13)),
+            format!("{place} 13: nothing -> {}", all("1.3.0")),
         ];
         assert_eq!(lines(&before, &after), expected);
     }

@@ -37,8 +37,10 @@ pub struct Built {
     pub file: String,
     /// SHA-256 of its bytes, in hexadecimal.
     pub sha256: String,
-    /// The target that has these bytes, and did not before.
+    /// The target that has these bytes.
     pub target: Option<String>,
+    /// Whether it did not have them before.
+    pub new: bool,
 }
 
 /// Holds a request against what is known; `rebuilt` are images that the holder built. `now` is in seconds since
@@ -85,6 +87,10 @@ pub fn compare(
     let built: Vec<Built> = built.collect::<Result<_, _>>()?;
     let (elsewhere, damaged) = state.keys_elsewhere(&request.repository())?;
     let mut warnings = warnings::warnings(request, &before, &elsewhere, &built, now);
+    if let Some(refusal) = request.smallest_would_refuse() {
+        let text = format!("the smallest devices would not take it: {refusal} [C{}]", refusal.code());
+        warnings.push(Warning { name: "device-would-refuse", text });
+    }
     if another {
         let text = format!("other bytes of {} were signed here before", request.title());
         warnings.push(Warning { name: "signed-another", text });
@@ -130,12 +136,16 @@ impl Built {
         let bytes = file::read(path)?;
         let sha256 = sha256_hex(&bytes);
         let old = before.value().map(|before| &before["targets"]);
-        let targets = request.signed()["targets"].as_object();
-        let target = targets.into_iter().flatten().find(|(path, target)| {
-            let same = target["hashes"]["sha256"] == sha256.as_str() && target["length"] == bytes.len();
-            same && old.is_none_or(|old| old[path.as_str()] != **target)
+        let targets = request.signed()["targets"].as_object().into_iter().flatten();
+        let same = targets.filter(|(_, target)| {
+            target["hashes"]["sha256"] == sha256.as_str() && target["length"] == bytes.len()
         });
-        Ok(Built { file: path.display().to_string(), sha256, target: target.map(|(path, _)| path.clone()) })
+        let is_new = |path: &String, target: &Value| old.is_none_or(|old| old[path.as_str()] != *target);
+        // One that is new, if there is one.
+        let target = same.map(|(path, target)| (is_new(path, target), path.clone())).max();
+        let new = target.as_ref().is_some_and(|(new, _)| *new);
+        let target = target.map(|(_, path)| path);
+        Ok(Built { file: path.display().to_string(), sha256, target, new })
     }
 }
 
@@ -157,23 +167,48 @@ impl fmt::Display for Comparison {
         }
         for Change { place, before, after } in changes {
             let place = in_words(place);
-            match (before, after) {
-                (Some(before), Some(after)) => writeln!(f, "  ~ {place}: {before} -> {after}")?,
-                (Some(before), None) => writeln!(f, "  - {place}: {before}")?,
-                (None, after) => writeln!(f, "  + {place}: {}", after.as_deref().unwrap_or_default())?,
-            }
+            let line = match (before, after) {
+                (Some(before), Some(after)) => format!("  ~ {place}: {before} -> {after}"),
+                (Some(before), None) => format!("  - {place}: {before}"),
+                (None, after) => format!("  + {place}: {}", after.as_deref().unwrap_or_default()),
+            };
+            f.write_str(&wrapped(&line))?;
         }
-        for Built { file, sha256, target } in built {
+        for Built { file, sha256, target, new } in built {
             let (file, digest) = (plain(file), grouped(sha256));
             if let Some(target) = target {
-                writeln!(f, "  = {} has the bytes of {file}, sha256 {digest}", plain(target))?;
+                let old = if *new { "" } else { ", and is not new" };
+                let line = format!("  = {} has the bytes of {file}, sha256 {digest}{old}", plain(target));
+                f.write_str(&wrapped(&line))?;
             }
         }
-        if !warnings.is_empty() {
-            writeln!(f, "warnings: {}", warnings.len())?;
+        match warnings.len() {
+            0 => writeln!(f, "warnings: none")?,
+            count => writeln!(f, "warnings: {count}")?,
         }
-        warnings.iter().try_for_each(|Warning { name, text }| writeln!(f, "  ! {text} [{name}]"))
+        warnings
+            .iter()
+            .try_for_each(|Warning { name, text }| f.write_str(&wrapped(&format!("  ! {text} [{name}]"))))
     }
+}
+
+/// Columns of a line, for terminals that are wider than 80 and files that are read in mail.
+const WIDTH: usize = 96;
+
+/// A line in as many as it takes, those behind the first below its words.
+fn wrapped(line: &str) -> String {
+    let mut lines = String::new();
+    let mut width = 0;
+    for (index, word) in line.split_inclusive(' ').enumerate() {
+        if index > 3 && width + word.trim_end().len() > WIDTH {
+            lines.truncate(lines.trim_end().len());
+            lines += "\n      ";
+            width = 6;
+        }
+        lines += word;
+        width += word.len();
+    }
+    lines + "\n"
 }
 
 /// A place as people say it.
@@ -198,7 +233,7 @@ pub fn to_json(request: &Request, comparison: &Comparison) -> Value {
     let warning = |Warning { name, text }: &Warning| json!({ "name": name, "text": text });
     let built = built
         .iter()
-        .map(|Built { file, sha256, target }| json!({ "file": file, "sha256": sha256, "target": target }));
+        .map(|Built { file, sha256, target, new }| json!({ "file": file, "new": new, "sha256": sha256, "target": target }));
     let progress = |Progress { by, version, need, have, signed, missing }: &Progress| json!({ "by": by.name(), "have": have, "missing": missing, "need": need, "signed": signed, "version": version });
     json!({
         "before": { "source": source, "version": before },
@@ -208,7 +243,9 @@ pub fn to_json(request: &Request, comparison: &Comparison) -> Value {
         "repository": { "known": known, "sha256": request.repository() },
         "signatures": request.state().iter().map(progress).collect::<Vec<_>>(),
         "signed": request.signed(),
+        "role": request.header().role.name(),
         "title": request.title(),
+        "version": request.header().version,
         "warnings": warnings.iter().map(warning).collect::<Vec<_>>(),
     })
 }

@@ -1,9 +1,11 @@
 //! What is unusual about a request. None of it need be wrong; all of it wants a reason that the holder knows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use tuffet_client::limits::CANDIDATES;
 
 use super::Built;
 use crate::date;
@@ -29,6 +31,14 @@ pub struct Warning {
 /// So many, in words.
 fn signatures(count: u64) -> String {
     if count == 1 { "1 signature".to_owned() } else { format!("{count} signatures") }
+}
+
+/// That one signature is enough.
+fn alone(role: impl fmt::Display, keys: usize) -> String {
+    match keys {
+        1 => format!("the one key of {role} signs alone"),
+        _ => format!("any one of the {keys} keys of {role} signs alone"),
+    }
 }
 
 /// The salt of a release's rollout, by the path of its entry and its sequence: different for each, so that not the same
@@ -130,6 +140,10 @@ impl Found {
         // It was decoded when the request was read, and the one before when it was verified, whatever it says to people.
         let Ok(root) = Root::from_signed(signed) else { return };
         let before = before.and_then(|before| Root::from_published(before).ok());
+        if root.transcript.is_none() && before.as_ref().is_some_and(|before| before.transcript.is_some()) {
+            let text = "the root before it records the transcript, and this one does not".to_owned();
+            self.warn("transcript-dropped", text);
+        }
         for (role, keys) in &root.roles {
             let old = before.as_ref().and_then(|before| before.roles.get(role)).map(|keys| keys.threshold);
             if let Some(old) = old.filter(|old| keys.threshold < *old) {
@@ -137,7 +151,7 @@ impl Found {
                 self.warn("threshold-lowered", text);
             }
             if keys.threshold == 1 && matches!(role, Role::Root | Role::Targets) {
-                self.warn("threshold-one", format!("one key alone signs for {role}"));
+                self.warn("threshold-one", alone(role, keys.keys.len()));
             }
         }
         if let Some(old) = before.as_ref().and_then(|before| before.devices) {
@@ -150,18 +164,37 @@ impl Found {
                 roles.entry(key).or_default().insert(role);
             }
         }
-        for (key, roles) in roles {
+        for (key, roles) in &roles {
             let offline = roles.iter().any(|role| matches!(role, Role::Root | Role::Targets));
             if roles.len() > 1 && offline {
                 let roles: Vec<&str> = roles.iter().map(|role| role.name()).collect();
                 let text = format!("key {} signs for {}", short(key.keyid()), roles.join(" and for "));
                 self.warn("key-in-several-roles", text);
             }
+        }
+        self.elsewhere(roles.into_keys(), elsewhere);
+    }
+
+    /// Keys that sign for other repositories, too, by repository.
+    fn elsewhere<'k>(
+        &mut self,
+        keys: impl IntoIterator<Item = &'k PublicKey>,
+        elsewhere: &BTreeMap<PublicKey, String>,
+    ) {
+        let mut by_repository: BTreeMap<&String, Vec<&str>> = BTreeMap::new();
+        for key in keys {
             if let Some(repository) = elsewhere.get(key) {
-                let (key, other) = (short(key.keyid()), grouped(repository));
-                let text = format!("key {key} signs for another repository, too: root 1 is sha256 {other}");
-                self.warn("key-of-another-repository", text);
+                by_repository.entry(repository).or_default().push(short(key.keyid()));
             }
+        }
+        for (repository, keys) in by_repository {
+            let keys = match &keys[..] {
+                [key] => format!("key {key} signs"),
+                keys => format!("keys {} sign", keys.join(", ")),
+            };
+            let text =
+                format!("{keys} for another repository, too: root 1 is sha256 {}", grouped(repository));
+            self.warn("key-of-another-repository", text);
         }
     }
 
@@ -187,6 +220,7 @@ impl Found {
         for (path, target) in signed["targets"].as_object().into_iter().flatten() {
             let old = &before["targets"][path];
             self.salts(path, target, old);
+            self.rewritten(path, target, old);
             // A path whose candidates nobody knows before has none to jump from.
             if old.is_null() {
                 continue;
@@ -208,10 +242,65 @@ impl Found {
                 }
             }
         }
+        for (path, old) in before["targets"].as_object().into_iter().flatten() {
+            if signed["targets"].get(path).is_none() && !candidates(old).is_empty() {
+                self.warn("release-gone", format!("{} is gone, with all its releases", plain(path)));
+            }
+        }
+        self.rebuilt(signed, before, built);
+    }
+
+    /// What was verified under a name and is something else under it now.
+    fn rewritten(&mut self, path: &str, target: &Value, old: &Value) {
+        let (place, known, now) = (plain(path), candidates(old), candidates(target));
+        if known.is_empty() && !old.is_null() && old["hashes"] != target["hashes"] {
+            self.warn("target-rewritten", format!("{place} had other bytes before"));
+        }
+        let sequence = |candidate: &Value| candidate["sequence"].as_u64();
+        let lowest = now.iter().filter_map(sequence).min();
+        for old in &known {
+            let number = sequence(old).map_or_else(|| "?".to_owned(), |number| number.to_string());
+            let version = plain(old["version"].as_str().unwrap_or("?"));
+            match now.iter().find(|new| new["sequence"] == old["sequence"]) {
+                // A ramp may change; what is installed may not.
+                Some(new) => {
+                    for member in ["version", "image", "counter", "minimum"] {
+                        if new[member] != old[member] {
+                            let text = format!(
+                                "{place}: release {version}, sequence {number}, had another {member} before"
+                            );
+                            self.warn("release-rewritten", text);
+                        }
+                    }
+                }
+                // One falls off the end of a full list.
+                None if now.len() == CANDIDATES && sequence(old) < lowest => {}
+                None => {
+                    let text = format!("{place}: release {version}, sequence {number}, is gone");
+                    self.warn("release-gone", text);
+                }
+            }
+        }
+    }
+
+    /// Images that the holder built, held against those that are new, and the other way round.
+    fn rebuilt(&mut self, signed: &Value, before: &Value, built: &[Built]) {
         for Built { file, target, .. } in built {
             if target.is_none() {
-                let text = format!("no target that is new in it has the bytes of {}", plain(file));
-                self.warn("rebuild-differs", text);
+                self.warn("rebuild-differs", format!("no target in it has the bytes of {}", plain(file)));
+            }
+        }
+        if built.is_empty() {
+            return;
+        }
+        for (path, target) in signed["targets"].as_object().into_iter().flatten() {
+            let new = before["targets"][path] != *target && candidates(target).is_empty();
+            let seen = built.iter().any(|built| target["hashes"]["sha256"] == built.sha256.as_str());
+            if new && !seen {
+                self.warn(
+                    "not-rebuilt",
+                    format!("{} is new, and none of the files has its bytes", plain(path)),
+                );
             }
         }
     }
@@ -261,6 +350,11 @@ impl Found {
     ) {
         let none = Value::Null;
         let (after, before) = (&request.signed()["delegations"], &before.unwrap_or(&none)["delegations"]);
+        for (title, _) in delegated_roles(before) {
+            if !delegated_roles(after).any(|(other, _)| other == title) {
+                self.warn("delegation-gone", format!("nothing is delegated to {title} any more"));
+            }
+        }
         let root = request.chain().last();
         let mut users: BTreeMap<PublicKey, BTreeSet<String>> = BTreeMap::new();
         let mut new_keys = BTreeSet::new();
@@ -275,6 +369,17 @@ impl Found {
             if old == Some(role) && same_keys {
                 continue;
             }
+            for member in ["paths", "path_hash_prefixes"] {
+                let texts = |role: &Value| role[member].as_array().cloned().unwrap_or_default();
+                let known = old.map_or_else(Vec::new, texts);
+                let more: Vec<Value> = texts(role).into_iter().filter(|text| !known.contains(text)).collect();
+                if old.is_some() && !more.is_empty() {
+                    let more: Vec<String> =
+                        more.iter().map(|text| plain(text.as_str().unwrap_or("?"))).collect();
+                    let text = format!("{title} may speak of more than before: {}", more.join(", "));
+                    self.warn("delegation-widened", text);
+                }
+            }
             new_keys.extend(signers.keys.values().flatten().cloned());
             let (threshold, keys) = (signers.threshold, signers.distinct(signers.keys.keys()) as u64);
             if let Some(old) = old_signers.map(|old| old.threshold).filter(|old| threshold < *old) {
@@ -283,7 +388,7 @@ impl Found {
             }
             // The keys of bins may be online ones, and one of those is usual.
             if threshold == 1 && role.get("name").is_some() {
-                self.warn("threshold-one", format!("one key alone signs for {title}"));
+                self.warn("threshold-one", alone(&title, signers.keys.len()));
             }
             if threshold == 0 || threshold > keys {
                 let keys = if keys == 1 { "1 key".to_owned() } else { format!("{keys} keys") };
@@ -308,14 +413,8 @@ impl Found {
                 let text = format!("key {keyid} signs for {}", titles.join(" and for "));
                 self.warn("key-in-several-roles", text);
             }
-            if let Some(repository) = elsewhere.get(&key) {
-                let text = format!(
-                    "key {keyid} signs for another repository, too: root 1 is sha256 {}",
-                    grouped(repository)
-                );
-                self.warn("key-of-another-repository", text);
-            }
         }
+        self.elsewhere(&new_keys, elsewhere);
     }
 
     /// What the keyids of a delegation stand for.
@@ -352,6 +451,11 @@ impl Found {
             }
         }
     }
+}
+
+/// The candidates of a release entry; none of another target.
+fn candidates(target: &Value) -> Vec<Value> {
+    target["custom"]["candidates"].as_array().cloned().unwrap_or_default()
 }
 
 /// The delegated roles, and what stands for bins, by what they are called.

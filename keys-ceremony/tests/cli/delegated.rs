@@ -85,7 +85,7 @@ fn delegated_role_is_asked_for_reviewed_signed_merged_and_finished() {
     let asked = ask(&room, &lamp(1, PATH), "request");
     assert!(asked.contains("\nlamp version 1\n") || asked.starts_with("lamp version 1\n"), "{asked}");
     assert!(asked.contains("delegated  by targets 1: paths lamp/*/*/*\n"), "{asked}");
-    assert!(asked.contains("signed by 0 of 2 keys of targets 1\n"), "{asked}");
+    assert!(asked.contains("signatures under targets 1: 0, and 2 are needed\n"), "{asked}");
     assert_eq!(warned(&room, "request"), [""; 0]);
 
     room.sign("request", "l", "of-l");
@@ -265,9 +265,14 @@ fn each_unusual_thing_about_a_delegation_is_warned_of() {
     bins["delegations"] = json!({
         "keys": keys, "succinct_roles": { "bit_length": 2, "keyids": [keyid], "name_prefix": "bin", "threshold": 1 },
     });
-    warns(&bins, &[]);
+    warns(&bins, &["delegation-gone"]);
     bins["delegations"]["keys"] = json!({});
-    warns(&bins, &["threshold-out-of-reach", "keyid-without-key"]);
+    warns(&bins, &["delegation-gone", "threshold-out-of-reach", "keyid-without-key"]);
+    let mut wide = usual.clone();
+    wide["delegations"]["roles"][0]["paths"] = json!(["lamp/*/*/*", "*/*/*/*"]);
+    warns(&wide, &["delegation-widened"]);
+    wide["delegations"]["roles"][0]["paths"] = json!(["lamp/rev-a/*/*"]);
+    warns(&wide, &["delegation-widened"]);
 
     // A delegated role that speaks of what is not its own.
     ask(&room, &lamp(1, "door/rev-a/stable/notes"), "request");

@@ -125,10 +125,11 @@ fn review_shows_what_is_new_since_what_was_verified() {
     let text = room.ok(&["review", "2.request", "--rebuilt", "1.targets.json", "a.pem"]);
     for line in [
         "changes since version 1, which was verified here\n",
-        "  + acme/board/stable/release: sequence 12: counter 3, image (hashes (sha256 ",
+        "  + acme/board/stable/release: sequence 12: version 1.12.0, security counter 3, ",
         "  + acme/board/versions/12/fw.bin: hashes (sha256 ",
         "  ~ version: 1 -> 2\n",
-        "warnings: 2\n  ! no target that is new in it has the bytes of 1.targets.json [rebuild-differs]\n",
+        "warnings: 3\n  ! no target in it has the bytes of 1.targets.json [rebuild-differs]\n",
+        "  ! acme/board/versions/12/fw.bin is new, and none of the files has its bytes [not-rebuilt]\n",
     ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");
     }
@@ -145,8 +146,12 @@ fn review_shows_what_is_new_since_what_was_verified() {
     assert_eq!(built["signed"], second);
     assert_eq!(
         warnings(&room, &["review", "2.request", "--output", "json", "--rebuilt", "11.bin"]),
-        ["rebuild-differs"]
+        ["not-rebuilt"]
     );
+    let text = room.ok(&["review", "2.request", "--rebuilt", "11.bin"]);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("= acme/board/versions/11/fw.bin has the bytes of 11.bin, "), "{text}");
+    assert!(text.contains(", and is not new "), "{text}");
 
     // Another holder of the same repository brings his own state up to date with the published files.
     let other = Room::with_keys(&[]);
@@ -217,14 +222,70 @@ fn each_unusual_thing_about_targets_is_warned_of() {
         draft(&signed);
         warned(&room, "request", &[name]);
     }
-    for (member, name) in [("sequence", "sequence-back"), ("counter", "counter-back")] {
+    for (member, names) in
+        [("sequence", ["release-gone", "sequence-back"]), ("counter", ["release-rewritten", "counter-back"])]
+    {
         let mut signed = usual.clone();
         let candidates = signed["targets"][release]["custom"]["candidates"].as_array_mut().unwrap();
         candidates.remove(0);
         candidates[0][member] = json!(2);
         draft(&signed);
-        warned(&room, "request", &[name]);
+        warned(&room, "request", &names);
     }
+    // What was verified before and is something else now: an image, a release by its parts, a release that is gone, all
+    // of them.
+    let image = "acme/board/versions/11/fw.bin";
+    for (change, names) in [
+        (
+            (|signed, _| {
+                signed["targets"]["acme/board/versions/11/fw.bin"]["hashes"]["sha256"] =
+                    json!("00".repeat(32))
+            }) as fn(&mut Value, &str),
+            &["target-rewritten"][..],
+        ),
+        (
+            |signed, entry| signed["targets"][entry]["custom"]["candidates"][1]["minimum"] = json!(5),
+            &["release-rewritten"],
+        ),
+        (
+            |signed, entry| signed["targets"][entry]["custom"]["candidates"][1]["version"] = json!("9"),
+            &["release-rewritten"],
+        ),
+        (
+            |signed, entry| {
+                let candidate = &mut signed["targets"][entry]["custom"]["candidates"][1];
+                candidate["image"]["hashes"]["sha256"] = json!("00".repeat(32));
+            },
+            &["release-rewritten"],
+        ),
+        (
+            |signed, entry| {
+                drop(signed["targets"][entry]["custom"]["candidates"].as_array_mut().unwrap().remove(1))
+            },
+            &["release-gone"],
+        ),
+        (|signed, entry| drop(signed["targets"].as_object_mut().unwrap().remove(entry)), &["release-gone"]),
+    ] {
+        let mut signed = usual.clone();
+        change(&mut signed, release);
+        draft(&signed);
+        warned(&room, "request", names);
+    }
+    assert!(usual["targets"].get(image).is_some());
+    // A list that is full loses its oldest without a word, and another one with one.
+    let many = |version: u32, range: core::ops::RangeInclusive<u32>| {
+        range.fold(targets(version), |signed, sequence| with_release(signed, sequence, 3, b"image"))
+    };
+    let full = holders();
+    published(&full, &many(1, 1..=8), "1.targets.json");
+    let mut signed = many(2, 2..=9);
+    request(&full, &signed, "request");
+    warned(&full, "request", &[]);
+    let candidates = signed["targets"][release]["custom"]["candidates"].as_array_mut().unwrap();
+    candidates.remove(3);
+    request(&full, &signed, "request");
+    warned(&full, "request", &["release-gone", "release-gone"]);
+
     // Behind the version that is known there is nothing to review.
     published(&room, &usual, "2.targets.json");
     room.refused(&["review", "request"], 132, "other bytes of targets 2");
@@ -255,8 +316,9 @@ fn each_unusual_thing_about_a_root_is_warned_of() {
     let second = ["root", "draft", "--root-key", "c.pub.pem", "d.pub.pem", "--targets-key", "x.pub.pem"];
     let rest = ["--targets-threshold", "1", "--snapshot-key", "online.pub.pem", "--timestamp-key"];
     room.ok(&[&second[..], &rest, &["online.pub.pem", "--out", "other.request"]].concat());
-    let elsewhere = ["key-of-another-repository"; 3];
-    warned(&room, "other.request", &[&["threshold-one"][..], &elsewhere].concat());
+    warned(&room, "other.request", &["threshold-one", "key-of-another-repository"]);
+    let text = room.ok(&["review", "other.request"]).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains(" sign for another repository, too: "), "{text}");
 }
 
 #[test]

@@ -146,6 +146,10 @@ fn root_that_raises_or_drops_the_limits_of_devices_is_warned_of() {
     assert_eq!(warnings(&room, "dropped"), [raised(text)]);
     redrafted(&room, "2.request", |root| root["devices"]["limits"]["keys"] = json!(8), "same");
     assert_eq!(warnings(&room, "same"), []);
+    // One that it passes itself: nobody need sign to learn that.
+    redrafted(&room, "2.request", |root| root["devices"]["limits"]["keys"] = json!(4), "small");
+    let text = "the smallest devices would not take it: root: passes the device's bound on the number of keys [C103]";
+    assert_eq!(warnings(&room, "small"), [("device-would-refuse".to_owned(), text.to_owned())]);
 }
 
 #[test]

@@ -164,6 +164,7 @@ fn transcript_that_was_shortened_or_written_anew_shows_by_head_and_by_root() {
     room.refused(&third, 153, "and there is none here");
     assert!(!room.path(SCRIPT).exists() && !room.path("3.request").exists());
     room.ok(&["root", "next", "--from", "2.root.json", "--out", "3.request"]);
+    assert!(room.ok(&["review", "3.request"]).contains(" [transcript-dropped]\n"));
     finish(&room, "3.request", &["a", "b"], "3.root.json");
     room.ok(&["root", "next", "--from", "3.root.json", "--transcript", SCRIPT, "--out", "4.request"]);
     assert!(room.json("4.request")["payload"].is_string());

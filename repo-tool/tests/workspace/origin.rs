@@ -81,7 +81,7 @@ fn digest_of_the_root_is_shown_as_key_holders_saw_it() {
         &Envelope::parse(&first).unwrap().signed,
         &[],
     );
-    let seen = review::describe(&request.unwrap(), NOW).to_string();
+    let seen = review::describe(&request.unwrap(), &Default::default(), NOW).to_string();
     let line = |said: &str, version: u32| {
         let start = format!("root {version} is sha256 ");
         let line = said.lines().find_map(|line| Some(start.clone() + line.split_once(&start)?.1));
