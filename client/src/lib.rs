@@ -104,5 +104,5 @@ pub use role::kept::{Kept, KeptSnapshot};
 pub use role::root::Root;
 pub use role::targets::Target;
 pub use time::Clock;
-pub use trusted::{Change, DelegatedKey, Floors, Trusted, accepts_delegated_file};
+pub use trusted::{Change, DelegatedKey, Floors, Trusted, accepts_delegated_file, accepts_delegations};
 pub use workflow::{Age, Ended, Refresh, Want};

@@ -11,6 +11,7 @@ use crate::file::FileReader;
 use crate::hash::{FileHash, Verbatim};
 use crate::key::{Algorithm, KeyId, Keys};
 use crate::limits::{HALTS, Limits, ROOT, TRACKED};
+use crate::role::delegations::push_name;
 use crate::role::meta::{Meta, MetaReader, Tracked};
 use crate::role::reading::Context;
 use crate::role::root::{Authority, RoleKeys, Root, RootFacts};
@@ -550,6 +551,38 @@ pub fn accepts_delegated_file<'k>(
     let authority = Authority { keys: file.sheet.chosen_keys(), by: RoleKeys { members, threshold } };
     verify(crypto, authority, file.envelope(&digest), ())?;
     Ok(())
+}
+
+/// Whether every search that comes to this targets file, of the top-level role or of a delegated one, can read what it
+/// delegates: keys, names, thresholds, paths. A device meets a fault there whatever it looks for, and stops. For a host
+/// that is about to publish the file; who signed it, and whether the roles are there, is not asked, nor how many keys a
+/// role has, which a device counts when it goes there.
+///
+/// `memory` is that of a cycle, [`Limits::memory`] bytes.
+///
+/// # Errors
+/// [`Rejected`], as in a cycle.
+pub fn accepts_delegations(
+    crypto: &Crypto,
+    limits: &Limits,
+    memory: &mut [u8],
+    role: Role,
+    bytes: &[u8],
+) -> Result<(), Error> {
+    let mut file = FileReader::new(limits, memory);
+    let fault = |fault: crate::scan::Fault| fault.of(role, 0, 0);
+    let mut done = 0;
+    loop {
+        // As a search does that is done with so many of them: it reads on to the next that leads somewhere.
+        file.sheet.names.truncate(0);
+        push_name(&mut file.sheet.names, &[Role::Targets.name().as_bytes()]).map_err(fault)?;
+        file.begin(role);
+        file.sheet.delegations.restart(done);
+        file.feed(bytes, limits.of(role), Context::of(crypto, limits), None)?;
+        file.finish()?;
+        let Some(chosen) = file.sheet.delegations.chosen else { return Ok(()) };
+        done = chosen.index.saturating_add(1);
+    }
 }
 
 /// Reads a whole file in one piece; what is signed of it has this SHA-256.

@@ -1,15 +1,15 @@
 //! Delegations: who signs for a role below targets, for which paths, and the files that say so.
 
 use core::fmt;
-use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use serde_json::Value;
 use tuffet_client::limits::{CHAIN, DEVICE, Limits};
 use tuffet_client::{Algorithm, DelegatedKey, SOFTWARE, accepts_delegated_file, path_matches};
 
 use crate::encoding::{member, sha256_hex};
-use crate::key::PublicKey;
 use crate::metadata::{Envelope, Header, Role};
+use crate::published::Signers;
 use crate::root::{Chain, RoleKeys};
 use crate::text::plain;
 use crate::{Error, Rejected};
@@ -41,40 +41,43 @@ pub enum Paths {
 
 impl Delegation {
     /// What `targets`, the `signed` value of a targets file, says of the role of that name; none if it does not delegate
-    /// to it. Of two delegations of one name the first counts, as it does for devices.
+    /// to it. Keys are read as devices read them: a keyid is a label, and a key that none of them can use counts for
+    /// nothing.
     ///
     /// # Errors
-    /// [`Rejected::InvalidDelegation`], [`Rejected::WrongField`], or what is wrong with one of its keys.
+    /// [`Rejected::InvalidDelegation`] or [`Rejected::WrongField`].
     pub fn of(targets: &Value, name: &str) -> Result<Option<Delegation>, Error> {
         let Some((written, paths)) = written(targets, name)? else { return Ok(None) };
-        let role = Role::Delegated(name.to_owned());
-        let field = || format!("delegations.{role}");
-        let mut known = BTreeMap::new();
-        let keys = &targets["delegations"]["keys"];
-        let keyids = written["keyids"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        for (keyid, key) in keyids.filter_map(|keyid| Some((keyid, keys.get(keyid)?))) {
-            let key = PublicKey::from_value(key)
-                .map_err(|error| error.at(format!("delegations.keys.{}", plain(keyid))))?;
-            if keyid != key.keyid() {
-                return Err(Rejected::WrongKeyid { keyid: plain(keyid) }.into());
-            }
-            known.insert(keyid.to_owned(), key);
-        }
-        let signers = RoleKeys::from_value(written, &role, &known).map_err(|error| match error {
-            Error::Rejected { why: Rejected::InvalidRoot { why }, .. } => {
-                Rejected::InvalidDelegation { role: role.clone(), why }.into()
-            }
-            other => other.at(field()),
+        let role = || Role::Delegated(name.to_owned());
+        let unusable = |why: String| Error::from(Rejected::InvalidDelegation { role: role(), why });
+        let signers = Signers::read(&targets["delegations"]["keys"], written);
+        let signers = signers.ok_or_else(|| unusable("it has no keyids or no threshold".to_owned()))?;
+        let most = signers.distinct(signers.keys.keys()).min(DEVICE.signatures);
+        let threshold = u32::try_from(signers.threshold).ok().filter(|threshold| {
+            *threshold > 0 && usize::try_from(*threshold).is_ok_and(|threshold| threshold <= most)
+        });
+        let threshold = threshold.ok_or_else(|| {
+            unusable(format!("it has threshold {}, and can reach {most}", signers.threshold))
         })?;
-        Ok(Some(Delegation { signers, paths }))
+        let keys = signers.keys.into_iter().filter_map(|(keyid, key)| Some((keyid, key?))).collect();
+        Ok(Some(Delegation { signers: RoleKeys { keys, threshold }, paths }))
     }
 }
 
-/// The entry of a role, of its own or the one that stands for all bins, and its paths.
+/// The entry of a role, of its own or the one that stands for all bins, and its paths. A file that names it twice says
+/// nothing of it: devices go by the first of the two that matches a path.
 pub(crate) fn written<'t>(targets: &'t Value, name: &str) -> Result<Option<(&'t Value, Paths)>, Error> {
     let delegations = &targets["delegations"];
-    let mut listed = delegations["roles"].as_array().into_iter().flatten();
-    if let Some(role) = listed.find(|role| role["name"] == name) {
+    let mut listed =
+        delegations["roles"].as_array().into_iter().flatten().filter(|role| role["name"] == name);
+    let bins = &delegations["succinct_roles"];
+    let bin = bin(bins, name);
+    let (role, twice) = (listed.next(), listed.next().is_some());
+    if twice || (role.is_some() && bin.is_some()) {
+        let (role, why) = (Role::Delegated(name.to_owned()), "it is delegated to twice".to_owned());
+        return Err(Rejected::InvalidDelegation { role, why }.into());
+    }
+    if let Some(role) = role {
         let texts = |value: &Value| {
             value.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
         };
@@ -83,13 +86,33 @@ pub(crate) fn written<'t>(targets: &'t Value, name: &str) -> Result<Option<(&'t 
             None => ("path_hash_prefixes", Paths::Prefixes),
         };
         let texts = member(role, field, "a list of texts", texts);
-        return Ok(Some((
-            role,
-            paths(texts.map_err(|error| error.at(format!("delegations.{}", plain(name))))?),
-        )));
+        let texts = texts.map_err(|error| error.at(format!("delegations.{}", plain(name))))?;
+        return Ok(Some((role, paths(texts))));
     }
-    let bins = &delegations["succinct_roles"];
-    Ok(bin(bins, name).map(|paths| (bins, paths)))
+    Ok(bin.map(|paths| (bins, paths)))
+}
+
+/// Whether a targets file names each role that it delegates to once, and gives none more keys than devices hold.
+///
+/// # Errors
+/// [`Rejected::InvalidDelegation`].
+pub(crate) fn check(targets: &Value, limits: &Limits) -> Result<(), Error> {
+    let bins = &targets["delegations"]["succinct_roles"];
+    let listed = targets["delegations"]["roles"].as_array().into_iter().flatten();
+    for role in listed.chain([bins]) {
+        let name = role["name"].as_str().or(role["name_prefix"].as_str()).unwrap_or_default();
+        let keys = role["keyids"].as_array().map_or(0, Vec::len);
+        if keys > limits.keys {
+            let why = format!("it has {keys} keys, and devices hold {}", limits.keys);
+            return Err(Rejected::InvalidDelegation { role: Role::Delegated(name.to_owned()), why }.into());
+        }
+        if let Err(error @ Error::Rejected { why: Rejected::InvalidDelegation { .. }, .. }) =
+            written(targets, name)
+        {
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 /// The roles of their own that a targets file delegates to, in its order. Bins delegate no further.
@@ -137,11 +160,15 @@ impl fmt::Display for Paths {
 }
 
 /// The targets files that lead to a delegated role, each verified: the top-level one, and below it those of roles that
-/// the one before delegates to.
+/// the one before delegates to. There may be several to roles of one name, which other holders sign for.
 #[derive(Clone, Debug)]
 pub struct Way {
-    steps: Vec<Step>,
+    steps: Vec<Rc<Step>>,
 }
+
+/// Verified files that a search for ways looks at, at the most. A device visits eight roles in a search of its own; this
+/// keeps a file that delegates to everybody from costing hours.
+const LOOKED_AT: usize = 1000;
 
 /// One file of a [`Way`].
 #[derive(Clone, Debug)]
@@ -172,44 +199,59 @@ impl Way {
         Ok(way)
     }
 
-    /// Finds the way to a role among files that `file_of` gives, in the order in which a device searches.
+    /// Finds every way to a role among files that `file_of` gives, by the roles from the top down to the one whose file it
+    /// is, in the order in which a device searches.
     ///
     /// # Errors
-    /// [`Rejected::NotDelegated`]; if a file on the way was not verified, what is wrong with it.
-    pub fn find(
+    /// [`Rejected::NotDelegated`] if there is none; if a file was not verified on the way, what is wrong with it.
+    pub fn all(
         chain: &Chain,
         name: &str,
-        mut file_of: impl FnMut(&Role) -> Result<Option<Vec<u8>>, Error>,
-    ) -> Result<Way, Error> {
+        mut file_of: impl FnMut(&[Role]) -> Result<Option<Vec<u8>>, Error>,
+    ) -> Result<Vec<Way>, Error> {
         let role = || Role::Delegated(name.to_owned());
         let nowhere = |by: &str| Error::from(Rejected::NotDelegated { role: role(), by: by.to_owned() });
-        let Some(top) = file_of(&Role::Targets)? else { return Err(nowhere("no targets file")) };
-        let top = Way::verify(chain, [(&Role::Targets, &top[..])])?;
-        let (mut visited, mut broken) = (Vec::new(), None);
-        let last = top.title();
-        let mut open = vec![top];
-        while let Some(way) = open.pop() {
+        let (mut found, mut broken, mut last) = (Vec::new(), None, "no targets file".to_owned());
+        // The way so far, and the role whose file comes next.
+        let mut open = vec![(Way { steps: Vec::new() }, Role::Targets)];
+        let mut looked_at = 0;
+        while let Some((mut way, next)) = open.pop() {
+            let roles: Vec<Role> = way.roles().chain([&next]).cloned().collect();
+            let Some(file) = file_of(&roles)? else { continue };
+            looked_at += 1;
+            if looked_at > LOOKED_AT {
+                let why = format!("the search for it came by more than {LOOKED_AT} files");
+                return Err(Rejected::InvalidDelegation { role: role(), why }.into());
+            }
+            if let Err(error) = way.push(chain, &next, &file) {
+                broken = Some(error);
+                continue;
+            }
+            if next == Role::Targets {
+                last = way.title();
+            }
             match way.delegation(name) {
-                Ok(_) => return Ok(way),
+                Ok(_) => found.push(way.clone()),
                 Err(Error::Rejected { why: Rejected::NotDelegated { .. }, .. }) => {}
-                Err(error) => return Err(error),
+                Err(error) => broken = Some(error),
             }
-            let mut below = Vec::new();
-            for role in way.steps.last().map_or_else(Vec::new, |last| names(&last.signed)) {
-                if visited.contains(&role) || way.steps.len() + 1 >= CHAIN {
-                    continue;
-                }
-                visited.push(role.clone());
-                let Some(file) = file_of(&role)? else { continue };
-                let mut next = way.clone();
-                match next.push(chain, &role, &file) {
-                    Ok(()) => below.push(next),
-                    Err(error) => broken = Some(error),
-                }
+            if way.steps.len() + 1 < CHAIN {
+                let below = way.steps.last().map_or_else(Vec::new, |last| names(&last.signed));
+                let below = below.into_iter().filter(|role| role.name() != name && !roles.contains(role));
+                let below: Vec<Role> = below.collect();
+                open.extend(below.into_iter().rev().map(|role| (way.clone(), role)));
             }
-            open.extend(below.into_iter().rev());
         }
-        Err(broken.unwrap_or_else(|| nowhere(&last)))
+        match (found.is_empty(), broken) {
+            (false, _) => Ok(found),
+            (true, Some(error)) => Err(error),
+            (true, None) => Err(nowhere(&last)),
+        }
+    }
+
+    /// The roles of its files, from the top down.
+    pub fn roles(&self) -> impl Iterator<Item = &Role> {
+        self.steps.iter().map(|step| &step.role)
     }
 
     fn push(&mut self, chain: &Chain, role: &Role, file: &[u8]) -> Result<(), Error> {
@@ -231,7 +273,8 @@ impl Way {
             }
             _ => return Err(broken("the top-level targets file comes first, and once".to_owned())),
         }
-        self.steps.push(Step { role: role.clone(), version: header.version, file: file.to_vec(), signed });
+        let (role, version, file) = (role.clone(), header.version, file.to_vec());
+        self.steps.push(Rc::new(Step { role, version, file, signed }));
         Ok(())
     }
 
@@ -288,8 +331,8 @@ impl Way {
     }
 
     /// The files, from the top down.
-    pub fn steps(&self) -> &[Step] {
-        &self.steps
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().map(Rc::as_ref)
     }
 
     /// The last file's role and version, as "targets 7".
@@ -380,11 +423,12 @@ mod tests {
         let top = house.targets(&[("door", &[3], 1, "door/*"), ("lamp", &[1, 2], 2, "lamp/*/*")]);
         let below = house.targets(&[("lamp/rev-a", &[3], 1, "lamp/rev-a/*")]);
         let files = [(Role::Targets, house.file(&top, &[0])), (named("lamp"), house.file(&below, &[1, 2]))];
-        let lookup = |files: &[(Role, Vec<u8>)], role: &Role| {
-            Ok(files.iter().find(|(other, _)| other == role).map(|(_, file)| file.clone()))
+        let lookup = |files: &[(Role, Vec<u8>)], way: &[Role]| {
+            Ok(files.iter().find(|(other, _)| Some(other) == way.last()).map(|(_, file)| file.clone()))
         };
-        let way = Way::find(&house.chain, "lamp/rev-a", |role| lookup(&files, role)).unwrap();
-        let names: Vec<&str> = way.steps().iter().map(|step| step.role.name()).collect();
+        let ways = Way::all(&house.chain, "lamp/rev-a", |way| lookup(&files, way)).unwrap();
+        let [way] = &ways[..] else { panic!("{ways:?}") };
+        let names: Vec<&str> = way.steps().map(|step| step.role.name()).collect();
         assert_eq!((&names[..], &*way.title()), (&["targets", "lamp"][..], "lamp 7"));
         let paths: Vec<String> =
             way.delegations("lamp/rev-a").unwrap().iter().map(|it| it.paths.to_string()).collect();
@@ -392,12 +436,12 @@ mod tests {
 
         // One signature too few, nowhere on the way, or a file in the place of another: by name.
         let unsigned = [files[0].clone(), (named("lamp"), house.file(&below, &[1]))];
-        let error = rejected(Way::find(&house.chain, "lamp/rev-a", |role| lookup(&unsigned, role)));
+        let error = rejected(Way::all(&house.chain, "lamp/rev-a", |way| lookup(&unsigned, way)));
         assert!(
             matches!(&error, Rejected::BrokenWay { role, why } if *role == named("lamp") && why.contains("1 of 2")),
             "{error:?}"
         );
-        let error = rejected(Way::find(&house.chain, "window", |role| lookup(&files, role)));
+        let error = rejected(Way::all(&house.chain, "window", |way| lookup(&files, way)));
         assert_eq!(error, Rejected::NotDelegated { role: named("window"), by: "targets 7".to_owned() });
         let given = |files: &[(Role, Vec<u8>)]| {
             Way::verify(&house.chain, files.iter().map(|(role, file)| (role, &file[..])))
@@ -451,23 +495,31 @@ mod tests {
             assert_ne!(changed, good);
             rejected(Delegation::of(&changed, "lamp"))
         };
-        for threshold in [0, 3] {
-            let error = changed(&|it| it["roles"][0]["threshold"] = json!(threshold));
+        let unusable = |error: Rejected| {
             assert!(
                 matches!(&error, Rejected::InvalidDelegation { role, .. } if *role == named("lamp")),
                 "{error:?}"
             );
-        }
+        };
+        unusable(changed(&|it| it["roles"][0]["threshold"] = json!(0)));
+        unusable(changed(&|it| it["roles"][0]["threshold"] = json!(3)));
+        // A key that is not there, is of no use, or is there twice, counts for nothing or once.
+        unusable(changed(&|it| drop(it["keys"].as_object_mut().unwrap().remove(&keyid))));
+        unusable(changed(&|it| it["keys"][&keyid]["keytype"] = json!("ed25519")));
+        let other = house.keys[2].public().to_value();
+        unusable(changed(&|it| it["keys"][&keyid] = other.clone()));
+        unusable(changed(&|it| {
+            let again = it["roles"][0].clone();
+            it["roles"].as_array_mut().unwrap().push(again);
+        }));
         let field = |error| matches!(error, Rejected::WrongField { .. });
-        assert!(field(changed(&|it| drop(it["keys"].as_object_mut().unwrap().remove(&keyid)))));
         assert!(field(changed(&|it| it["roles"][0]["paths"] = json!("lamp/*"))));
         assert!(field(changed(&|it| drop(it["roles"][0].as_object_mut().unwrap().remove("paths")))));
-        assert!(field(changed(&|it| it["keys"][&keyid]["keytype"] = json!("ed25519"))));
-        let other = house.keys[3].public().to_value();
-        assert_eq!(
-            changed(&|it| it["keys"][&keyid] = other.clone()),
-            Rejected::WrongKeyid { keyid: keyid.clone() }
-        );
+        // A keyid is a label: another key under it is that key.
+        let mut labelled = good.clone();
+        labelled["delegations"]["keys"][&keyid] = house.keys[3].public().to_value();
+        let signers = Delegation::of(&labelled, "lamp").unwrap().unwrap().signers;
+        assert_eq!(signers.keys[&keyid], *house.keys[3].public());
     }
 
     /// The number of a bin is the client's affair; here its name must agree with it. `lamp/rev-a/stable/release` is in

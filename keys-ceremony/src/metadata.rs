@@ -1,5 +1,6 @@
 //! The parts that every metadata file has, read strictly.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
@@ -210,11 +211,12 @@ impl Envelope {
         let signed =
             member(&value, "signed", "an object", |value| value.is_object().then_some(value))?.clone();
         let mut signatures: Vec<(String, Vec<u8>)> = Vec::new();
+        let mut seen = BTreeSet::new();
         for entry in member(&value, "signatures", "a list", Value::as_array)? {
             let keyid =
                 member(entry, "keyid", "a keyid", |value| value.as_str().filter(|text| is_digest(text)))?;
             let sig = from_hex(member(entry, "sig", "hex", Value::as_str)?, "sig")?;
-            if signatures.iter().any(|(other, _)| other == keyid) {
+            if !seen.insert(keyid) {
                 let expected = "a list that names each keyid once";
                 return Err(Rejected::WrongField { field: "signatures".to_owned(), expected }.into());
             }

@@ -12,11 +12,13 @@
 use std::collections::BTreeSet;
 
 use tuffet_client::limits::Limits;
-use tuffet_client::{Clock, Entry, Error, FileName, Goal, Plan, Refresh, SOFTWARE, Trusted, Want};
+use tuffet_client::{
+    Clock, Entry, Error, FileName, Goal, Plan, Refresh, SOFTWARE, Trusted, Want, accepts_delegations,
+};
 
-use crate::Rejected;
 use crate::metadata::Role;
 use crate::request::Request;
+use crate::{Rejected, delegation};
 
 /// Whether the smallest devices take a finished file at `now`, in seconds since 1970-01-01 UTC. What no device at all
 /// would take was refused before.
@@ -32,8 +34,20 @@ pub(crate) fn preflight(request: &Request, file: &[u8], now: u64) -> Result<(), 
     if header.expires <= start {
         return Err(Rejected::Expired { what: request.title(), expires: header.expires, start }.into());
     }
-    let judged = request.accepts_within(&request.devices().limits(), file)?;
-    judged.map_err(|refusal| refused(request, "a device".to_owned(), &refusal).into())
+    let limits = request.devices().limits();
+    let judged = request.accepts_within(&limits, file)?.and_then(|()| delegates(request, &limits, file));
+    judged.map_err(|refusal| refused(request, "a device".to_owned(), &refusal))?;
+    delegation::check(request.signed(), &limits)
+}
+
+/// Whether devices can read what a targets file delegates, whatever they search for.
+pub(crate) fn delegates(request: &Request, limits: &Limits, file: &[u8]) -> Result<(), Error> {
+    match &request.header().role {
+        role @ (Role::Targets | Role::Delegated(_)) => {
+            accepts_delegations(&SOFTWARE, limits, &mut vec![0; limits.memory()], role.of_device(), file)
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Request {

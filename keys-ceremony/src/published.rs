@@ -16,6 +16,7 @@ use tuffet_client::{Goal, SOFTWARE, Trusted};
 use crate::encoding::sha256_hex;
 use crate::metadata::{Envelope, Header, Role};
 use crate::request::Request;
+use crate::root::Chain;
 use crate::text::plain;
 use crate::{Error, Rejected, canonical, delegation, file};
 
@@ -491,10 +492,25 @@ pub fn newest_file(directory: &Path, role: &Role) -> Result<Option<PathBuf>, Err
 /// Targets files of a directory, of every role and version.
 #[derive(Debug, Default)]
 pub struct TargetsFiles {
-    /// Role, version and `signed` value of those that delegate to anybody, as they stand: nothing is verified.
-    pub delegating: Vec<(Role, u32, Value)>,
-    /// Those that cannot be read.
+    /// Those that can be read.
+    pub files: Vec<TargetsFile>,
+    /// Those that cannot.
     pub damaged: Vec<PathBuf>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub struct TargetsFile {
+    /// Whose it is, by its name.
+    pub role: Role,
+    /// Its version.
+    pub version: u32,
+    /// Its `signed` value.
+    pub signed: Value,
+    /// Whether enough have signed it of those whom some root of the chain names for targets, or for a delegated role
+    /// some file that is verified itself.
+    pub verified: bool,
+    bytes: Vec<u8>,
 }
 
 impl TargetsFiles {
@@ -502,27 +518,57 @@ impl TargetsFiles {
     ///
     /// # Errors
     /// [`Environment::Io`](crate::Environment::Io) for the directory.
-    pub fn read(directory: &Path) -> Result<TargetsFiles, Error> {
+    pub fn read(directory: &Path, chain: &Chain) -> Result<TargetsFiles, Error> {
         let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
         let fail = |error: std::io::Error| Error::io("read", here, &error);
         let mut files = TargetsFiles::default();
         for entry in fs::read_dir(here).map_err(fail)? {
-            let path = entry.map_err(fail)?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = entry.map_err(fail)?.file_name().to_string_lossy().into_owned();
             let parts = name.strip_suffix(".json").and_then(|name| name.split_once('.'));
-            let named = parts.and_then(|(version, stem)| {
-                Some((Role::from_file_stem(stem)?, version.parse::<u32>().ok()?))
+            let named = parts.and_then(|(number, stem)| {
+                let version = number.parse::<u32>().ok().filter(|version| version.to_string() == number);
+                Some((Role::from_file_stem(stem)?, version?))
             });
             let Some((role @ (Role::Targets | Role::Delegated(_)), version)) = named else { continue };
-            match file::read(&path).and_then(|bytes| Envelope::parse(&bytes)) {
-                Ok(Envelope { signed, .. }) if signed.get("delegations").is_some() => {
-                    files.delegating.push((role, version, signed));
+            let path = directory.join(&name);
+            let read = file::read(&path).and_then(|bytes| Ok((Envelope::parse(&bytes)?.signed, bytes)));
+            match read {
+                // What another version stands in is no file of this one.
+                Ok((signed, bytes)) if signed["version"] == version => {
+                    files.files.push(TargetsFile { role, version, signed, verified: false, bytes });
                 }
-                Ok(_) => {}
-                Err(_) => files.damaged.push(directory.join(&name)),
+                _ => files.damaged.push(path),
             }
         }
+        files.files.sort_by(|one, other| (&one.role, one.version).cmp(&(&other.role, other.version)));
+        files.damaged.sort();
+        files.verify(chain)?;
         Ok(files)
+    }
+
+    /// Who signed them: those whom a root of the chain named at its time, and below them whom the files name that are
+    /// verified.
+    fn verify(&mut self, chain: &Chain) -> Result<(), Error> {
+        let roots = chain.files();
+        let chains = (1..=roots.len()).map(|end| Chain::verify(&roots[..end]));
+        let chains = chains.collect::<Result<Vec<_>, _>>()?;
+        for file in self.files.iter_mut().filter(|file| file.role == Role::Targets) {
+            file.verified = chains.iter().any(|chain| chain.accepts(&Role::Targets, &file.bytes).is_ok());
+        }
+        loop {
+            let is_signed = |file: &TargetsFile| {
+                let Role::Delegated(name) = &file.role else { return false };
+                let above = self.files.iter().filter(|above| above.verified);
+                let mut signers = above.filter_map(|above| Signers::of_delegation(&above.signed, name));
+                !file.verified && signers.any(|signers| signers.accept_delegated(&file.bytes).is_ok())
+            };
+            let new: Vec<usize> =
+                (0..self.files.len()).filter(|index| is_signed(&self.files[*index])).collect();
+            if new.is_empty() {
+                return Ok(());
+            }
+            new.into_iter().for_each(|index| self.files[index].verified = true);
+        }
     }
 }
 

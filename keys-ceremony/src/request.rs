@@ -18,7 +18,7 @@ use crate::encoding::{base64, from_base64, from_hex, hex, sha256_hex};
 use crate::key::{PublicKey, SigningKey};
 use crate::metadata::{Envelope, Header, Role};
 use crate::names::Names;
-use crate::preflight::preflight;
+use crate::preflight::{delegates, preflight};
 use crate::root::{Chain, Devices, RoleKeys, Root, distinct};
 use crate::{Error, Misuse, Rejected, canonical, file};
 
@@ -352,10 +352,12 @@ impl Request {
     /// [`Rejected::ForeignKey`], [`Rejected::AlreadySigned`] or
     /// [`Environment::SelfCheck`](crate::Environment::SelfCheck).
     pub fn sign(&mut self, key: &SigningKey) -> Result<String, Error> {
-        let keyid = key.public().keyid().to_owned();
-        if self.signer(&keyid).is_none() {
-            return Err(Rejected::ForeignKey { keyid }.into());
-        }
+        // By the label that the file above gives it, which for a delegated role need not be its own.
+        let keys = self.requirements.iter().flat_map(|requirement| &requirement.keys);
+        let label = keys.filter(|(_, known)| *known == key.public()).map(|(keyid, _)| keyid.clone()).min();
+        let Some(keyid) = label else {
+            return Err(Rejected::ForeignKey { keyid: key.public().keyid().to_owned() }.into());
+        };
         if self.signatures.contains_key(&keyid) {
             return Err(Rejected::AlreadySigned { keyid }.into());
         }
@@ -461,11 +463,13 @@ impl Request {
     /// signs, so signatures are not there yet.
     pub(crate) fn smallest_would_refuse(&self) -> Option<tuffet_client::Error> {
         let unsigned = Envelope { signed: self.signed.clone(), signatures: Vec::new() }.to_bytes().ok()?;
-        let judged = self.accepts_within(&self.devices().limits(), &unsigned).ok()?;
+        let limits = self.devices().limits();
+        let judged = self.accepts_within(&limits, &unsigned).ok()?;
         let unmet = |refusal: &tuffet_client::Error| {
             matches!(refusal, tuffet_client::Error::Rejected(tuffet_client::Rejected::ThresholdNotMet { .. }))
         };
-        judged.err().filter(|refusal| !unmet(refusal))
+        let refused = judged.err().filter(|refusal| !unmet(refusal));
+        refused.or_else(|| delegates(self, &limits, &unsigned).err())
     }
 
     /// The smallest device that it must do for: as the root says that it is for, or else the newest of the chain.

@@ -161,7 +161,7 @@ impl Review {
         let Some(way) = request.way() else { return };
         // They were decoded when the request was read.
         let delegations = way.delegations(request.header().role.name()).unwrap_or_default();
-        for (step, delegation) in way.steps().iter().zip(delegations) {
+        for (step, delegation) in way.steps().zip(delegations) {
             let words = format!("by {} {}: {}", step.role, step.version, delegation.paths);
             self.field(1, "delegated", &words);
         }

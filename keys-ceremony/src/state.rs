@@ -5,7 +5,8 @@
 //! DIRECTORY/<sha256 of the signed bytes of root 1>/
 //!     1.root.json, 2.root.json, …                  each verified under the one before
 //!     timestamp.json, snapshot.json, targets.json  the newest of each that was verified
-//!     delegated/lamp.json                          the newest of each delegated role
+//!     delegated/lamp.json                          the newest of each delegated role, by the roles that lead to it:
+//!     delegated/lamp.d/rev-a.json                  `rev-a` below `lamp` is not `rev-a` below another role
 //!     signed/targets.7                             the bytes of targets 7 that were signed here
 //! ```
 //!
@@ -24,12 +25,19 @@ use crate::encoding::{is_digest, sha256_hex};
 use crate::file::{self, Access};
 use crate::key::PublicKey;
 use crate::metadata::{Envelope, Header, Role};
+use crate::published::read_key;
 use crate::request::Request;
 use crate::root::{Chain, Root};
 use crate::{Environment, Error, Rejected, canonical};
 
 /// Where the files of delegated roles lie: their names are their authors' choice.
 const DELEGATED: &str = "delegated";
+
+/// How a directory's name ends that holds what is below a role. No file's name does.
+const BELOW: &str = ".d";
+
+/// The devices' code for too few signatures.
+const UNSIGNED: u16 = 106;
 
 /// All repositories that a holder knows.
 #[derive(Clone, Debug)]
@@ -45,8 +53,9 @@ pub struct Repository {
     chain: Chain,
     /// The signed bytes of each root of the chain.
     roots: Vec<Vec<u8>>,
-    /// The newest that was verified of each role but root.
-    verified: BTreeMap<Role, (Header, Value)>,
+    /// The newest that was verified of each role but root; of a delegated one by the roles from targets down to it, for
+    /// two roles may delegate to others of one name.
+    verified: BTreeMap<Vec<Role>, (Header, Value)>,
     /// The newest bytes of each role that were signed here, with their version.
     signed: BTreeMap<Role, (u32, Vec<u8>)>,
 }
@@ -116,9 +125,7 @@ impl State {
         for root in request.chain().files() {
             repository.learn(&Role::Root, root)?;
         }
-        for step in request.way().into_iter().flat_map(Way::steps) {
-            repository.learn(&step.role, &step.file)?;
-        }
+        repository.learn_way(request)?;
         let path = repository.signed_file(request);
         create_directory(&repository.directory.join("signed"))?;
         file::replace(&path, request.payload(), Access::Private)
@@ -208,20 +215,39 @@ impl Repository {
             verified: BTreeMap::new(),
             signed: BTreeMap::new(),
         };
-        let delegated = names_in(&repository.directory.join(DELEGATED))?;
-        let delegated = delegated.iter().filter_map(|name| Role::from_file_stem(name.strip_suffix(".json")?));
-        for role in [Role::Targets, Role::Snapshot, Role::Timestamp].into_iter().chain(delegated) {
-            let path = repository.file_of(&role);
-            if path.exists() {
-                let Envelope { signed, .. } =
-                    Envelope::parse(&file::read(&path)?).map_err(|error| error.in_file(&path))?;
-                let header = Header::from_signed(&signed).and_then(|header| header.of(&role));
-                let header = header.map_err(|error| error.in_file(&path))?;
-                repository.verified.insert(role, (header, signed));
-            }
+        for role in [Role::Targets, Role::Snapshot, Role::Timestamp] {
+            repository.read_verified(vec![role])?;
         }
+        repository.read_below(&repository.directory.join(DELEGATED), &[Role::Targets])?;
         repository.read_signed()?;
         Ok(repository)
+    }
+
+    /// Reads what was verified of the role at the end of a way, if anything was.
+    fn read_verified(&mut self, way: Vec<Role>) -> Result<(), Error> {
+        let path = self.file_of(&way);
+        if let (true, Some(role)) = (path.exists(), way.last()) {
+            let (header, signed) =
+                read_as(role, &file::read(&path)?).map_err(|error| error.in_file(&path))?;
+            self.verified.insert(way, (header, signed));
+        }
+        Ok(())
+    }
+
+    /// The same for all that is below a way.
+    fn read_below(&mut self, directory: &Path, above: &[Role]) -> Result<(), Error> {
+        for name in names_in(directory)? {
+            let below = |stem: &str| {
+                let role = Role::from_file_stem(stem)?;
+                Some(above.iter().cloned().chain([role]).collect::<Vec<Role>>())
+            };
+            if let Some(way) = name.strip_suffix(".json").and_then(below) {
+                self.read_verified(way)?;
+            } else if let Some(way) = name.strip_suffix(BELOW).and_then(below) {
+                self.read_below(&directory.join(&name), &way)?;
+            }
+        }
+        Ok(())
     }
 
     fn read_signed(&mut self) -> Result<(), Error> {
@@ -256,17 +282,20 @@ impl Repository {
     pub fn version(&self, role: &Role) -> Option<u32> {
         match role {
             Role::Root => u32::try_from(self.roots.len()).ok().filter(|version| *version > 0),
-            other => self.verified.get(other).map(|(header, _)| header.version),
+            other => self.verified.get(&[other.clone()][..]).map(|(header, _)| header.version),
         }
     }
 
-    /// The keys of the newest root, and of the bytes of one that were signed here.
+    /// The keys of the newest root, of the bytes of one that were signed here, and of delegations.
     fn keys(&self) -> BTreeSet<PublicKey> {
         let signed =
             self.signed.get(&Role::Root).and_then(|(_, payload)| canonical::parse_signed(payload).ok());
         let signed = signed.and_then(|signed| Root::from_signed(&signed).ok());
         let roots = self.chain.last().into_iter().chain(signed.as_ref());
-        roots.flat_map(|root| root.roles.values()).flat_map(|role| role.keys.values().cloned()).collect()
+        let top = roots.flat_map(|root| root.roles.values()).flat_map(|role| role.keys.values().cloned());
+        let delegated =
+            self.verified.values().filter_map(|(_, signed)| signed["delegations"]["keys"].as_object());
+        top.chain(delegated.flat_map(|keys| keys.values()).filter_map(read_key)).collect()
     }
 
     /// Whether a request goes on from here: its roots are these, or theirs go further, and it is not behind what was
@@ -294,10 +323,10 @@ impl Repository {
             let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
             return stale(&Role::Root, number(self.roots.len()), number(payloads.len()));
         }
-        let steps = request.way().into_iter().flat_map(Way::steps);
-        let brought = steps.map(|step| (&step.role, step.version, &step.signed));
-        for (role, version, signed) in brought.chain([(role, *version, request.signed())]) {
-            match self.verified.get(role) {
+        let brought = steps_of(request).map(|(way, step)| (way, step.version, &step.signed));
+        for (way, version, signed) in brought.chain([(way_of(request), *version, request.signed())]) {
+            let role = way.last().unwrap_or(role);
+            match self.verified.get(&way) {
                 Some((header, _)) if version < header.version => return stale(role, header.version, version),
                 Some((header, value)) if version == header.version && value != signed => {
                     return stale(role, header.version, version);
@@ -322,7 +351,7 @@ impl Repository {
                 None => Before::Nothing,
             });
         }
-        let verified = self.verified.get(role).filter(|(header, _)| header.version < *version);
+        let verified = self.verified.get(&way_of(request)).filter(|(header, _)| header.version < *version);
         let signed = self.signed.get(role).filter(|(signed, _)| {
             *signed < *version && verified.is_none_or(|(header, _)| header.version < *signed)
         });
@@ -366,12 +395,34 @@ impl Repository {
         Ok(path.exists() && file::read(&path)? != request.payload())
     }
 
-    /// The files that are newer than what was verified here, of those that lead to the delegated role of a request: the
-    /// versions that are known, none if none is, and the `signed` values on both sides.
+    /// The files that are newer than what was verified here, of those that lead to the delegated role of a request, and
+    /// what was verified.
     pub fn way_brought<'r>(&'r self, request: &'r Request) -> Vec<(&'r Step, Option<&'r (Header, Value)>)> {
-        let steps = request.way().into_iter().flat_map(Way::steps);
-        let known = steps.map(|step| (step, self.verified.get(&step.role)));
+        let known = steps_of(request).map(|(way, step)| (step, self.verified.get(&way)));
         known.filter(|(step, known)| known.is_none_or(|(header, _)| header.version < step.version)).collect()
+    }
+
+    /// Takes over the files that lead to the delegated role of a request.
+    ///
+    /// # Errors
+    /// As [`Repository::learn`].
+    pub fn learn_way(&mut self, request: &Request) -> Result<(), Error> {
+        for (way, step) in steps_of(request).collect::<Vec<_>>() {
+            self.learn_by(way, &step.file)?;
+        }
+        Ok(())
+    }
+
+    /// Takes over the file that a request became, by the way that the request has.
+    ///
+    /// # Errors
+    /// As [`Repository::learn`].
+    pub fn learn_finished(&mut self, request: &Request, bytes: &[u8]) -> Result<(), Error> {
+        self.learn_way(request)?;
+        match request.header().role {
+            Role::Delegated(_) => self.learn_by(way_of(request), bytes).map(drop),
+            _ => self.learn(&request.header().role, bytes).map(drop),
+        }
     }
 
     /// Takes over a finished metadata file of a role, if the roots that are known say that it is signed, or for a
@@ -381,31 +432,59 @@ impl Repository {
     /// [`Rejected`], also for a root that is not the one of that version that is known, and
     /// [`Environment::Io`].
     pub fn learn(&mut self, role: &Role, bytes: &[u8]) -> Result<bool, Error> {
+        let Role::Delegated(name) = role else { return self.learn_by(vec![role.clone()], bytes) };
+        // By every way by whose keys it is signed; it is refused if there is none.
+        let (mut new, mut taken, mut refused) = (false, false, None);
+        for way in self.ways_to(name)? {
+            let way = way.roles().chain([role]).cloned().collect();
+            match self.learn_by(way, bytes) {
+                Ok(learned) => (new, taken) = (new | learned, true),
+                Err(error @ Error::Rejected { .. }) => refused = refused.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        match refused {
+            Some(error) if !taken => Err(error),
+            _ => Ok(new),
+        }
+    }
+
+    /// Takes over the file of the role at the end of a way.
+    fn learn_by(&mut self, way: Vec<Role>, bytes: &[u8]) -> Result<bool, Error> {
+        let Some((role, above)) = way.split_last() else { return Ok(false) };
         let (header, signed) = read_as(role, bytes)?;
         if header.role == Role::Root {
             return self.learn_root(bytes, &signed, header.version);
         }
-        self.accepts(&header, bytes)?;
-        if self.version(&header.role).is_some_and(|known| header.version <= known) {
+        self.accepts(&way, header.version, bytes)?;
+        if self.verified.get(&way).is_some_and(|(known, _)| header.version <= known.version) {
             return Ok(false);
         }
-        if let Role::Delegated(_) = role {
-            create_directory(&self.directory.join(DELEGATED))?;
+        let path = self.file_of(&way);
+        if !above.is_empty() {
+            create_directory(path.parent().unwrap_or(&self.directory))?;
         }
-        file::replace(&self.file_of(role), bytes, Access::Private)?;
+        file::replace(&path, bytes, Access::Private)?;
         let delegates = signed.get("delegations").is_some() || *role == Role::Targets;
-        self.verified.insert(role.clone(), (header, signed));
+        self.verified.insert(way, (header, signed));
         if delegates {
             self.forget_unsigned([])?;
         }
         Ok(true)
     }
 
-    /// Whether enough of those who sign for its role have signed a file.
-    fn accepts(&self, header: &Header, bytes: &[u8]) -> Result<(), Error> {
-        let Header { role, version, .. } = header;
+    /// Whether enough of those who sign for the role at the end of a way have signed a file.
+    fn accepts(&self, way: &[Role], version: u32, bytes: &[u8]) -> Result<(), Error> {
+        let Some((role, above)) = way.split_last() else { return Ok(()) };
         let judged = match role {
-            Role::Delegated(name) => self.way_to(name)?.accepts(name, bytes)?,
+            Role::Delegated(name) => {
+                let mut files = Vec::new();
+                for count in 1..=above.len() {
+                    files.push((&above[count - 1], file::read(&self.file_of(&above[..count]))?));
+                }
+                let files = files.iter().map(|(role, file)| (*role, &file[..]));
+                Way::verify(&self.chain, files)?.accepts(name, bytes)?
+            }
             _ => self.chain.accepts(role, bytes),
         };
         judged.map_err(|refusal| {
@@ -414,18 +493,18 @@ impl Repository {
         })
     }
 
-    /// What was verified of a role, but for root: the `signed` value.
+    /// What was verified of a top-level role but root: the `signed` value.
     pub fn newest(&self, role: &Role) -> Option<&Value> {
-        self.verified.get(role).map(|(_, signed)| signed)
+        self.verified.get(&[role.clone()][..]).map(|(_, signed)| signed)
     }
 
-    /// The way to a delegated role through what was verified here.
+    /// The ways to a delegated role through what was verified here.
     ///
     /// # Errors
-    /// As [`Way::find`], and [`Environment::Io`].
-    pub fn way_to(&self, name: &str) -> Result<Way, Error> {
-        Way::find(&self.chain, name, |role| match self.verified.contains_key(role) {
-            true => file::read(&self.file_of(role)).map(Some),
+    /// As [`Way::all`], and [`Environment::Io`].
+    pub fn ways_to(&self, name: &str) -> Result<Vec<Way>, Error> {
+        Way::all(&self.chain, name, |way| match self.verified.contains_key(way) {
+            true => file::read(&self.file_of(way)).map(Some),
             false => Ok(None),
         })
     }
@@ -446,7 +525,18 @@ impl Repository {
             {
                 Err(Rejected::ForkedRoot { version }.into())
             }
-            _ => self.accepts(&header, bytes),
+            (Role::Delegated(name), _) => {
+                let mut refused = None;
+                for way in self.ways_to(name)? {
+                    let way: Vec<Role> = way.roles().chain([role]).cloned().collect();
+                    match self.accepts(&way, version, bytes) {
+                        Ok(()) => return Ok(()),
+                        Err(error) => refused = refused.or(Some(error)),
+                    }
+                }
+                refused.map_or(Ok(()), Err)
+            }
+            _ => self.accepts(core::slice::from_ref(role), version, bytes),
         }
     }
 
@@ -469,16 +559,29 @@ impl Repository {
     /// TUF 5.3.11, for a holder too: what the keys of today did not sign is no floor any more, be its version 4294967295.
     /// Of delegated roles all are looked at, for as long as one that is gone takes another with it.
     fn forget_unsigned<const N: usize>(&mut self, top_level: [Role; N]) -> Result<(), Error> {
-        let mut roles = Vec::from(top_level);
+        let top_level = top_level.map(|role| vec![role]);
         loop {
-            roles.extend(self.verified.keys().filter(|role| matches!(role, Role::Delegated(_))).cloned());
+            let delegated = self.verified.keys().filter(|way| way.len() > 1).cloned();
+            let ways: Vec<Vec<Role>> = top_level.iter().cloned().chain(delegated).collect();
             let mut gone = false;
-            for role in roles.drain(..) {
-                let Some((header, _)) = self.verified.get(&role) else { continue };
-                let path = self.file_of(&role);
-                if self.accepts(header, &file::read(&path)?).is_err() {
+            for way in ways {
+                let Some((header, _)) = self.verified.get(&way) else { continue };
+                let path = self.file_of(&way);
+                // What cannot be judged is kept: nobody has said that others sign for the role now.
+                let unsigned = match self.accepts(&way, header.version, &file::read(&path)?) {
+                    Err(Error::Rejected { why: Rejected::NotDelegated { .. }, .. }) => true,
+                    Err(Error::Rejected { why: Rejected::DeviceRefuses { code, .. }, .. }) => {
+                        code == UNSIGNED
+                    }
+                    // A role on the way to it is gone.
+                    Err(Error::Environment { .. }) => {
+                        (1..way.len()).any(|end| !self.file_of(&way[..end]).exists())
+                    }
+                    _ => false,
+                };
+                if unsigned {
                     fs::remove_file(&path).map_err(|error| Error::io("remove", &path, &error))?;
-                    self.verified.remove(&role);
+                    self.verified.remove(&way);
                     gone = true;
                 }
             }
@@ -488,12 +591,17 @@ impl Repository {
         }
     }
 
-    fn file_of(&self, role: &Role) -> PathBuf {
-        let file = format!("{}.json", role.file_stem());
-        match role {
-            Role::Delegated(_) => self.directory.join(DELEGATED).join(file),
-            _ => self.directory.join(file),
+    /// Where the newest file lies of the role at the end of a way.
+    fn file_of(&self, way: &[Role]) -> PathBuf {
+        let Some((role, above)) = way.split_last() else { return self.directory.clone() };
+        let mut directory = self.directory.clone();
+        if !above.is_empty() {
+            directory.push(DELEGATED);
         }
+        for role in above.iter().skip(1) {
+            directory.push(format!("{}{BELOW}", role.file_stem()));
+        }
+        directory.join(format!("{}.json", role.file_stem()))
     }
 
     /// Where the bytes lie that were signed here of a request's role and version.
@@ -501,6 +609,19 @@ impl Repository {
         let Header { role, version, .. } = request.header();
         self.directory.join("signed").join(format!("{}.{version}", role.file_stem()))
     }
+}
+
+/// The roles from targets down to that of a request, or that role alone if it is none that was delegated to.
+fn way_of(request: &Request) -> Vec<Role> {
+    let above = request.way().into_iter().flat_map(Way::roles);
+    above.chain([&request.header().role]).cloned().collect()
+}
+
+/// The files that lead to the delegated role of a request, each with the roles from targets down to its own.
+fn steps_of(request: &Request) -> impl Iterator<Item = (Vec<Role>, &Step)> {
+    let way = way_of(request);
+    let steps = request.way().into_iter().flat_map(Way::steps).zip(1..);
+    steps.map(move |(step, end)| (way[..end].to_vec(), step))
 }
 
 /// Header and `signed` value of a file of this role.

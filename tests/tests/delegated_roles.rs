@@ -7,7 +7,7 @@ use tuffet_client::limits::DEVICE;
 use tuffet_client::time::Date;
 use tuffet_client::{
     Algorithm, Bound, Clock, DelegatedKey, Ended, Environment, Error, Field, Refresh, Rejected, Role,
-    SOFTWARE, Want, accepts_delegated_file, path_matches,
+    SOFTWARE, Want, accepts_delegated_file, accepts_delegations, path_matches,
 };
 use tuffet_tests::expect::*;
 use tuffet_tests::simulator::*;
@@ -166,6 +166,51 @@ fn file_of_a_delegated_role_is_accepted_by_a_host_as_in_a_cycle() {
     let files = lamp().files();
     assert_eq!(accepts(&keys, 2, &files["1.snapshot.json"]), Err(field(Role::Delegated, Field::Type).into()));
     assert!(matches!(accepts(&keys, 2, &file[..file.len() - 1]), Err(Error::Rejected(_))));
+}
+
+/// Whatever is wrong with any delegation of a file, a host hears of it as a device does that searches behind it.
+#[test]
+fn delegations_that_a_search_refuses_are_refused_by_a_host() {
+    let judge = |change: &dyn Fn(&mut Value)| {
+        let mut repository = lamp();
+        // One that every path matches comes first, so that another one is looked at behind it.
+        repository.delegate("targets", "all", &["lamp-c"], &json!({ "paths": ["*", "", "*/*", "*/*/*/*"] }));
+        let roles = repository.delegations.get_mut("targets").unwrap()["roles"].as_array_mut().unwrap();
+        roles.reverse();
+        change(repository.delegations.get_mut("targets").unwrap());
+        let file = repository.files()["1.targets.json"].clone();
+        accepts_delegations(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], Role::Targets, &file)
+    };
+    assert_eq!(judge(&|_| {}), Ok(()));
+    let wrong = |wrong| Err(field(Role::Targets, wrong).into());
+    for index in [0, 1] {
+        let rename = |name: String| judge(&|it| it["roles"][index]["name"] = json!(name));
+        assert_eq!(rename("snapshot".to_owned()), wrong(Field::Delegations), "{index}");
+        assert_eq!(rename(String::new()), wrong(Field::Delegations), "{index}");
+        let names = Rejected::Limit { role: Role::Targets, bound: Bound::Names };
+        assert_eq!(rename("n".repeat(151)), Ok(()), "{index}");
+        assert_eq!(rename("n".repeat(152)), Err(names.into()), "{index}");
+        assert_eq!(
+            judge(&|it| it["roles"][index]["threshold"] = json!(0)),
+            wrong(Field::Threshold),
+            "{index}"
+        );
+        assert_eq!(
+            judge(&|it| it["roles"][index]["paths"] = json!([1])),
+            wrong(Field::Delegations),
+            "{index}"
+        );
+    }
+    // The bins of a file stand for all paths, and come to an end.
+    let bins = |bits: u32| {
+        judge(&|it| {
+            it.as_object_mut().unwrap().remove("roles");
+            it["succinct_roles"] =
+                json!({ "bit_length": bits, "keyids": [], "name_prefix": "bin", "threshold": 1 });
+        })
+    };
+    assert_eq!(bins(32), Ok(()));
+    assert_eq!(bins(33), wrong(Field::Delegations));
 }
 
 #[test]

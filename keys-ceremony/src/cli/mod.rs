@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 use args::{Cli, Command, Finish, Merge};
 use clap::CommandFactory as _;
 use tuffet_keys::command_line::{self, Completions, Manual};
-use tuffet_keys::delegation::Way;
 use tuffet_keys::file::{self, Access};
 use tuffet_keys::key::PublicKey;
 use tuffet_keys::names::Names;
@@ -111,21 +110,23 @@ fn finish(
     let finished = request.finish(now).map_err(|error| error.in_file(path))?;
     refuse_existing(target)?;
     recording.check(&request, Some(target))?;
+    let known = state.repository(&request.repository())?;
+    if let Some(repository) = &known {
+        // What this holder knows to be stale is not written first and refused then.
+        repository.check(&request).map_err(|error| error.in_file(path))?;
+    }
     let recorded = recording.append(&request, [Action::Finish], now, out)?;
     file::create(target, &finished, Access::Shared)?;
     out.written(target);
     out.put(&format!("wrote {}: {}, {} bytes\n", target.display(), request.title(), finished.len()))?;
     out.put(&recorded)?;
     // For a holder it is what the next request is compared with. Whoever only collects signatures knows no repository.
-    match state.repository(&request.repository())? {
+    match known {
         Some(mut repository) => {
             for root in request.chain().files() {
                 repository.learn(&Role::Root, root)?;
             }
-            for step in request.way().into_iter().flat_map(Way::steps) {
-                repository.learn(&step.role, &step.file)?;
-            }
-            repository.learn(&request.header().role, &finished).map(drop)
+            repository.learn_finished(&request, &finished)
         }
         None => Ok(()),
     }

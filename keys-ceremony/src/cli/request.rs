@@ -96,12 +96,16 @@ fn roots(directory: &Path, role: &Role, version: Option<u64>) -> Result<Chain, E
 fn way(command: &Ask, chain: &Chain, name: &str) -> Result<Vec<(Role, Vec<u8>)>, Error> {
     if command.delegated_by.is_empty() {
         let directory = &command.repository;
-        let found = Way::find(chain, name, |role| match newest_file(directory, role)? {
-            Some(path) => file::read(&path).map(Some),
-            None => Ok(None),
+        let found = Way::all(chain, name, |way| {
+            let path = way.last().map_or(Ok(None), |role| newest_file(directory, role))?;
+            path.map(|path| file::read(&path)).transpose()
         });
-        let way = found.map_err(|error| error.in_file(directory))?;
-        return Ok(way.steps().iter().map(|step| (step.role.clone(), step.file.clone())).collect());
+        let ways = found.map_err(|error| error.in_file(directory))?;
+        let [way] = &ways[..] else {
+            let why = "several targets files delegate to a role of this name; say with --delegated-by which ones lead to it";
+            return Err(Error::from(Misuse::Options { why }).in_file(directory));
+        };
+        return Ok(way.steps().map(|step| (step.role.clone(), step.file.clone())).collect());
     }
     let mut files = Vec::new();
     for path in &command.delegated_by {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 use serde_json::Value;
-use tuffet_keys::delegation::{Delegation, Paths};
+use tuffet_keys::delegation::Paths;
 use tuffet_keys::metadata::{Envelope, Header};
 use tuffet_keys::published::versions;
 use tuffet_keys::request::Request;
@@ -208,27 +208,43 @@ fn learn_delegated(directory: &Path, repository: &mut Repository, out: &mut Outp
             (matches!(role, Role::Delegated(_)) && file.is_file()).then_some((role, file))
         })
         .collect();
+    // One that cannot be taken keeps no other from being.
+    let mut refused = None;
     loop {
         let mut later = Vec::new();
         let before = left.len();
         for (role, path) in left {
-            match repository.way_to(role.name()).and_then(|way| way.delegation(role.name())) {
+            match learn_role(&role, &path, repository, out) {
+                Ok(()) => {}
                 Err(Error::Rejected { why: Rejected::NotDelegated { .. }, .. }) => later.push((role, path)),
-                Err(error) => return Err(error.in_file(&path)),
-                Ok(Delegation { paths: Paths::Bin { .. }, .. }) => {}
-                Ok(_) => {
-                    let bytes = file::read(&path)?;
-                    let new = repository.learn(&role, &bytes).map_err(|error| error.in_file(&path))?;
-                    let Envelope { signed, .. } = Envelope::parse(&bytes)?;
-                    said(&Header::from_signed(&signed)?.of(&role)?, repository, new, out)?;
-                }
+                Err(error @ Error::Rejected { .. }) => refused = refused.or(Some(error)),
+                Err(error) => return Err(error),
             }
         }
         // What is left nobody delegates to, and no device looks at.
         if later.len() == before {
-            return Ok(());
+            return refused.map_or(Ok(()), Err);
         }
         left = later;
+    }
+}
+
+fn learn_role(role: &Role, path: &Path, repository: &mut Repository, out: &mut Output) -> Result<(), Error> {
+    let mut learned = || {
+        let ways = repository.ways_to(role.name())?;
+        let delegations = ways.iter().map(|way| way.delegation(role.name()));
+        let delegations = delegations.collect::<Result<Vec<_>, _>>()?;
+        if delegations.iter().all(|delegation| matches!(delegation.paths, Paths::Bin { .. })) {
+            return Ok(None);
+        }
+        let bytes = file::read(path)?;
+        let new = repository.learn(role, &bytes)?;
+        let Envelope { signed, .. } = Envelope::parse(&bytes)?;
+        Ok(Some((Header::from_signed(&signed)?.of(role)?, new)))
+    };
+    match learned().map_err(|error: Error| error.in_file(path))? {
+        Some((header, new)) => said(&header, repository, new, out),
+        None => Ok(()),
     }
 }
 

@@ -329,9 +329,9 @@ fn revoke(command: &RootRevoke, now: u64, out: &mut Output) -> Result<(), Error>
     let chain = trusted.chain(now)?;
     let lost = keys.iter().map(|key| named_keyid(key)).collect::<Result<BTreeSet<String>, _>>()?;
     let beside = trusted.from.parent().unwrap_or(Path::new(""));
-    let TargetsFiles { delegating, damaged } = TargetsFiles::read(repository.as_deref().unwrap_or(beside))?;
+    let files = TargetsFiles::read(repository.as_deref().unwrap_or(beside), &chain)?;
     let mut exposures = exposures(&chain, &lost);
-    exposures.extend(delegated_exposures(&delegating, &lost));
+    exposures.extend(delegated_exposures(&files, &lost));
     for keyid in &lost {
         if !exposures.iter().any(|exposure| exposure.lost.contains(keyid)) {
             let root = chain.last().map_or(0, |root| root.header.version);
@@ -365,7 +365,7 @@ fn revoke(command: &RootRevoke, now: u64, out: &mut Output) -> Result<(), Error>
         path: &end.out,
         lost: &lost,
         exposures: &exposures,
-        damaged: &damaged,
+        damaged: &files.damaged,
     };
     out.put(&runbook::text(&case))
 }

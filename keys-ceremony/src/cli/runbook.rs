@@ -34,7 +34,7 @@ pub(super) fn text(case: &Case<'_>) -> String {
         text += &format!("  lost  key {keyid}\n");
     }
     for exposure in case.exposures {
-        text += &wrapped(&format!("  {:<10}", exposure.role.to_string()), &reach(exposure));
+        text += &wrapped(&format!("  {:<10}", named(&exposure.role)), &reach(exposure));
     }
     for file in case.damaged {
         let words = format!("{} cannot be read: what it delegates is not listed", file.display());
@@ -42,7 +42,7 @@ pub(super) fn text(case: &Case<'_>) -> String {
     }
     text += "\nWHAT WHOEVER HAS THEM COULD HAVE PUBLISHED\n";
     for (role, sentence) in case.published() {
-        text += &wrapped(&format!("  {:<10}", role.to_string()), &sentence);
+        text += &wrapped(&format!("  {:<10}", named(&role)), &sentence);
     }
     text += "\nWHAT TO DO NOW, IN THIS ORDER\n";
     for (step, number) in case.steps().iter().zip(1..) {
@@ -53,23 +53,29 @@ pub(super) fn text(case: &Case<'_>) -> String {
 
 /// Since when, until when, and whether it was enough.
 fn reach(exposure: &Exposure) -> String {
-    let Exposure { by, first, since, until, threshold, keys, lost, .. } = exposure;
+    let Exposure { by, first, since, until, threshold, keys, lost_keys, verified, .. } = exposure;
     let day = |date: u64| date::format(date)[..10].to_owned();
     let until = match until {
-        Some((version, ended)) => format!("until {by} {version} of {}", day(*ended)),
+        Some((version, ended)) => format!("until {} {version} of {}", named(by), day(*ended)),
         None => "to this day".to_owned(),
     };
-    let short_of = (*threshold as usize).saturating_sub(lost.len());
+    let short_of = (*threshold as usize).saturating_sub(*lost_keys);
     let enough = match short_of {
         0 => "ENOUGH ALONE".to_owned(),
         1 => "not enough alone, 1 more key was needed".to_owned(),
         _ => format!("not enough alone, {short_of} more keys were needed"),
     };
+    let doubt = if *verified { "" } else { ", by a file that nobody may have signed" };
     format!(
-        "since {by} {first} of {}, {until}: {} of {keys} lost, threshold {threshold}: {enough}",
+        "since {} {first} of {}, {until}{doubt}: {lost_keys} of {keys} lost, threshold {threshold}: {enough}",
+        named(by),
         day(*since),
-        lost.len()
     )
+}
+
+/// A role's name, which its author chose: no part of it is to be copied as a command.
+fn named(role: &Role) -> String {
+    role.to_string().replace('`', "'")
 }
 
 impl Case<'_> {
@@ -258,8 +264,9 @@ impl Case<'_> {
     /// What to do about delegations that name the lost keys.
     fn delegations(&self) -> Option<String> {
         let mut words = Vec::new();
-        for Exposure { role, by, last, threshold, keys, lost, .. } in self.delegated() {
-            let left = keys.saturating_sub(lost.len());
+        for Exposure { role, by, last, threshold, keys, lost_keys, .. } in self.delegated() {
+            let (role, by) = (named(role), named(by));
+            let left = keys.saturating_sub(*lost_keys);
             let needs = match (*threshold as usize).saturating_sub(left) {
                 0 => String::new(),
                 1 => ", with 1 new key".to_owned(),
@@ -314,7 +321,8 @@ impl Case<'_> {
             .iter()
             .map(|role| match role {
                 Role::Timestamp => "timestamp.json (in logs and backups, too: it is overwritten)".to_owned(),
-                role => format!("N.{role}.json"),
+                // Bins go by one name.
+                role => format!("N.{}.json", role.file_stem().replace("%2A", "*")),
             })
             .collect();
         let commands: Vec<String> =

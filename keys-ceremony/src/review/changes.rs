@@ -123,11 +123,17 @@ impl Comparison {
                 (before, after) => self.value(&join(place, &plain(name)), before, after, keys),
             }
         }
-        if old == new {
-            let order = |items: &[Value]| {
-                items.iter().filter_map(name_of).map(|name| plain(&name)).collect::<Vec<_>>().join(", ")
-            };
-            let (before, after) = (Some(order(before)), Some(order(after)));
+        // Those that are in both; of delegations all, for their order says who speaks first.
+        let order = |items: &[Value]| -> Vec<String> {
+            let named = items.iter().filter_map(name_of);
+            let both = named.filter(|name| {
+                place == "delegations roles" || (old.contains_key(name) && new.contains_key(name))
+            });
+            both.map(|name| plain(&name)).collect()
+        };
+        let (before, after) = (order(before), order(after));
+        if before != after && !(before.is_empty() || after.is_empty()) {
+            let (before, after) = (Some(before.join(", ")), Some(after.join(", ")));
             self.found.push(Change { place: join(place, "order"), before, after });
         }
     }

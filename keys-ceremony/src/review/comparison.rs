@@ -213,11 +213,12 @@ fn wrapped(line: &str) -> String {
 
 /// A place as people say it.
 fn in_words(place: &str) -> String {
-    let place = place.strip_prefix("roles ").or(place.strip_prefix("targets ")).unwrap_or(place);
-    place
-        .replace("delegations roles ", "delegated ")
-        .replace(" keyids", "")
-        .replace(" custom candidates sequence ", ": sequence ")
+    if let Some(target) = place.strip_prefix("targets ") {
+        return target.replace(" custom candidates sequence ", ": sequence ");
+    }
+    let (root, place) = place.strip_prefix("root: ").map_or(("", place), |place| ("root: ", place));
+    let place = place.strip_suffix(" keyids").unwrap_or(place).replace("delegations roles ", "delegated ");
+    format!("{root}{}", place.strip_prefix("roles ").unwrap_or(&place))
 }
 
 /// The same review for programs: what is signed, what of it is new, what is unusual, and who has signed. Members come
@@ -235,7 +236,17 @@ pub fn to_json(request: &Request, comparison: &Comparison) -> Value {
         .iter()
         .map(|Built { file, sha256, target, new }| json!({ "file": file, "new": new, "sha256": sha256, "target": target }));
     let progress = |Progress { by, version, need, have, signed, missing }: &Progress| json!({ "by": by.name(), "have": have, "missing": missing, "need": need, "signed": signed, "version": version });
+    let delegated: Vec<Value> = request.way().map_or_else(Vec::new, |way| {
+        let delegations = way.delegations(request.header().role.name()).unwrap_or_default();
+        let steps = way.steps().zip(delegations);
+        steps
+            .map(|(step, delegation)| {
+                json!({ "by": step.role.name(), "paths": delegation.paths.to_string(), "version": step.version })
+            })
+            .collect()
+    });
     json!({
+        "delegated": delegated,
         "before": { "source": source, "version": before },
         "built": built.collect::<Vec<_>>(),
         "changes": changes.iter().map(change).collect::<Vec<_>>(),

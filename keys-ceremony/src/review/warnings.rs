@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use tuffet_client::limits::CANDIDATES;
 
 use super::Built;
-use crate::date;
+use crate::delegation::check;
 use crate::encoding::hex;
 use crate::error::short;
 use crate::key::{PublicKey, grouped};
@@ -18,6 +18,7 @@ use crate::request::Request;
 use crate::root::{Devices, Root};
 use crate::state::Before;
 use crate::text::plain;
+use crate::{Error, Rejected, date};
 
 /// A warning: a name that scripts may rely on, and a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -339,6 +340,30 @@ impl Found {
                 self.warn("target-not-delegated", text);
             }
         }
+        // Its metadata do not say whose they are.
+        let last = request.way().and_then(|way| way.steps().last()).map(|step| &step.signed["delegations"]);
+        let none = Value::Null;
+        let beside = last.unwrap_or(&none);
+        for (keyid, key) in request.requirements().iter().flat_map(|requirement| &requirement.keys) {
+            let siblings = delegated_roles(beside).filter(|(title, role)| {
+                let signers = Signers::read(&beside["keys"], role);
+                *title != plain(name)
+                    && signers
+                        .is_some_and(|signers| signers.keys.values().flatten().any(|other| other == key))
+            });
+            let targets = request.chain().last().and_then(|root| root.roles.get(&Role::Targets));
+            let top = targets.filter(|targets| targets.keys.values().any(|other| other == key));
+            let roles = siblings.map(|(title, _)| title).chain(top.map(|_| "targets".to_owned()));
+            let roles = roles.collect::<Vec<_>>();
+            if !roles.is_empty() {
+                let text = format!(
+                    "key {} signs for {}, too: its signature over these bytes is good for that as well",
+                    plain(short(keyid)),
+                    roles.join(" and for ")
+                );
+                self.warn("signature-counts-elsewhere", text);
+            }
+        }
     }
 
     /// Of delegations that are new or changed; of the others their holders were warned before.
@@ -354,6 +379,24 @@ impl Found {
             if !delegated_roles(after).any(|(other, _)| other == title) {
                 self.warn("delegation-gone", format!("nothing is delegated to {title} any more"));
             }
+        }
+        if let Err(Error::Rejected { why: Rejected::InvalidDelegation { role, why }, .. }) =
+            check(request.signed(), &request.devices().limits())
+        {
+            self.warn("delegation-of-no-use", format!("{role}: {why}"));
+        }
+        let order = |delegations: &Value, other: &Value| -> Vec<String> {
+            let both = delegated_roles(delegations)
+                .filter(|(title, _)| delegated_roles(other).any(|(known, _)| known == *title));
+            both.map(|(title, _)| title).collect()
+        };
+        let titles =
+            |delegations: &Value| delegated_roles(delegations).map(|(title, _)| title).collect::<Vec<_>>();
+        let known = order(before, after);
+        // Whoever comes first speaks first, and a terminating one speaks alone.
+        if known != order(after, before) || !titles(after).starts_with(&known) {
+            let text = format!("who is asked first changes: {}", titles(after).join(", "));
+            self.warn("delegation-order", text);
         }
         let root = request.chain().last();
         let mut users: BTreeMap<PublicKey, BTreeSet<String>> = BTreeMap::new();

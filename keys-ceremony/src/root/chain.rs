@@ -31,6 +31,11 @@ impl Chain {
 
     /// The verifier of the devices judges (TUF 5.3.4 and 5.3.5); here the file is only decoded.
     fn push(&mut self, file: &[u8], version: u32) -> Result<(), Error> {
+        // Before anybody spends time on it.
+        if file.len() as u64 > DEVICE.root_file.into() {
+            let why = format!("it has {} bytes, and devices read {}", file.len(), DEVICE.root_file);
+            return Err(Rejected::BrokenChain { version, why }.into());
+        }
         let Envelope { signed, .. } = Envelope::parse(file)?;
         let root = Root::from_published(&signed)?;
         if root.header.version != version {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Chain, RoleKeys, Root};
 use crate::date;
 use crate::metadata::Role;
-use crate::published::Signers;
+use crate::published::{Signers, TargetsFile, TargetsFiles};
 
 /// Files in a row that let lost keys sign for a role, under the same terms.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,14 +29,19 @@ pub struct Exposure {
     pub threshold: u32,
     /// How many keys the role has, lost ones included.
     pub keys: usize,
+    /// How many of them are lost. One key under two keyids is one.
+    pub lost_keys: usize,
     /// The keyids of the lost ones, sorted.
     pub lost: Vec<String>,
+    /// Whether each of these files is known to be signed. What nobody may have signed is told all the same: it ends
+    /// nothing, and in doubt it was good once.
+    pub verified: bool,
 }
 
 impl Exposure {
     /// Whether whoever has the lost keys needed nobody else.
     pub fn alone(&self) -> bool {
-        self.lost.len() >= self.threshold as usize
+        self.lost_keys >= self.threshold as usize
     }
 
     fn is_under_the_terms_of(&self, other: &Exposure) -> bool {
@@ -57,45 +62,57 @@ pub fn exposures(chain: &Chain, lost: &BTreeSet<String>) -> Vec<Exposure> {
     Role::TOP_LEVEL.iter().flat_map(of).collect()
 }
 
-/// Every role that keys could sign for because a targets file delegates to it. `files` are targets files of any role and
-/// version; each counts as it stands, for a file that is not good any more was good once. Bins go by one name, `PREFIX-*`.
-pub fn delegated_exposures(files: &[(Role, u32, Value)], lost: &BTreeSet<String>) -> Vec<Exposure> {
-    let mut files: Vec<&(Role, u32, Value)> = files.iter().collect();
-    files.sort_by_key(|(role, version, _)| (role, *version));
+/// Every role that keys could sign for because a targets file delegates to it. Bins go by one name, `PREFIX-*`.
+pub fn delegated_exposures(files: &TargetsFiles, lost: &BTreeSet<String>) -> Vec<Exposure> {
     let mut all = BTreeMap::new();
-    for (by, _, signed) in &files {
-        for (name, _) in delegated(signed) {
-            all.entry((by, name)).or_insert_with(Vec::new);
+    for file in &files.files {
+        for (name, _) in delegated(&file.signed) {
+            all.entry((&file.role, name)).or_insert_with(Vec::new);
         }
     }
     for ((by, name), found) in &mut all {
-        let states = files.iter().filter(|(role, ..)| role == *by).map(|(_, version, signed)| {
-            let issued = signed["issued"].as_str().and_then(date::parse).unwrap_or(0);
-            let role = delegated(signed).find(|(other, _)| other == name).map(|(_, role)| role);
-            let signers = role.and_then(|role| Signers::read(&signed["delegations"]["keys"], role));
-            let exposure = signers.and_then(|signers| {
-                let is_lost = |keyid: &String| {
-                    let key = signers.keys.get(keyid).and_then(Option::as_ref);
-                    lost.contains(keyid) || key.is_some_and(|key| lost.contains(key.keyid()))
-                };
-                let lost: Vec<String> = signers.keys.keys().filter(|keyid| is_lost(keyid)).cloned().collect();
-                (!lost.is_empty()).then(|| Exposure {
-                    role: Role::Delegated(name.clone()),
-                    by: (*by).clone(),
-                    first: *version,
-                    last: *version,
-                    since: issued,
-                    until: None,
-                    threshold: u32::try_from(signers.threshold).unwrap_or(u32::MAX),
-                    keys: signers.keys.len(),
-                    lost,
-                })
-            });
-            (*version, issued, exposure)
+        let files = files.files.iter().filter(|file| file.role == **by);
+        let states = files.filter_map(|file| {
+            let found = delegated_exposure(file, name, lost);
+            // Only what is known to be signed says that they sign no more.
+            (file.verified || found.is_some()).then(|| {
+                let issued = file.signed["issued"].as_str().and_then(date::parse).unwrap_or(0);
+                (file.version, issued, found)
+            })
         });
         *found = intervals(states);
     }
     all.into_values().flatten().collect()
+}
+
+fn delegated_exposure(file: &TargetsFile, name: &str, lost: &BTreeSet<String>) -> Option<Exposure> {
+    let TargetsFile { role: by, version, signed, verified, .. } = file;
+    let role = delegated(signed).find(|(other, _)| other == name).map(|(_, role)| role)?;
+    let signers = Signers::read(&signed["delegations"]["keys"], role)?;
+    let is_lost = |keyid: &&String| {
+        let key = signers.keys.get(*keyid).and_then(Option::as_ref);
+        lost.contains(*keyid) || key.is_some_and(|key| lost.contains(key.keyid()))
+    };
+    let labels: Vec<&String> = signers.keys.keys().filter(is_lost).collect();
+    // By the keyids that are known to be lost, whatever the file calls them.
+    let keyid = |label: &&String| {
+        let key = signers.keys.get(*label).and_then(Option::as_ref);
+        key.map_or_else(|| (*label).clone(), |key| key.keyid().to_owned())
+    };
+    let lost: BTreeSet<String> = labels.iter().map(keyid).collect();
+    (!labels.is_empty()).then(|| Exposure {
+        role: Role::Delegated(name.to_owned()),
+        by: by.clone(),
+        first: *version,
+        last: *version,
+        since: signed["issued"].as_str().and_then(date::parse).unwrap_or(0),
+        until: None,
+        threshold: u32::try_from(signers.threshold).unwrap_or(u32::MAX),
+        keys: signers.distinct(signers.keys.keys()),
+        lost_keys: lost.len(),
+        lost: lost.into_iter().collect(),
+        verified: *verified,
+    })
 }
 
 /// The roles that a targets file delegates to, and what stands for all bins, by name.
@@ -115,7 +132,9 @@ fn intervals(files: impl Iterator<Item = (u32, u64, Option<Exposure>)>) -> Vec<E
         let last = all.last_mut().filter(|_| open);
         open = found.is_some();
         match (last, found) {
-            (Some(before), Some(found)) if before.is_under_the_terms_of(&found) => before.last = found.last,
+            (Some(before), Some(found)) if before.is_under_the_terms_of(&found) => {
+                (before.last, before.verified) = (found.last, before.verified && found.verified);
+            }
             (before, found) => {
                 if let Some(ended) = before {
                     ended.until = Some((version, issued));
@@ -140,6 +159,8 @@ fn exposure(root: &Root, role: &Role, lost: &BTreeSet<String>) -> Option<Exposur
         until: None,
         threshold: *threshold,
         keys: keys.len(),
+        lost_keys: lost.len(),
         lost,
+        verified: true,
     })
 }

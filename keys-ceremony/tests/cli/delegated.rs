@@ -8,9 +8,9 @@ use tuffet_keys::key::PublicKey;
 
 use crate::support::*;
 
-const PATH: &str = "lamp/rev-a/stable/notes";
+pub(crate) const PATH: &str = "lamp/rev-a/stable/notes";
 
-fn header(version: u32, members: Value) -> Value {
+pub(crate) fn header(version: u32, members: Value) -> Value {
     let mut signed = json!({
         "_type": "targets", "expires": "2027-05-22T13:14:15Z", "issued": "2026-11-20T13:14:15Z",
         "spec_version": "1.0.34", "version": version,
@@ -20,7 +20,13 @@ fn header(version: u32, members: Value) -> Value {
 }
 
 /// One delegation: its keys by the names of their files.
-fn delegation(room: &Room, name: &str, keys: &[&str], threshold: u32, paths: &[&str]) -> (Value, Value) {
+pub(crate) fn delegation(
+    room: &Room,
+    name: &str,
+    keys: &[&str],
+    threshold: u32,
+    paths: &[&str],
+) -> (Value, Value) {
     let keys = keys.iter().map(|key| PublicKey::read(&room.path(&format!("{key}.pub.pem"))).unwrap());
     let keys: serde_json::Map<String, Value> =
         keys.map(|key| (key.keyid().to_owned(), key.to_value())).collect();
@@ -32,31 +38,31 @@ fn delegation(room: &Room, name: &str, keys: &[&str], threshold: u32, paths: &[&
 }
 
 /// Top-level targets that delegate `lamp` to l, m and n, two of whom must sign.
-fn targets(room: &Room, version: u32) -> Value {
+pub(crate) fn targets(room: &Room, version: u32) -> Value {
     let (keys, role) = delegation(room, "lamp", &["l", "m", "n"], 2, &["lamp/*/*/*"]);
     header(version, json!({ "delegations": { "keys": keys, "roles": [role] }, "targets": {} }))
 }
 
-fn lamp(version: u32, path: &str) -> Value {
+pub(crate) fn lamp(version: u32, path: &str) -> Value {
     let target = json!({ "hashes": { "sha256": "ab".repeat(32) }, "length": 9 });
     header(version, json!({ "targets": { path: target } }))
 }
 
 /// Writes metadata that nobody signed.
-fn write(room: &Room, name: &str, signed: &Value) {
+pub(crate) fn write(room: &Room, name: &str, signed: &Value) {
     let file = canonical::published_bytes(&json!({ "signatures": [], "signed": signed })).unwrap();
     fs::write(room.path(name), file).unwrap();
 }
 
 /// A repository in the room's directory, whose holder has verified root 1 and targets 1.
-fn holders() -> Room {
+pub(crate) fn holders() -> Room {
     let room = Room::with_keys(&["a", "b", "c", "x", "y", "l", "m", "n"]);
     room.first_root();
     publish_targets(&room, &targets(&room, 1));
     room
 }
 
-fn publish_targets(room: &Room, signed: &Value) {
+pub(crate) fn publish_targets(room: &Room, signed: &Value) {
     write(room, "targets.json", signed);
     let version = signed["version"].clone();
     room.ok(&["request", "targets.json", "--repository", ".", "--out", "t.request"]);
@@ -69,12 +75,12 @@ fn publish_targets(room: &Room, signed: &Value) {
 }
 
 /// A request for `lamp`.
-fn ask(room: &Room, signed: &Value, out: &str) -> String {
+pub(crate) fn ask(room: &Room, signed: &Value, out: &str) -> String {
     write(room, "lamp.json", signed);
     room.ok(&["request", "lamp.json", "--role", "lamp", "--repository", ".", "--out", out])
 }
 
-fn warned(room: &Room, request: &str) -> Vec<String> {
+pub(crate) fn warned(room: &Room, request: &str) -> Vec<String> {
     let review: Value = serde_json::from_str(&room.ok(&["review", request, "--output", "json"])).unwrap();
     review["warnings"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap().to_owned()).collect()
 }

@@ -1,5 +1,6 @@
 //! The real binary, on real files and SoftHSM's tokens, against the real `openssl` and `pkcs11-tool`.
 
+mod adversary;
 mod ceremony;
 mod command_line;
 mod copies;
