@@ -139,6 +139,12 @@ fn page(command: &Command, above: Option<&str>, source: &str) -> Result<Page, Er
         man.render_options_section(&mut text)?;
         let mut rest = Roff::new();
         after.iter().for_each(|after| notes(after, &mut rest));
+        if !after
+            .as_ref()
+            .is_some_and(|after| after.split("\n\n").any(|paragraph| paragraph.starts_with(EXIT)))
+        {
+            rest.control("SH", ["EXIT STATUS"]).text([roman(STATUSES)]);
+        }
         if let Some(above) = above {
             rest.control("SH", ["SEE ALSO"]).text([roman(format!("{above}(1)"))]);
         }
@@ -148,9 +154,14 @@ fn page(command: &Command, above: Option<&str>, source: &str) -> Result<Page, Er
     Ok(Page { name: man.get_filename(), text: String::from_utf8_lossy(&text).into_owned() })
 }
 
+/// What a paragraph of a command's help begins with that has a section of its own in the page.
+const EXIT: &str = "Exit status: ";
+
+/// What the section says of a command whose help does not.
+const STATUSES: &str = "0 done, 1 refused, 2 wrong usage, 3 the machine failed.";
+
 /// The text below a command's help: paragraphs, of which lines that are indented stay as they are.
 fn notes(text: &str, roff: &mut Roff) {
-    const EXIT: &str = "Exit status: ";
     let mut headed = false;
     for paragraph in text.split("\n\n") {
         let paragraph = match paragraph.strip_prefix(EXIT) {

@@ -43,7 +43,17 @@ impl Passphrase {
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+
+    fn characters(&self) -> usize {
+        String::from_utf8_lossy(&self.0).chars().count()
+    }
 }
+
+/// With fewer characters a new passphrase is remarked upon.
+const SHORT: usize = 12;
+
+/// How often a person may type the passphrase of one key.
+pub(crate) const TRIES: u32 = 3;
 
 /// A source of passphrases and PINs. One source may serve several keys.
 ///
@@ -54,6 +64,15 @@ pub struct Source {
     existing: Option<String>,
     fresh: Option<String>,
     pin: Option<String>,
+    renews: bool,
+    given: Given,
+}
+
+/// What was given, for remarks upon it. Only who renews a passphrase has both.
+#[derive(Default)]
+struct Given {
+    existing: Option<Passphrase>,
+    fresh: Option<Passphrase>,
 }
 
 impl Source {
@@ -66,6 +85,8 @@ impl Source {
             fresh: existing.clone(),
             existing,
             pin: pin.or_else(|| if_set(PIN_VARIABLE)),
+            renews: false,
+            given: Given::default(),
         }
     }
 
@@ -73,7 +94,7 @@ impl Source {
     /// line, from this variable or [`NEW_VARIABLE`], or a prompt, and never from where the old one does.
     #[must_use]
     pub fn renewing(self, variable: Option<String>) -> Source {
-        Source { fresh: variable.or_else(|| if_set(NEW_VARIABLE)), ..self }
+        Source { fresh: variable.or_else(|| if_set(NEW_VARIABLE)), renews: true, ..self }
     }
 
     /// Whether a person is asked for the passphrase of a key.
@@ -98,11 +119,47 @@ impl Source {
         }
     }
 
+    /// The same from a person who has mistyped it and has `left` tries more; none if he types nothing.
+    pub(crate) fn again(&mut self, what: &str, left: u32) -> Option<Passphrase> {
+        let tries = if left == 1 { "1 try".to_owned() } else { format!("{left} tries") };
+        let typed = ask(&format!("Wrong passphrase of {what}; again, {tries} left: ")).ok()?;
+        Passphrase::new(typed).ok()
+    }
+
+    /// Keeps the passphrase that opened a key, if another one is to replace it.
+    pub(crate) fn opened_with(&mut self, passphrase: Passphrase) {
+        self.given.existing = Some(passphrase).filter(|_| self.renews);
+    }
+
+    /// What is to be said of the new passphrase that was given: it is taken all the same. Never says what it is.
+    pub fn short(&self) -> Option<String> {
+        let count = self.given.fresh.as_ref()?.characters();
+        (count < SHORT).then(|| {
+            let characters = if count == 1 { "character" } else { "characters" };
+            format!(
+                "the passphrase has {count} {characters}; five words from dice have 25: whoever gets the file can try \
+                 them all"
+            )
+        })
+    }
+
+    /// Whether the new passphrase is the one that opened the key.
+    pub fn repeats(&self) -> bool {
+        let Given { existing: Some(existing), fresh: Some(fresh) } = &self.given else { return false };
+        existing.0 == fresh.0
+    }
+
     /// The passphrase of a new key; asked twice on a terminal.
     ///
     /// # Errors
     /// As [`Source::existing`], and [`Misuse::PassphrasesDiffer`].
     pub fn fresh(&mut self, what: &str) -> Result<Passphrase, Error> {
+        let passphrase = self.ask_fresh(what)?;
+        self.given.fresh = Some(Passphrase(passphrase.0.clone()));
+        Ok(passphrase)
+    }
+
+    fn ask_fresh(&mut self, what: &str) -> Result<Passphrase, Error> {
         if let Some(passphrase) = unattended(&mut self.descriptor, self.fresh.as_deref(), what) {
             return passphrase;
         }

@@ -127,7 +127,7 @@ impl Review {
     }
 
     fn key(&mut self, indent: usize, keyid: &str, key: Option<&Value>) {
-        let (label, name) = (plain(short(keyid)), self.names.known(keyid).unwrap_or_default().to_owned());
+        let (label, name) = (plain(short(keyid)), self.names.known(keyid).unwrap_or_default());
         match key.map(PublicKey::from_value) {
             Some(Ok(key)) => {
                 let fingerprint = key.fingerprint().replace(' ', "");
@@ -433,7 +433,7 @@ mod tests {
         for fact in [
             "targets version 7\n",
             "issued     2026-11-01T13:14:15Z (21 days ago)\n",
-            "expires    2026-11-20T00:00:00Z (2 days ago), EXPIRED\n",
+            "expires    2026-11-20T00:00:00Z (3 days ago), EXPIRED\n",
             "    acme/board/stable/release\n",
             "length     412 bytes\n",
             "sha256     abababab abababab",
@@ -442,7 +442,7 @@ mod tests {
             "image      acme/board/versions/1.1.0/fw.bin\n",
             "length     65000 bytes\n",
             "sha256     cdcdcdcd cdcdcdcd",
-            "rollout    from 2026-11-23T13:14:15Z (in 1 day), to 2026-12-02T13:14:15Z (in 10 days), salt 00112233445566778899aabbccddeeff\n",
+            "rollout    from 2026-11-23T13:14:15Z (in 24 hours), to 2026-12-02T13:14:15Z (in 10 days), salt 00112233445566778899aabbccddeeff\n",
             "signatures under root 1: 0, and 1 are needed\n",
         ] {
             assert!(text.contains(fact), "{fact:?} is not in\n{text}");
@@ -453,7 +453,7 @@ mod tests {
         let issued = request.header().issued;
         assert!(!describe(&request, &Names::default(), issued - 3600).to_string().contains("FUTURE"));
         let text = describe(&request, &Names::default(), issued - 3601).to_string();
-        let warned = "issued     2026-11-01T13:14:15Z (within a day), ISSUED IN THE FUTURE\n";
+        let warned = "issued     2026-11-01T13:14:15Z (in 60 minutes), ISSUED IN THE FUTURE\n";
         assert!(text.contains(warned), "{text}");
     }
 

@@ -8,7 +8,8 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Spanned;
 use tuffet_client::release::is_name;
-use tuffet_keys::date;
+use tuffet_keys::root::{Period, Periods};
+use tuffet_keys::{Role, date};
 
 use crate::author::is_digest;
 use crate::{Error, Misuse, Rejected};
@@ -58,11 +59,24 @@ pub struct Lifetimes {
 }
 
 impl Default for Lifetimes {
-    /// A year, a month, a week. The shorter, the sooner a device sees that it is being kept from news;
-    /// the longer, the rarer somebody must sign.
+    /// Those of [`Periods::default`], which a root states that was drafted without others: so the roles do not expire
+    /// on one day.
     fn default() -> Lifetimes {
-        let lifetime = |text: &str| Lifetime(text.to_owned());
-        Lifetimes { targets: lifetime("365d"), snapshot: lifetime("30d"), timestamp: lifetime("7d") }
+        Lifetimes::of(&Periods::default())
+    }
+}
+
+impl Lifetimes {
+    /// As the holders have it who signed a root with these periods.
+    #[must_use]
+    pub fn of(periods: &Periods) -> Lifetimes {
+        // Every one of these roles has a period; without one a day would be the cautious choice.
+        let lifetime = |role| Lifetime(format!("{}d", periods.of(&role).as_ref().map_or(1, Period::expiry)));
+        Lifetimes {
+            targets: lifetime(Role::Targets),
+            snapshot: lifetime(Role::Snapshot),
+            timestamp: lifetime(Role::Timestamp),
+        }
     }
 }
 
@@ -324,6 +338,7 @@ mod tests {
         let config = Config::parse(&text, Path::new("t")).unwrap();
         assert_eq!(config.lifetimes, Lifetimes::default());
         assert_eq!(config.lifetimes.timestamp.after(0).unwrap(), 7 * 86_400);
+        assert_eq!(config.lifetimes.targets.after(0).unwrap(), 180 * 86_400);
     }
 
     #[test]

@@ -38,6 +38,17 @@ fn bash_completes_a_command_and_an_option_by_the_script() {
 }
 
 #[test]
+fn output_for_people_is_text_and_its_older_name_still_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let plain = tuffet(&["completions", "fish"], directory.path());
+    for form in ["text", "human"] {
+        assert_eq!(tuffet(&["completions", "fish", "--output", form], directory.path()), plain);
+    }
+    let help = tuffet(&["completions", "--help"], directory.path());
+    assert!(help.contains("[default: text]") && !help.contains("human"), "{help}");
+}
+
+#[test]
 fn manual_has_a_page_for_every_command() {
     let directory = tempfile::tempdir().unwrap();
     let said = tuffet(&["man", "--out", "pages"], directory.path());

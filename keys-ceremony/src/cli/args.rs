@@ -51,43 +51,51 @@ const GLOBAL: &str = "Options of every command";
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Make an ECDSA P-256 key, in an encrypted file or on a token, and write the public key to hand out
-    #[command(after_help = KEYS)]
+    #[command(after_help = example("generate --out root-a.pem", KEYS))]
     Generate(Generate),
     /// Show type, keyid and fingerprint of keys, public or private
-    #[command(after_help = KEYS)]
+    #[command(after_help = example("show root-a.pub.pem", KEYS))]
     Show(Show),
     /// Sign a nonce and verify the signature, to see before a ceremony that a key works
-    #[command(after_help = KEYS)]
+    #[command(after_help = example("smoke-test root-a.pem --expect root-a.pub.pem", KEYS))]
     SmokeTest(SmokeTest),
     /// Give a key's file another passphrase, or an unencrypted one its first
+    #[command(after_help = example("change-passphrase root-a.pem", ""))]
     ChangePassphrase(ChangePassphrase),
     /// Copy a key under a passphrase of the copy's own, and prove that the copy is that key and signs
+    #[command(after_help = example("backup root-a.pem --out /media/stick/root-a.pem", ""))]
     Backup(Backup),
     /// Prove that a backup is the key that it should be and signs, and put it back if asked to
+    #[command(after_help = example("restore /media/stick/root-a.pem --rehearse \\\n      --expect root-a.pub.pem", ""))]
     Restore(Restore),
     /// Draft a root: the first one, the next, or one without lost keys
     #[command(subcommand)]
     Root(super::root::Root),
     /// Agree to a repository, once: its first root, whose digest another holder reads to you
+    #[command(after_help = example("trust 1.root.json", ""))]
     Trust(Trust),
     /// Take over finished metadata, so that the next review shows what is new since then
+    #[command(after_help = example("learn public/", ""))]
     Learn(Learn),
     /// Ask for signatures over metadata of any role that was written elsewhere
     #[command(after_help = super::request::HELP)]
     Request(super::request::Ask),
     /// Show what a signing request signs, decoded from the bytes to sign: what is new, what is unusual, who has signed
     #[command(visible_alias = "show-request")]
+    #[command(after_help = example("review targets.request.json --rebuilt lamp.bin", ""))]
     Review(Review),
     /// Review a signing request, confirm, and sign it
-    #[command(after_help = KEYS)]
     Sign(Sign),
     /// Write the bytes that a request signs, to sign them with another program
     Payload(super::detached::Payload),
     /// Add signatures that another program made; they tell by themselves whose they are
+    #[command(after_help = example("attach root.request.json root-a.sig", ""))]
     Attach(super::detached::Attach),
     /// Collect the signatures of several copies of one signing request
+    #[command(after_help = example("merge root.a.json root.b.json --out root.signed.json", ""))]
     Merge(Merge),
     /// Write the metadata file, if enough holders have signed
+    #[command(after_help = example("finish root.signed.json --out 1.root.json", ""))]
     Finish(Finish),
     /// Show versions, expiry, when signing is due, and who has signed
     Status(super::status::Status),
@@ -102,6 +110,12 @@ pub(crate) enum Command {
     /// Write the manual pages
     #[command(after_help = how_to_read("tuffet-keys"))]
     Man(Manual),
+}
+
+/// The help behind a command: how it may be called, and then the rest, if there is one.
+pub(super) fn example(arguments: &str, rest: &str) -> String {
+    let gap = if rest.is_empty() { "" } else { "\n\n" };
+    format!("For example:\n  tuffet-keys {arguments}{gap}{rest}")
 }
 
 /// What the commands that take a private key say about naming one.

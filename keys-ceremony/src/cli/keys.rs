@@ -1,6 +1,7 @@
 //! What is done with keys alone: make, look, try, change, copy and put back.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::Path;
 
 use super::args::{Backup, ChangePassphrase, Generate, Restore, Show, SmokeTest};
@@ -53,6 +54,7 @@ fn generate_file(
     } else {
         let passphrase = source.fresh(&path.display().to_string())?;
         signing_key.write_new(path, &passphrase)?;
+        remark(source.short());
     }
     out.written(path);
     out.written(&public);
@@ -133,7 +135,9 @@ pub(super) fn smoke_test(command: &SmokeTest, out: &mut Output) -> Result<(), Er
 pub(super) fn change_passphrase(command: &ChangePassphrase, out: &mut Output) -> Result<(), Error> {
     let uri = KeyUri::parse(&command.key)?;
     let path = uri.file("get a passphrase")?;
-    let key = SigningKey::change_passphrase(path, &mut command.passphrases.source())?;
+    let mut source = command.passphrases.source();
+    let key = SigningKey::change_passphrase(path, &mut source)?;
+    remark(source.short());
     out.written(path);
     out.put(&format!("changed the passphrase of {}; copies and backups keep theirs\n", path.display()))?;
     out.put(&described(&path.display().to_string(), Kind::EncryptedPrivate, key.public()))
@@ -148,6 +152,7 @@ pub(super) fn backup(command: &Backup, out: &mut Output) -> Result<(), Error> {
     let target = target.file("be written")?;
     let mut source = command.passphrases.source();
     let key = copy(&uri, target, command.danger_unencrypted, None, &mut source, out)?;
+    remark(source.repeats().then(|| "the copy has the same passphrase: who learns one has both".to_owned()));
     out.put(&described(&target.display().to_string(), Kind::EncryptedPrivate, key.public()))?;
     out.put(&format!(
         "rehearse it now and then: tuffet-keys restore {} --rehearse --expect {}\n",
@@ -187,12 +192,21 @@ fn copy(
     prove(&key, expected).map_err(|error| error.at(uri))?;
     let passphrase = source.fresh(&target.display().to_string())?;
     key.write_new(target, &passphrase)?;
+    remark(source.short());
     let public = key::public_path(target);
     out.written(target);
     out.written(&public);
     let (target, public) = (target.display(), public.display());
     out.put(&format!("wrote {target}, beside {public}, and read it back: it is the same key, and signs\n"))?;
     Ok(key)
+}
+
+/// On standard error, where it does not get into what a script reads; it changes nothing.
+fn remark(remark: Option<String>) {
+    if let Some(remark) = remark {
+        // What was to be done is done, and no reader is missing for it.
+        let _ = writeln!(anstream::stderr(), "note: {remark}");
+    }
 }
 
 fn prove(key: &SigningKey, expected: Option<&str>) -> Result<(), Error> {

@@ -62,7 +62,7 @@ pub(crate) struct Review {
 }
 
 #[derive(Args)]
-#[command(after_help = KEYS)]
+#[command(after_help = super::args::example("sign root.request.json --key root-a.pem --out root.a.json", KEYS))]
 pub(crate) struct Sign {
     /// The signing request
     #[arg(value_name = "REQUEST")]

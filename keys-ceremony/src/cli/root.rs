@@ -18,12 +18,13 @@ use super::{Output, named_keyid, refuse_existing, runbook};
 #[derive(Subcommand)]
 pub(crate) enum Root {
     /// Draft root version 1 from public keys
-    #[command(after_help = PERIODS)]
+    #[command(after_help = super::args::example("root draft --root-key root-?.pub.pem \\\n      --targets-key release-?.pub.pem \\\n      --snapshot-key online.pub.pem --timestamp-key online.pub.pem \\\n      --out root.request.json", PERIODS))]
     Draft(RootDraft),
     /// Draft the successor of a trusted root: keys of any role come and go, old and new holders sign
-    #[command(after_help = PERIODS)]
+    #[command(after_help = super::args::example("root next --from 1.root.json --out root.request.json \\\n      --replace-root-key root-c.pub.pem root-d.pub.pem", PERIODS))]
     Next(Box<RootNext>),
     /// Keys were lost or stolen: draft a root without them, list what they could have signed, say what to do
+    #[command(after_help = super::args::example("root revoke root-c.pub.pem --from 1.root.json \\\n      --add-root-key root-d.pub.pem --reason 'c is lost' \\\n      --out root.request.json", ""))]
     Revoke(RootRevoke),
 }
 

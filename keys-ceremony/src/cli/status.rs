@@ -11,13 +11,14 @@ use super::Output;
 use super::args::Form;
 
 #[derive(Args)]
-#[command(
-    after_help = "Signing is due at the expiry minus the signing period that the newest root states for the
+#[command(after_help = "For example:
+  tuffet-keys status public/ --names keys/ --valid-at 'in 30 days'
+
+Signing is due at the expiry minus the signing period that the newest root states for the
 role; without one, when a third of the file's life is left.
 
 Exit status: 0 all is valid and nothing is due (a request that waits for signatures is fine),
-1 something has expired, is refused or missing, or is due, 2 wrong usage, 3 the machine failed."
-)]
+1 something has expired, is refused or missing, or is due, 2 wrong usage, 3 the machine failed.")]
 pub(crate) struct Status {
     /// Published repositories (directories), metadata files, or signing requests
     #[arg(required = true, value_name = "PATH")]
@@ -37,12 +38,13 @@ pub(crate) struct Status {
 }
 
 #[derive(Args)]
-#[command(
-    after_help = "Every finding has a name, and says what to do; docs/status-and-lint.md lists them all.
+#[command(after_help = "For example:
+  tuffet-keys lint public/ --strict
+
+Every finding has a name, and says what to do; docs/status-and-lint.md lists them all.
 
 Exit status: 0 no error (with --strict no warning either), 1 there is one, 2 wrong usage,
-3 the machine failed."
-)]
+3 the machine failed.")]
 pub(crate) struct Lint {
     /// Published repositories (directories), metadata files, or signing requests
     #[arg(required = true, value_name = "PATH")]

@@ -16,11 +16,13 @@ use super::root::chain_to;
 #[derive(Subcommand)]
 pub(crate) enum Transcript {
     /// Show who did what, in order and by holder
+    #[command(after_help = super::args::example("transcript show ceremony.transcript --names keys/", ""))]
     Show(Show),
     /// Make sure that no entry was changed or dropped; at the end that takes the head, or a root that records it
-    #[command(after_help = VERIFY)]
+    #[command(after_help = super::args::example("transcript verify ceremony.transcript --root 2.root.json", VERIFY))]
     Verify(Verify),
     /// Show the digest of the last entry in groups, to be read aloud
+    #[command(after_help = super::args::example("transcript head ceremony.transcript", ""))]
     Head(One),
 }
 

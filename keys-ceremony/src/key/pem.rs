@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{Kind, PublicKey, SigningKey, random};
 use crate::file::{self, Access};
-use crate::passphrase::{Passphrase, Source};
+use crate::passphrase::{Passphrase, Source, TRIES};
 use crate::{Environment, Error, Misuse, Rejected};
 
 impl SigningKey {
@@ -117,7 +117,21 @@ pub(super) fn open(pem: &[u8], what: &str, source: &mut Source) -> Result<EcdsaK
         return from_der(der.as_bytes());
     }
     let sealed = sealed(&der)?;
-    unseal(&sealed, &source.existing(what)?)
+    let mut passphrase = source.existing(what)?;
+    // Whoever types may mistype, and should not read a review again for it. A file has no lock to run into.
+    let mut left = if source.asks_for_passphrase() { TRIES - 1 } else { 0 };
+    loop {
+        match unseal(&sealed, &passphrase) {
+            Err(Error::Rejected { why: Rejected::WrongPassphrase, .. }) if left > 0 => {
+                passphrase = source.again(what, left).ok_or(Rejected::WrongPassphrase)?;
+                left -= 1;
+            }
+            opened => {
+                source.opened_with(passphrase);
+                return opened;
+            }
+        }
+    }
 }
 
 /// The text of a public key's PEM.

@@ -71,8 +71,18 @@ impl Findings<'_> {
             self.add(Rule::LongLife, place, role, why);
         }
         let root = self.subject.newest_root();
-        let period = root.and_then(|root| period(&root, role));
-        if let Some(period) = period.filter(|period| life <= u64::from(period.signing()) * DAY) {
+        let Some((root, period)) = root.and_then(|root| period(&root, role).map(|period| (root, period)))
+        else {
+            return;
+        };
+        if life > u64::from(period.expiry()) * DAY {
+            let version = root.get("version").and_then(Value::as_u64).unwrap_or_default();
+            // Rounded up, so that a second more does not look like nothing more.
+            let (days, says) = (life.div_ceil(DAY), period.expiry());
+            let why = format!("good for {days} days, and root {version} says {says}");
+            self.add(Rule::LongerThanPeriod, place, role, why);
+        }
+        if life <= u64::from(period.signing()) * DAY {
             let why = format!(
                 "good for {} days, and to be signed anew {} days before the end: it is due from the start",
                 life / DAY,

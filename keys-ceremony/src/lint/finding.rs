@@ -109,6 +109,8 @@ rules! {
     LimitNear "limit-near" Warning "plan to make it smaller before it is refused";
     /// A life of more than two years.
     LongLife "long-life" Warning "give it a nearer expiry: until then an old file may be played back to devices without news";
+    /// A life that is longer than the newest root says of its role.
+    LongerThanPeriod "longer-than-period" Warning "give it a nearer expiry (all but the root have it from tuffet.toml), or the role a longer period in the next root";
     /// Not the bytes that this project's tools write.
     NotCanonical "not-canonical" Warning "write it with this project's tools: devices read it, other clients may see other bytes";
     /// Text that is not ASCII.

@@ -76,7 +76,7 @@ impl RoleStatus {
 
     fn json(&self, at: u64) -> Value {
         let moment = |seconds: Option<u64>| seconds.map(date::format);
-        let days = |seconds: Option<u64>| seconds.map(|seconds| days(seconds, at));
+        let days = |seconds: Option<u64>| seconds.map(|seconds| date::days(seconds, at));
         let refused = match &self.state {
             State::Refused(refusal) => json!({ "code": refusal.code, "message": refusal.message }),
             _ => Value::Null,
@@ -94,12 +94,6 @@ impl RoleStatus {
             "version": self.version,
         })
     }
-}
-
-/// Whole days from `at` to a moment, negative once it has passed.
-fn days(moment: u64, at: u64) -> i64 {
-    let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
-    signed(moment).saturating_sub(signed(at)).div_euclid(86_400)
 }
 
 impl State {
@@ -120,12 +114,15 @@ impl Signatures {
     }
 }
 
-/// "signed 1 of 2: release-a; missing release-b, release-c".
+/// "signed 1 of 2: release-a; missing release-b, release-c", or "signed 3, 2 needed: release-a, release-b, release-c".
 impl fmt::Display for Signatures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Signatures { need, have, signed, missing, .. } = self;
         let list = |names: &[String]| if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
-        write!(f, "signed {have} of {need}: {}", list(signed))?;
+        match have > need {
+            true => write!(f, "signed {have}, {need} needed: {}", list(signed))?,
+            false => write!(f, "signed {have} of {need}: {}", list(signed))?,
+        }
         match missing.is_empty() {
             true => Ok(()),
             false if have >= need => write!(f, "; enough without {}", list(missing)),

@@ -86,6 +86,12 @@ fn manual_has_a_page_for_every_command_and_names_no_path_of_this_machine() {
         let file = format!("share/man1/{name}.1");
         let page = String::from_utf8(room.read(&file)).unwrap();
         check(&page, &name);
+        assert_eq!(page.matches(".SH \"EXIT STATUS\"\n").count(), 1, "{name}");
+        // Each says how it may be called, save those that have commands below them.
+        let help = room.ok(&words.iter().map(String::as_str).chain(["--help"]).collect::<Vec<_>>());
+        let called = help.matches(&format!(" tuffet-keys {} ", words.join(" "))).count();
+        // The usage is one.
+        assert!(called > 1 || help.contains("\nCommands:\n"), "{name} has no example: {help}");
         assert_eq!(page.contains(".SH \"SEE ALSO\"\n"), !words.is_empty(), "{name}");
         for path in [env!("CARGO_MANIFEST_DIR"), room.state().to_str().unwrap(), "/tmp"] {
             assert!(!page.contains(path), "{name} has {path}");

@@ -7,16 +7,16 @@ use crate::support::*;
 #[test]
 fn passphrase_from_descriptor_variable_or_nowhere() {
     let room = Room::with_keys(&["x"]);
-    room.ok_with("first", &["generate", "--out", "a.pem"]);
+    room.ok_with("first of the dice", &["generate", "--out", "a.pem"]);
     // The named variable, not the default one, and a line without its end.
     let mut generate = room.keys(&["generate", "--out", "b.pem", "--passphrase-env", "OTHER"]);
     succeeded(
-        &generate.env("OTHER", "second").env("TUFFET_PASSPHRASE", "no").output().unwrap(),
+        &generate.env("OTHER", "second of the dice").env("TUFFET_PASSPHRASE", "no").output().unwrap(),
         &["generate b"],
     );
 
     // One line for each key, in order, from one descriptor.
-    fs::write(room.path("lines"), "first\nsecond").unwrap();
+    fs::write(room.path("lines"), "first of the dice\nsecond of the dice").unwrap();
     let shell = |keys: &[&str]| {
         let script = format!("exec \"$0\" show {} --passphrase-fd 7 7<lines", keys.join(" "));
         room.command("sh").args(["-c", &script, BINARY]).output().unwrap()
@@ -27,7 +27,7 @@ fn passphrase_from_descriptor_variable_or_nowhere() {
 
     let show = |variable: &str| {
         let mut command = room.keys(&["show", "a.pem", "--passphrase-env", variable]);
-        command.env("EMPTY", "").env("WRONG", "First").output().unwrap()
+        command.env("EMPTY", "").env("WRONG", "First of the dice").output().unwrap()
     };
     refused(&show("WRONG"), 108, "wrong passphrase: a.pem");
     refused(&show("EMPTY"), 202, "EMPTY");
@@ -40,7 +40,7 @@ fn passphrase_from_descriptor_variable_or_nowhere() {
     // An unencrypted key needs no passphrase.
     assert!(room.ok(&["show", "x.pem"]).contains("private key, NOT ENCRYPTED"));
     // Arguments are seen by every process of the machine.
-    let argument = room.keys(&["show", "a.pem", "--passphrase", "first"]).output().unwrap();
+    let argument = room.keys(&["show", "a.pem", "--passphrase", "first of the dice"]).output().unwrap();
     assert_eq!(argument.status.code(), Some(2));
 }
 

@@ -168,13 +168,31 @@ fn lint_of_dates_that_end_badly_names_each() {
         move |_: &Holders, parts: &mut Parts| {
             let mut periods = json!({ "timestamp": { "expiry": 8, "signing": signing } });
             for role in ["root", "snapshot", "targets"] {
-                periods[role] = json!({ "expiry": 30, "signing": 1 });
+                periods[role] = json!({ "expiry": 3650, "signing": 1 });
             }
             parts.roots[0].signed["periods"] = periods;
         }
     };
     alone(Rule::ShortLife, found(periods(7), untouched));
     assert_eq!(found(periods(6), untouched), [""; 0]);
+    let good_for = |targets: u64| {
+        move |_: &Holders, parts: &mut Parts| {
+            let mut periods = json!({ "targets": { "expiry": targets, "signing": 60 } });
+            for role in ["root", "snapshot", "timestamp"] {
+                periods[role] = json!({ "expiry": 3650, "signing": 1 });
+            }
+            parts.roots[0].signed["periods"] = periods;
+        }
+    };
+    assert_eq!(found(good_for(180), untouched), [""; 0]);
+    alone(Rule::LongerThanPeriod, found(good_for(179), untouched));
+    let holders = Holders::new();
+    let mut parts = holders.clean();
+    good_for(179)(&holders, &mut parts);
+    holders.publish(parts);
+    let report = holders.json(&["lint", "public"]);
+    assert_eq!(report["findings"][0]["why"], "good for 180 days, and root 1 says 179");
+    assert_eq!(report["findings"][0]["severity"], "warning");
     alone(Rule::LongLife, found(|_, parts| parts.roots[0].signed["expires"] = days(732), untouched));
     assert_eq!(found(|_, parts| parts.roots[0].signed["expires"] = days(731), untouched), [""; 0]);
     alone(Rule::SameDay, found(|_, parts| parts.snapshot.signed["expires"] = days(7), untouched));

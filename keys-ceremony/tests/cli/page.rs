@@ -42,15 +42,17 @@ fn ceremony_of_the_page_can_be_followed() {
     assert!(commands.len() > 25, "{} commands", commands.len());
     let room = Room::new();
     // The holder who comes later.
-    room.ok_with("five words", &["generate", "--out", "root-d.pem"]);
+    room.ok_with("five words of dice", &["generate", "--out", "root-d.pem"]);
     for (holder, command) in commands {
         let rest = command.strip_prefix("tuffet-keys ").expect(command);
         let script = format!("\"{BINARY}\" --now {NOW} {rest}");
         let mut shell = room.command("sh");
         shell.args(["-c", &script]).env("TUFFET_STATE", room.state().join(holder.to_string()));
-        shell.env("TUFFET_PASSPHRASE", "five words").env("TUFFET_NEW_PASSPHRASE", "other words");
+        shell
+            .env("TUFFET_PASSPHRASE", "five words of dice")
+            .env("TUFFET_NEW_PASSPHRASE", "other words of dice");
         if command.contains("spare-a.pem --") || command.contains("smoke-test") {
-            shell.env("TUFFET_PASSPHRASE", "other words");
+            shell.env("TUFFET_PASSPHRASE", "other words of dice");
         }
         let mut running =
             shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -26,7 +26,7 @@ fn sign_without_the_typed_version_changes_nothing() {
 #[test]
 fn sign_unattended_needs_a_passphrase_from_elsewhere() {
     let room = Room::with_keys(&["b", "c", "x", "y"]);
-    room.ok_with("secret", &["generate", "--out", "a.pem"]);
+    room.ok_with("a secret of dice", &["generate", "--out", "a.pem"]);
     room.draft("request");
     let before = room.read("request");
     room.refused(&["sign", "request", "--yes", "--key", "a.pem"], 209, "--yes");
@@ -34,7 +34,7 @@ fn sign_unattended_needs_a_passphrase_from_elsewhere() {
     // An unencrypted key among the others needs its flag, before anything is signed.
     let mixed = room
         .keys(&["sign", "request", "--yes", "--key", "a.pem", "b.pem"])
-        .env("TUFFET_PASSPHRASE", "secret")
+        .env("TUFFET_PASSPHRASE", "a secret of dice")
         .output();
     refused(&mixed.unwrap(), 109, "b.pem");
     let wrong = room

@@ -412,3 +412,63 @@ fn delegated_role_that_too_few_signed_is_refused() {
         assert_eq!(holders.run(&["status", "public"]).0, 1);
     }
 }
+
+#[test]
+fn status_signed_by_more_than_must_counts_them_apart() {
+    let holders = Holders::new();
+    let mut parts = holders.clean();
+    parts.targets.signers = vec!["release-a", "release-b", "release-c"];
+    holders.publish(parts);
+    let (exit, shown, _) = holders.run(&["status", "public", "--names", "keys", "--ics", "c.ics"]);
+    let says = "signed 3, 2 needed: release-a, release-b, release-c";
+    assert!(exit == 0 && shown.contains(&format!("  {says}\n")), "{shown}");
+    assert!(shown.contains("  signed 2 of 2: root-a, root-b; enough without root-c\n"), "{shown}");
+    let calendar = String::from_utf8(holders.room.read("c.ics")).unwrap().replace("\r\n ", "");
+    assert!(calendar.contains(&says.replace(',', "\\,")), "{calendar}");
+}
+
+#[test]
+fn status_days_say_what_the_words_do() {
+    let holders = published();
+    let expires = |moment: &str| {
+        let (_, shown, _) = holders.run(&["status", "public/timestamp.json", "--valid-at", moment]);
+        let words = shown.split_once("expires      ").unwrap().1.split_once(" (").unwrap().1;
+        let words = words.split_once(')').unwrap().0.to_owned();
+        let status = holders.json(&["status", "public/timestamp.json", "--valid-at", moment]);
+        (words, status["subjects"][0]["roles"][0]["expires_days"].as_i64().unwrap())
+    };
+    // It expires on 2026-11-29.
+    for (moment, words, days) in [
+        ("2026-11-22T13:14:16Z", "in 7 days", 7),
+        ("2026-11-28T17:14:15Z", "in 20 hours", 1),
+        ("2026-11-29T13:08:15Z", "in 6 minutes", 0),
+        ("2026-11-29T13:14:15Z", "now", -1),
+        ("2026-11-29T16:14:15Z", "3 hours ago", -1),
+        ("2026-12-03T13:14:15Z", "4 days ago", -4),
+    ] {
+        assert_eq!(expires(moment), (words.to_owned(), days), "{moment}");
+    }
+}
+
+#[test]
+fn status_names_of_a_directory_skip_foreign_keys_and_show_both_of_one_key() {
+    let holders = published();
+    let room = &holders.room;
+    room.tool("openssl", &["genpkey", "-algorithm", "ED25519", "-out", "ed25519.pem"]);
+    room.tool("openssl", &["pkey", "-in", "ed25519.pem", "-pubout", "-out", "keys/mail.pub.pem"]);
+    fs::write(room.path("keys/note.pub.pem"), "no key").unwrap();
+    let (exit, shown, said) = holders.run(&["status", "public", "--names", "keys"]);
+    assert_eq!((exit, said.as_str()), (0, ""));
+    assert!(shown.contains("signed 2 of 2: release-a, release-b; enough without release-c\n"), "{shown}");
+    // Whoever names a file means it; and a directory without any key of ours gives no names.
+    room.refused(&["status", "public", "--names", "keys/mail.pub.pem"], 107, "mail.pub.pem");
+    fs::create_dir(room.path("mail")).unwrap();
+    fs::copy(room.path("keys/mail.pub.pem"), room.path("mail/mail.pub.pem")).unwrap();
+    room.refused(&["status", "public", "--names", "mail"], 241, "mail");
+
+    // A backup's public half beside the key's: the same holder twice, or two holders with one key.
+    fs::copy(room.path("keys/release-a.pub.pem"), room.path("keys/spare-a.pub.pem")).unwrap();
+    fs::copy(room.path("keys/release-a.pub.pem"), room.path("mail/release-a.pub.pem")).unwrap();
+    let (_, shown, _) = holders.run(&["status", "public", "--names", "mail", "keys"]);
+    assert!(shown.contains("signed 2 of 2: release-a (also spare-a), release-b; enough"), "{shown}");
+}

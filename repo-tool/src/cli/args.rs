@@ -35,7 +35,7 @@ pub(crate) struct Cli {
     pub(crate) repo: PathBuf,
 
     /// How facts are printed
-    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FORM", default_value = "human")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FORM", default_value = "text")]
     pub(crate) output: Output,
 
     /// Take DATE as the present instead of the clock's
@@ -52,7 +52,9 @@ const GLOBAL: &str = "Options of every command";
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
     /// Lines for a person
-    Human,
+    // Its name until `tuffet-keys` had one for the same; scripts may have it.
+    #[value(alias = "human")]
+    Text,
     /// One JSON object
     Json,
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use clap::CommandFactory as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use tuffet::config::{Config, Hardware};
+use tuffet::config::{Config, Hardware, Lifetimes};
 use tuffet::publish::{self, Keys, Summary};
 use tuffet::repository::{Workspace, root_sha256};
 use tuffet::staging::{self, Draft, Mode, Ramp};
@@ -23,6 +23,8 @@ use tuffet_client::time::Date;
 use tuffet_keys::command_line::{self, Completions, Manual};
 use tuffet_keys::date;
 use tuffet_keys::key::SigningKey;
+use tuffet_keys::metadata::Envelope;
+use tuffet_keys::root::Root;
 use tuffet_keys::uri::KeyUri;
 
 use args::{Cli, Command, Output};
@@ -61,7 +63,7 @@ struct Facts {
 impl Facts {
     fn print(&self, output: Output) -> Result<(), Error> {
         let text = match output {
-            Output::Human => self.lines.iter().map(|line| format!("{line}\n")).collect(),
+            Output::Text => self.lines.iter().map(|line| format!("{line}\n")).collect(),
             Output::Json => format!("{}\n", self.json),
         };
         let mut out = anstream::stdout();
@@ -105,8 +107,10 @@ fn init(repo: &Path, command: &args::Init, now: u64) -> Result<Facts, Error> {
         config.add_hardware(id, Hardware { slot_size: *slot_size, flash_map })?;
     }
     let root = tuffet_keys::file::read(root)?;
+    Workspace::check_init(repo, &root, now)?;
+    config.lifetimes = lifetimes(&root)?;
     let verb = match dry_run.dry_run {
-        true => Workspace::check_init(repo, &root, now).map(|()| "would make")?,
+        true => "would make",
         false => Workspace::init(repo, &root, config, now).map(|_| "made")?,
     };
     let sha256 = root_sha256(&root)?;
@@ -123,6 +127,12 @@ fn init(repo: &Path, command: &args::Init, now: u64) -> Result<Facts, Error> {
         "dry_run": dry_run.dry_run,
     });
     Ok(Facts { lines, json })
+}
+
+/// What the root says that its holders have signed, or the usual.
+fn lifetimes(root: &[u8]) -> Result<Lifetimes, Error> {
+    let periods = Root::from_signed(&Envelope::parse(root)?.signed)?.periods.unwrap_or_default();
+    Ok(Lifetimes::of(&periods))
 }
 
 fn root_add(repo: &Path, command: &args::RootAdd, now: u64) -> Result<Facts, Error> {

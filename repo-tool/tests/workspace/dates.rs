@@ -4,7 +4,9 @@ use std::fs;
 
 use tuffet::author::{self, Dates, Signers};
 use tuffet_keys::Role;
-use tuffet_keys::root::Chain;
+use tuffet_keys::lint::Report;
+use tuffet_keys::published::Subject;
+use tuffet_keys::root::{Chain, Period};
 
 use crate::support::{Bench, DAY, Holders, NOW, PUBLISH};
 
@@ -87,4 +89,59 @@ fn repository_that_devices_take_once_and_never_again_is_refused() {
     assert!(message.contains("timestamp: expired 2026-11-29T12:00:00Z"), "{message}");
     // A refresh would publish the same again, and is refused for what a device would say the second time.
     bench.fails(&PUBLISH, 1, "C110");
+}
+
+/// Root 1 with the default periods, in the bench's own place.
+fn staggered() -> Bench {
+    let mut bench = Bench::bare();
+    bench.holders = Holders::new(NOW, NOW + 365 * DAY);
+    fs::write(bench.path("1.root.json"), &bench.holders.chain[0]).unwrap();
+    bench.holders.online.write_new_danger_unencrypted(&bench.path("staggered.pem")).unwrap();
+    fs::rename(bench.path("staggered.pem"), bench.path("online.pem")).unwrap();
+    bench
+}
+
+const INIT: [&str; 9] =
+    ["init", "--root", "1.root.json", "--product", "thermo", "--hardware", "rev-a", "--slot-size", "4096"];
+
+#[test]
+fn repository_by_the_defaults_is_staggered_and_lint_has_nothing_to_say() {
+    let bench = staggered();
+    bench.ok(&INIT);
+    bench.image("fw.bin", b"image");
+    bench.ok(&RELEASE);
+    bench.sign(2);
+    bench.publish();
+    let lint = || {
+        let report = Report::of(&[Subject::read(&bench.repo().join("public")).unwrap()], NOW).unwrap();
+        (report.verdict(true).is_ok(), report.to_string())
+    };
+    let (clean, said) = lint();
+    assert!(clean, "{said}");
+    // What holders of root 1 did not agree to is found.
+    let path = bench.repo().join("tuffet.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains("[roles.targets]\nexpires = \"180d\"\n"), "{text}");
+    fs::write(&path, text.replace("\"180d\"", "\"364d\"")).unwrap();
+    bench.ok(&["renew"]);
+    bench.sign(2);
+    bench.publish();
+    let (clean, said) = lint();
+    assert!(!clean && said.contains("warning[longer-than-period]"), "{said}");
+    assert!(said.contains("(targets): good for 364 days, and root 1 says 180\n"), "{said}");
+}
+
+#[test]
+fn init_takes_the_lifetimes_that_the_root_states() {
+    let mut bench = staggered();
+    let mut draft = bench.holders.draft(NOW, NOW + 365 * DAY);
+    draft.set_period(&Role::Targets, Period::new(90, 20).unwrap());
+    draft.set_period(&Role::Timestamp, Period::new(3, 1).unwrap());
+    bench.holders.chain.clear();
+    bench.holders.sign_root(&draft);
+    fs::write(bench.path("1.root.json"), &bench.holders.chain[0]).unwrap();
+    bench.ok(&INIT);
+    let lifetimes = &bench.workspace().config().lifetimes.clone();
+    let all = [&lifetimes.targets, &lifetimes.snapshot, &lifetimes.timestamp].map(ToString::to_string);
+    assert_eq!(all, ["90d", "30d", "3d"]);
 }

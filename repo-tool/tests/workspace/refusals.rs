@@ -190,7 +190,7 @@ fn configuration_that_is_wrong_is_refused_with_its_position() {
         ("slot-size = 4096", "slot-size = 4294967296", "tuffet.toml:11:13: "),
         ("slot-size = 4096", "slot-sise = 4096", "tuffet.toml:11:1: unknown field `slot-sise`"),
         ("\"rev-b\"", "\"Rev B\"", "tuffet.toml:13:29: `Rev B` cannot be a hardware id"),
-        ("\"365d\"", "\"soon\"", "expires"),
+        ("\"180d\"", "\"soon\"", "expires"),
         ("\"7d\"", "\"2027-01-01\"", "not a duration"),
         ("[roles.targets]", "[roles.target]", "unknown field `target`"),
         ("[roles.targets]", "[products.second]\n[roles.targets]", "exactly one product"),
@@ -201,7 +201,7 @@ fn configuration_that_is_wrong_is_refused_with_its_position() {
         fs::write(&path, changed).unwrap();
         let message = bench.fails(&PUBLISH, 1, "T101");
         if part == "expires" {
-            let line = good.lines().position(|line| line == "expires = \"365d\"").unwrap() + 1;
+            let line = good.lines().position(|line| line == "expires = \"180d\"").unwrap() + 1;
             assert!(message.contains(&format!("tuffet.toml:{line}:11: not a duration")), "{message}");
         } else {
             assert!(message.contains(part), "{message}");
@@ -412,8 +412,8 @@ fn publish_of_targets_that_expired_while_they_waited_is_refused() {
     bench.image("fw.bin", b"image");
     bench.release("fw.bin", "1.0.0");
     bench.sign(2);
-    let message = assert_fails(&bench.command_at(NOW + 365 * DAY, &PUBLISH).output().unwrap(), 1, "K137");
-    assert!(message.contains("targets version 1 expired 2027-11-22T12:00:00Z"), "{message}");
+    let message = assert_fails(&bench.command_at(NOW + 180 * DAY, &PUBLISH).output().unwrap(), 1, "K137");
+    assert!(message.contains("targets version 1 expired 2027-05-21T12:00:00Z"), "{message}");
     assert_eq!(bench.public_files(), ["1.root.json"]);
 }
 

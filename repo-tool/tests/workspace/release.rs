@@ -74,7 +74,7 @@ fn whole_path_with_two_of_three_signatures_publishes_exactly_the_files_of_the_fo
         bench.public_json("1.targets.json")["signed"],
         signed(
             "targets",
-            "2027-11-22T12:00:00Z",
+            "2027-05-21T12:00:00Z",
             "targets",
             json!({
                 "thermo/rev-a/stable/release":
@@ -268,10 +268,10 @@ fn publish_with_nothing_staged_refreshes_the_timestamp_and_the_snapshot_when_due
     assert_eq!(versions(&bench), (3, 2), "in the second half of its life");
     assert!(!bench.repo().join("public/2.targets.json").exists());
     // Expired for months: the repository comes back by itself.
-    bench.ok_at(NOW + 200 * DAY, &PUBLISH);
+    bench.ok_at(NOW + 120 * DAY, &PUBLISH);
     assert_eq!(versions(&bench), (4, 3));
-    bench.ok_at(NOW + 200 * DAY, &["verify"]);
-    let said = bench.ok_at(NOW + 340 * DAY, &PUBLISH);
+    bench.ok_at(NOW + 120 * DAY, &["verify"]);
+    let said = bench.ok_at(NOW + 160 * DAY, &PUBLISH);
     assert!(said.contains("`tuffet renew`"), "targets expire soon: {said}");
 }
 
@@ -283,13 +283,13 @@ fn renew_drafts_the_same_targets_for_longer() {
     bench.release("fw.bin", "1.0.0");
     bench.sign(2);
     bench.publish();
-    let later = NOW + 300 * DAY;
+    let later = NOW + 150 * DAY;
     bench.ok_at(later, &["renew"]);
     bench.sign(2);
     bench.ok_at(later, &PUBLISH);
     let (one, two) = (bench.public_json("1.targets.json"), bench.public_json("2.targets.json"));
     assert_eq!(one["signed"]["targets"], two["signed"]["targets"]);
-    assert_eq!(two["signed"]["expires"], "2028-09-17T12:00:00Z");
+    assert_eq!(two["signed"]["expires"], "2027-10-18T12:00:00Z");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! What the key holders' tool says of a repository that `tuffet` has published.
 
+use tuffet_keys::Role;
 use tuffet_keys::lint::Report;
 use tuffet_keys::names::Names;
 use tuffet_keys::published::Subject;
+use tuffet_keys::root::Period;
 use tuffet_keys::status::Status;
 
 use crate::support::{Bench, DAY, NOW};
@@ -19,7 +21,7 @@ fn status_and_lint_of_a_published_release_find_nothing_wrong() {
     bench.sign(2);
     let staged = Subject::read(&bench.workspace().request_path()).unwrap();
     bench.publish();
-    let root = bench.holders.next_root(|_| {});
+    let root = bench.holders.next_root(|draft| draft.set_period(&Role::Root, Period::new(400, 60).unwrap()));
     std::fs::write(bench.path("2.root.json"), root).unwrap();
     bench.ok(&["root", "add", "2.root.json"]);
     bench.publish();

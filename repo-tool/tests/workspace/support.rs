@@ -40,20 +40,26 @@ impl Holders {
         let three = || (0..3).map(|_| key()).collect::<Vec<_>>();
         let mut holders =
             Holders { root: three(), release: three(), online: Arc::new(key()), chain: Vec::new() };
+        let draft = holders.draft(issued, expires);
+        holders.sign_root(&draft);
+        holders
+    }
+
+    /// Their root 1 before it is signed.
+    pub(crate) fn draft(&self, issued: u64, expires: u64) -> Draft {
         let mut draft = Draft::new(issued, expires);
-        for key in &holders.root {
+        for key in &self.root {
             draft.add_key(&Role::Root, key.public()).unwrap();
         }
-        for key in &holders.release {
+        for key in &self.release {
             draft.add_key(&Role::Targets, key.public()).unwrap();
         }
         for role in [Role::Snapshot, Role::Timestamp] {
-            draft.add_key(&role, holders.online.public()).unwrap();
+            draft.add_key(&role, self.online.public()).unwrap();
         }
         draft.set_threshold(&Role::Root, 2);
         draft.set_threshold(&Role::Targets, 2);
-        holders.sign_root(&draft);
-        holders
+        draft
     }
 
     /// Appends the next root, changed by `change`.
@@ -70,7 +76,7 @@ impl Holders {
         self.chain.last().unwrap().clone()
     }
 
-    fn sign_root(&mut self, draft: &Draft) {
+    pub(crate) fn sign_root(&mut self, draft: &Draft) {
         let mut request = Request::draft(Role::Root, &draft.signed().unwrap(), &self.chain).unwrap();
         for key in &self.root[..2] {
             request.sign(key).unwrap();
