@@ -211,14 +211,15 @@ mod tests {
             Rejected::PinLocked.into(),
             Rejected::OtherKey { expected: text(), found: text() }.into(),
             Rejected::LastTry.into(),
-            Rejected::UnknownRepository { digest: text() }.into(),
+            Rejected::UnknownRepository { digest: text(), known: vec![] }.into(),
             Rejected::ForkedRoot { version: 0 }.into(),
             Rejected::StaleRequest { what: text(), known: 0, offered: 0 }.into(),
-            Rejected::Warned { count: 0 }.into(),
-            Rejected::OtherRepository { expected: text(), found: text() }.into(),
+            Rejected::Warned { count: 0, despite: 0 }.into(),
+            Rejected::OtherRepository { expected: text() }.into(),
             Rejected::NobodysSignature.into(),
             Rejected::SmallestRefuses { what: text(), device: text(), code: 0, message: text() }.into(),
             Rejected::Expired { what: text(), expires: 0, start: 0 }.into(),
+            Rejected::OtherKeyType { name: text() }.into(),
             Rejected::OutOfOrder { at: 0, trouble: vec![] }.into(),
             Rejected::Findings { errors: 0, warnings: 0 }.into(),
             Rejected::TranscriptBroken { entry: 0, why: text() }.into(),
@@ -254,9 +255,14 @@ mod tests {
             Misuse::NoNames.into(),
             Misuse::NothingRecorded { root: 0 }.into(),
             Misuse::NotAHead { length: 0 }.into(),
+            Misuse::NotADigest { length: 0 }.into(),
+            Misuse::OtherName { what: text(), name: text() }.into(),
+            Misuse::NoDigest.into(),
+            Misuse::RootsMissing { version: 0, known: 0 }.into(),
+            Misuse::NotAKeyid { text: text() }.into(),
             Environment::Io { what: "", message: text() }.into(),
             Environment::NoVariable { name: text() }.into(),
-            Environment::NoTerminal.into(),
+            Environment::NoTerminal { wanted: text(), instead: text() }.into(),
             Environment::Random { message: text() }.into(),
             Environment::SelfCheck.into(),
             Environment::Encoding { message: text() }.into(),
@@ -277,7 +283,7 @@ mod tests {
             122 OtherChain, 123 IssuedInFuture, 124 RequestChanged, 125 DeviceRefuses, \
             126 WrongPin, 127 PinLocked, 128 OtherKey, 129 LastTry, 130 UnknownRepository, \
             131 ForkedRoot, 132 StaleRequest, 133 Warned, 134 OtherRepository, 135 NobodysSignature, \
-            136 SmallestRefuses, 137 Expired, \
+            136 SmallestRefuses, 137 Expired, 138 OtherKeyType, \
             140 OutOfOrder, 141 Findings, \
             150 TranscriptBroken, 151 OtherHead, 152 OtherTranscript, 153 NotTheRecorded, \
             160 InvalidDelegation, 161 NotDelegated, 162 BrokenWay, \
@@ -286,7 +292,8 @@ mod tests {
             210 ExpiresTooSoon, 211 TooManyKeys, 212 BadKeyUri, 213 PinInUri, 214 Ambiguous, \
             215 KeyExists, 216 NotAFile, 231 NotAPeriod, 232 BadReason, 233 TooManySignatures, \
             234 NotInRoot, 235 TooFewKeysLeft, 236 NotADeviceLimit, 240 NotPublished, 241 NoNames, \
-            250 NothingRecorded, 251 NotAHead, \
+            250 NothingRecorded, 251 NotAHead, 252 NotADigest, 253 OtherName, 254 NoDigest, \
+            255 RootsMissing, 256 NotAKeyid, \
             301 Io, 302 NoVariable, 303 NoTerminal, 304 Random, \
             305 SelfCheck, 306 Encoding, 307 Output, 308 NoModule, 309 Module, 310 NoToken, \
             311 NoKeyOnToken, 312 Token, 313 TokenSignature, 314 StateDamaged, \
@@ -340,6 +347,7 @@ mod tests {
                 Rejected::BrokenWay { .. } => "BrokenWay",
                 Rejected::SmallestRefuses { .. } => "SmallestRefuses",
                 Rejected::Expired { .. } => "Expired",
+                Rejected::OtherKeyType { .. } => "OtherKeyType",
                 Rejected::OutOfOrder { .. } => "OutOfOrder",
                 Rejected::Findings { .. } => "Findings",
                 Rejected::TranscriptBroken { .. } => "TranscriptBroken",
@@ -374,11 +382,16 @@ mod tests {
                 Misuse::NoNames => "NoNames",
                 Misuse::NothingRecorded { .. } => "NothingRecorded",
                 Misuse::NotAHead { .. } => "NotAHead",
+                Misuse::NotADigest { .. } => "NotADigest",
+                Misuse::OtherName { .. } => "OtherName",
+                Misuse::RootsMissing { .. } => "RootsMissing",
+                Misuse::NotAKeyid { .. } => "NotAKeyid",
+                Misuse::NoDigest => "NoDigest",
             },
             Error::Environment { why, .. } => match why {
                 Environment::Io { .. } => "Io",
                 Environment::NoVariable { .. } => "NoVariable",
-                Environment::NoTerminal => "NoTerminal",
+                Environment::NoTerminal { .. } => "NoTerminal",
                 Environment::Random { .. } => "Random",
                 Environment::SelfCheck => "SelfCheck",
                 Environment::Encoding { .. } => "Encoding",

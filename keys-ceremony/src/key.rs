@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::encoding::{member, sha256_hex};
 use crate::passphrase::{self, Source};
+use crate::text::plain;
 use crate::uri::{KeyUri, TokenUri};
 use crate::{Environment, Error, Misuse, Rejected, canonical, file};
 use token::TokenKey;
@@ -90,12 +91,15 @@ impl PublicKey {
     /// Reads the key object of a root.
     ///
     /// # Errors
-    /// [`Rejected::WrongField`], [`Rejected::NotAKey`] or [`Rejected::UnsupportedKey`].
+    /// [`Rejected::OtherKeyType`], [`Rejected::WrongField`], [`Rejected::NotAKey`] or [`Rejected::UnsupportedKey`].
     pub fn from_value(value: &Value) -> Result<PublicKey, Error> {
-        member(value, "keytype", "`ecdsa`", |value| (value == "ecdsa").then_some(()))?;
-        member(value, "scheme", "`ecdsa-sha2-nistp256`", |value| {
-            (value == "ecdsa-sha2-nistp256").then_some(())
-        })?;
+        // A key that is good elsewhere is not damaged: it is named.
+        let keytype = member(value, "keytype", "`ecdsa`", Value::as_str)?;
+        let scheme = member(value, "scheme", "`ecdsa-sha2-nistp256`", Value::as_str)?;
+        if keytype != "ecdsa" || scheme != "ecdsa-sha2-nistp256" {
+            let name = plain(if keytype == "ecdsa" { scheme } else { keytype });
+            return Err(Rejected::OtherKeyType { name }.into());
+        }
         let keyval = member(value, "keyval", "an object", |value| value.is_object().then_some(value))?;
         let pem = member(keyval, "public", "a PEM text", Value::as_str)?;
         let key = PublicKey::from_pem(pem.as_bytes())?;
@@ -391,7 +395,17 @@ mod tests {
         for (member, wrong) in [("keytype", "rsa"), ("scheme", "ed25519"), ("keyval", "x"), ("x", "y")] {
             let mut other = key.to_value();
             other[member] = Value::from(wrong);
-            assert!(PublicKey::from_value(&other).is_err(), "{member}");
+            let error = PublicKey::from_value(&other).unwrap_err();
+            // A key of another kind is no damage: it is said which it is.
+            match member {
+                "keytype" | "scheme" => {
+                    assert_eq!(error, Rejected::OtherKeyType { name: wrong.to_owned() }.into());
+                    let says =
+                        format!("holds a key of type {wrong}; devices and this tool know ECDSA P-256 alone");
+                    assert!(error.to_string().starts_with(&says), "{error}");
+                }
+                _ => assert_ne!(error.code(), 138, "{error}"),
+            }
         }
     }
 

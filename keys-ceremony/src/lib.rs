@@ -13,6 +13,7 @@ pub mod command_line;
 pub mod date;
 pub mod delegation;
 mod detached;
+pub mod digest;
 mod encoding;
 pub mod error;
 pub mod file;

@@ -63,6 +63,8 @@ pub struct Source {
     descriptor: Option<Descriptor>,
     existing: Option<String>,
     fresh: Option<String>,
+    /// The variable that would have given the new passphrase.
+    fresh_variable: &'static str,
     pin: Option<String>,
     renews: bool,
     given: Given,
@@ -83,6 +85,7 @@ impl Source {
         Source {
             descriptor: descriptor.map(|number| Descriptor { number, open: None }),
             fresh: existing.clone(),
+            fresh_variable: VARIABLE,
             existing,
             pin: pin.or_else(|| if_set(PIN_VARIABLE)),
             renews: false,
@@ -94,7 +97,8 @@ impl Source {
     /// line, from this variable or [`NEW_VARIABLE`], or a prompt, and never from where the old one does.
     #[must_use]
     pub fn renewing(self, variable: Option<String>) -> Source {
-        Source { fresh: variable.or_else(|| if_set(NEW_VARIABLE)), renews: true, ..self }
+        let fresh = variable.or_else(|| if_set(NEW_VARIABLE));
+        Source { fresh, fresh_variable: NEW_VARIABLE, renews: true, ..self }
     }
 
     /// Whether a person is asked for the passphrase of a key.
@@ -115,7 +119,10 @@ impl Source {
     pub fn existing(&mut self, what: &str) -> Result<Passphrase, Error> {
         match unattended(&mut self.descriptor, self.existing.as_deref(), what) {
             Some(passphrase) => passphrase,
-            None => Passphrase::new(ask(&format!("Passphrase of {what}: "))?),
+            None => {
+                let typed = ask(&format!("Passphrase of {what}: "));
+                Passphrase::new(typed.map_err(|_| nobody("the passphrase", what, VARIABLE))?)
+            }
         }
     }
 
@@ -163,8 +170,9 @@ impl Source {
         if let Some(passphrase) = unattended(&mut self.descriptor, self.fresh.as_deref(), what) {
             return passphrase;
         }
-        let first = Passphrase::new(ask(&format!("New passphrase of {what}: "))?)?;
-        if *ask("The same again: ")? != *first.0 {
+        let nobody = |_| nobody("the new passphrase", what, self.fresh_variable);
+        let first = Passphrase::new(ask(&format!("New passphrase of {what}: ")).map_err(nobody)?)?;
+        if *ask("The same again: ").map_err(nobody)? != *first.0 {
             return Err(Misuse::PassphrasesDiffer.into());
         }
         Ok(first)
@@ -177,7 +185,10 @@ impl Source {
     pub fn pin(&mut self, what: &str) -> Result<Passphrase, Error> {
         match unattended(&mut self.descriptor, self.pin.as_deref(), what) {
             Some(pin) => pin,
-            None => Passphrase::new(ask(&format!("PIN of {what}: "))?),
+            None => {
+                let typed = ask(&format!("PIN of {what}: "));
+                Passphrase::new(typed.map_err(|_| nobody("the PIN", what, PIN_VARIABLE))?)
+            }
         }
     }
 }
@@ -247,7 +258,12 @@ fn line(input: &mut impl Read, path: &Path) -> Result<Zeroizing<Vec<u8>>, Error>
 /// The longest passphrase that a descriptor gives, in bytes; OpenSSL's own limit.
 const MAX_LINE: usize = 1024;
 
-fn ask(prompt: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let typed = rpassword::prompt_password(prompt).map_err(|_| Environment::NoTerminal)?;
-    Ok(Zeroizing::new(typed.into_bytes()))
+fn ask(prompt: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+    Ok(Zeroizing::new(rpassword::prompt_password(prompt)?.into_bytes()))
+}
+
+/// There is nobody to ask for a secret of `what`, and the variable does not give it.
+fn nobody(secret: &str, what: &str, variable: &str) -> Error {
+    let instead = format!("set {variable}, or use --passphrase-fd");
+    Error::from(Environment::NoTerminal { wanted: secret.to_owned(), instead }).at(what)
 }

@@ -26,14 +26,10 @@ use crate::{Rejected, delegation};
 /// # Errors
 /// [`Rejected::Expired`] and [`Rejected::SmallestRefuses`]; of a delegated role what is wrong with its delegation.
 pub(crate) fn preflight(request: &Request, file: &[u8], now: u64) -> Result<(), crate::Error> {
-    let (header, chain) = (request.header(), request.chain());
-    if header.role == Role::Root {
+    if request.header().role == Role::Root {
         return Ok(rehearse(request, &[file], now)?);
     }
-    let start = chain.start_time(now);
-    if header.expires <= start {
-        return Err(Rejected::Expired { what: request.title(), expires: header.expires, start }.into());
-    }
+    request.check_expiry(now)?;
     let limits = request.devices().limits();
     let judged = request.accepts_within(&limits, file)?.and_then(|()| delegates(request, &limits, file));
     judged.map_err(|refusal| refused(request, "a device".to_owned(), &refusal))?;
@@ -51,6 +47,19 @@ pub(crate) fn delegates(request: &Request, limits: &Limits, file: &[u8]) -> Resu
 }
 
 impl Request {
+    /// Whether devices that know the chain would take it for expired at `now`, in seconds since 1970-01-01 UTC. To be
+    /// asked before anybody signs: what has expired is not finished.
+    ///
+    /// # Errors
+    /// [`Rejected::Expired`].
+    pub fn check_expiry(&self, now: u64) -> Result<(), crate::Error> {
+        let (expires, start) = (self.header().expires, self.chain().start_time(now));
+        if expires <= start {
+            return Err(Rejected::Expired { what: self.title(), expires, start }.into());
+        }
+        Ok(())
+    }
+
     /// Whether the smallest devices, as this root states them, get as far as to hear of it. To be asked before anybody
     /// signs: a limit may be stated that an earlier root passes. Dates are not judged, for this root renews them.
     ///

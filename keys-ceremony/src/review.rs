@@ -311,7 +311,7 @@ impl Review {
 
     fn signatures(&mut self, state: &[Progress]) {
         for Progress { by, version, need, have, signed, missing } in state {
-            self.line(0, &format!("signatures under {by} {version}: {have}, and {need} are needed"));
+            self.line(0, &format!("signatures under {by} {version}: {have}, needed {need}"));
             for (keyids, word) in [(signed, "signed "), (missing, "missing")] {
                 for keyid in keyids {
                     let name = self.names.known(keyid).map_or(String::new(), |name| format!("  {name}"));
@@ -443,7 +443,7 @@ mod tests {
             "length     65000 bytes\n",
             "sha256     cdcdcdcd cdcdcdcd",
             "rollout    from 2026-11-23T13:14:15Z (in 24 hours), to 2026-12-02T13:14:15Z (in 10 days), salt 00112233445566778899aabbccddeeff\n",
-            "signatures under root 1: 0, and 1 are needed\n",
+            "signatures under root 1: 0, needed 1\n",
         ] {
             assert!(text.contains(fact), "{fact:?} is not in\n{text}");
         }

@@ -28,7 +28,7 @@ use crate::metadata::{Envelope, Header, Role};
 use crate::published::read_key;
 use crate::request::Request;
 use crate::root::{Chain, Root};
-use crate::{Environment, Error, Rejected, canonical};
+use crate::{Environment, Error, Misuse, Rejected, canonical};
 
 /// Where the files of delegated roles lie: their names are their authors' choice.
 const DELEGATED: &str = "delegated";
@@ -517,6 +517,9 @@ impl Repository {
         let (header, signed) = read_as(role, bytes)?;
         let known = usize::try_from(header.version).ok().and_then(|version| self.roots.get(version - 1));
         let version = header.version;
+        if header.role == Role::Root {
+            self.check_next(version)?;
+        }
         match (&header.role, known) {
             (Role::Root, Some(known)) if *known == canonical::signed_bytes(&signed)? => Ok(()),
             (Role::Root, Some(_)) => Err(Rejected::ForkedRoot { version }.into()),
@@ -548,12 +551,22 @@ impl Repository {
         if version == 1 && sha256_hex(&payload) != self.digest {
             return Err(Rejected::ForkedRoot { version }.into());
         }
+        self.check_next(version)?;
         let files: Vec<Vec<u8>> = self.chain.files().iter().cloned().chain([bytes.to_vec()]).collect();
         self.chain = Chain::verify(&files)?;
         file::replace(&self.directory.join(format!("{version}.root.json")), bytes, Access::Private)?;
         self.roots.push(payload);
         self.forget_unsigned([Role::Timestamp, Role::Snapshot, Role::Targets])?;
         Ok(true)
+    }
+
+    /// Whether a root of this version is known, or follows the newest that is.
+    fn check_next(&self, version: u32) -> Result<(), Error> {
+        let known = u32::try_from(self.roots.len()).unwrap_or(u32::MAX);
+        if version > known.saturating_add(1) {
+            return Err(Misuse::RootsMissing { version, known }.into());
+        }
+        Ok(())
     }
 
     /// TUF 5.3.11, for a holder too: what the keys of today did not sign is no floor any more, be its version 4294967295.

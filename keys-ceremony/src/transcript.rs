@@ -26,7 +26,7 @@ use crate::key::grouped;
 use crate::metadata::Role;
 use crate::request::Request;
 use crate::root::{Chain, Root};
-use crate::{Environment, Error, Misuse, Rejected};
+use crate::{Environment, Error, Misuse, Rejected, digest};
 
 pub use entry::{Act, Action, Entry, Source};
 pub use show::Shown;
@@ -82,13 +82,10 @@ impl fmt::Display for Head {
 /// # Errors
 /// [`Misuse::NotAHead`].
 pub fn parse_head(text: &str) -> Result<String, Error> {
-    let digits: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-    let digest = digits.to_ascii_lowercase();
-    if is_digest(&digest) {
-        Ok(digest)
-    } else {
-        Err(Misuse::NotAHead { length: digits.chars().count() }.into())
-    }
+    digest::parse(text).map_err(|error| match error {
+        Error::Misuse { why: Misuse::NotADigest { length }, .. } => Misuse::NotAHead { length }.into(),
+        other => other,
+    })
 }
 
 /// What the first entry of a repository's transcript follows. `repository` is the digest of its root 1.

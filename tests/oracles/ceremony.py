@@ -102,9 +102,10 @@ class Desk:
         """Lets each holder sign a copy, and finishes the root."""
         request = f"{version}.request"
         copies = [f"{version}.{name}" for name in holders]
-        warnings = len(json.loads(self.tuffet_keys("review", request, "--output", "json"))["warnings"])
+        review = json.loads(self.tuffet_keys("review", request, "--output", "json"))
+        warnings, repository = len(review["warnings"]), review["repository"]["sha256"]
         for name, copy in zip(holders, copies, strict=True):
-            agree = ["--yes", "--despite", str(warnings)]
+            agree = ["--yes", "--despite", str(warnings), "--digest", repository]
             self.tuffet_keys("sign", request, *agree, "--key", f"{name}.pem", "--out", copy)
         self.tuffet_keys("merge", *copies, "--out", f"{version}.signed")
         self.tuffet_keys("finish", f"{version}.signed", "--out", f"{version}.root.json")

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use tuffet_keys::request::Request;
 use tuffet_keys::state::State;
+use tuffet_keys::transcript::{Action, Source};
 use tuffet_keys::{Error, file};
 
 use super::review::show;
+use super::transcript::Recording;
 use super::{Output, progress, refuse_existing, write_copy};
 
 #[derive(Args)]
@@ -38,6 +40,9 @@ pub(crate) struct Attach {
     /// Where the signed copy goes [default: in the place of REQUEST]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+
+    #[command(flatten)]
+    recording: Recording,
 }
 
 /// Writes the very bytes that are signed. Whoever signs them elsewhere has seen what they say.
@@ -59,7 +64,8 @@ pub(super) fn payload(
 }
 
 pub(super) fn attach(
-    Attach { request: path, signatures, out: target }: &Attach,
+    Attach { request: path, signatures, out: target, recording }: &Attach,
+    now: u64,
     out: &mut Output,
 ) -> Result<(), Error> {
     let mut request = Request::read(path)?;
@@ -67,14 +73,17 @@ pub(super) fn attach(
     if target != path {
         refuse_existing(target)?;
     }
-    let mut lines = String::new();
+    recording.check(&request, Some(target))?;
+    let (mut lines, mut signed) = (String::new(), Vec::new());
     for signature in signatures {
         let bytes = file::read(signature)?;
         let keyid = request.attach(&bytes).map_err(|error| error.in_file(signature))?;
         lines += &format!("attached the signature of key {keyid} to {}\n", request.title());
+        signed.push(Action::Sign { keyid, source: Source::Detached });
     }
+    let recorded = recording.append(&request, signed, now, out)?;
     write_copy(&mut request, target, target == path, out)?;
     out.put(&lines)?;
     progress(&request, out)?;
-    out.put(&format!("wrote {}\n", target.display()))
+    out.put(&format!("wrote {}\n{recorded}", target.display()))
 }

@@ -115,7 +115,8 @@ pub(super) fn show(Show { keys, public_out, secrets }: &Show, out: &mut Output) 
 pub(super) fn smoke_test(command: &SmokeTest, out: &mut Output) -> Result<(), Error> {
     let mut source = command.secrets.source();
     let uris = uris(&command.keys)?;
-    let expected = command.expect.as_deref().map(named_keyid).transpose()?;
+    let expected =
+        command.expect.as_deref().map(named_keyid).transpose().map_err(|error| error.at("--expect"))?;
     if expected.is_some() {
         only_one(&uris, "--expect goes with one KEY")?;
     }
@@ -164,7 +165,7 @@ pub(super) fn backup(command: &Backup, out: &mut Output) -> Result<(), Error> {
 pub(super) fn restore(command: &Restore, out: &mut Output) -> Result<(), Error> {
     let uri = KeyUri::parse(&command.backup)?;
     uri.file("be restored")?;
-    let expected = named_keyid(&command.expect)?;
+    let expected = named_keyid(&command.expect).map_err(|error| error.at("--expect"))?;
     let mut source = command.passphrases.source();
     let Some(target) = &command.out else {
         let key = open(&uri, command.danger_unencrypted, &mut source)?;

@@ -19,12 +19,13 @@ use clap::CommandFactory as _;
 use tuffet_keys::command_line::{self, Completions, Manual};
 use tuffet_keys::file::{self, Access};
 use tuffet_keys::key::PublicKey;
+use tuffet_keys::metadata::Header;
 use tuffet_keys::names::Names;
 use tuffet_keys::request::Request;
 use tuffet_keys::review::describe;
 use tuffet_keys::state::State;
 use tuffet_keys::transcript::Action;
-use tuffet_keys::{Environment, Error, Misuse, Role, date};
+use tuffet_keys::{Environment, Error, Misuse, Role, date, digest};
 
 /// Runs a command at `now`, in seconds since 1970-01-01 UTC.
 pub(crate) fn run(Cli { now, state, names, command }: Cli, clock: u64) -> Result<(), Error> {
@@ -56,7 +57,7 @@ pub(crate) fn run(Cli { now, state, names, command }: Cli, clock: u64) -> Result
         Command::Review(command) => review::review(&command, &known(state)?, now, &mut out),
         Command::Sign(command) => review::sign(&command, &known(state)?, now, &mut out),
         Command::Payload(command) => detached::payload(&command, &known(state)?, now, &mut out),
-        Command::Attach(command) => detached::attach(&command, &mut out),
+        Command::Attach(command) => detached::attach(&command, now, &mut out),
         Command::Merge(command) => merge(&command, &mut out),
         Command::Finish(command) => finish(&command, &known(state)?, now, &mut out),
         Command::Status(command) => status::status(&command, now, &mut out),
@@ -76,12 +77,16 @@ pub(crate) fn run(Cli { now, state, names, command }: Cli, clock: u64) -> Result
 
 /// A keyid as it stands, or that of a public key's file.
 fn named_keyid(key: &str) -> Result<String, Error> {
-    let is_keyid = key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_keyid {
-        Ok(key.to_ascii_lowercase())
-    } else {
-        Ok(PublicKey::read(Path::new(key))?.keyid().to_owned())
+    let path = Path::new(key);
+    if let Ok(keyid) = digest::parse(key) {
+        return Ok(keyid);
     }
+    // What looks like digits of a keyid is no file that somebody forgot.
+    let only_digits = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if only_digits && !path.exists() {
+        return Err(Misuse::NotAKeyid { text: key.to_owned() }.into());
+    }
+    Ok(PublicKey::read(path)?.keyid().to_owned())
 }
 
 fn merge(Merge { requests, out: path }: &Merge, out: &mut Output) -> Result<(), Error> {
@@ -108,6 +113,7 @@ fn finish(
     let request = Request::read(path)?;
     request.header().check_issued(now).map_err(|error| error.in_file(path))?;
     let finished = request.finish(now).map_err(|error| error.in_file(path))?;
+    check_name(&request, target)?;
     refuse_existing(target)?;
     recording.check(&request, Some(target))?;
     let known = state.repository(&request.repository())?;
@@ -129,6 +135,21 @@ fn finish(
             repository.learn_finished(&request, &finished)
         }
         None => Ok(()),
+    }
+}
+
+/// A name of another version or role would be published as that. One without a number says nothing, and is free.
+fn check_name(request: &Request, target: &Path) -> Result<(), Error> {
+    let Header { role, version, .. } = request.header();
+    let stem = target.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"));
+    let parts = stem.and_then(|stem| stem.split_once('.'));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match parts.filter(|(number, _)| is_number(number)) {
+        Some((number, of)) if number != version.to_string() || of != role.file_stem() => {
+            let (what, name) = (request.title(), format!("{version}.{}.json", role.file_stem()));
+            Err(Error::from(Misuse::OtherName { what, name }).in_file(target))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -116,6 +116,9 @@ fn way(command: &Ask, chain: &Chain, name: &str) -> Result<Vec<(Role, Vec<u8>)>,
             false => Role::of_file(path, &signed).unwrap_or(Role::Targets),
         };
         files.push((role, bytes));
+        // Each as it comes, so that the file at fault is named.
+        let so_far = files.iter().map(|(role, file)| (role, &file[..]));
+        Way::verify(chain, so_far).map_err(|error| error.part_of(path))?;
     }
     Ok(files)
 }

@@ -1,13 +1,14 @@
 //! What a holder agrees to, sees and signs.
 
 use std::ffi::OsString;
-use std::io::{self, BufRead as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 use serde_json::Value;
 use tuffet_keys::delegation::Paths;
+use tuffet_keys::digest::{self, DIGITS};
 use tuffet_keys::metadata::{Envelope, Header};
 use tuffet_keys::published::versions;
 use tuffet_keys::request::Request;
@@ -15,7 +16,7 @@ use tuffet_keys::review::{Comparison, compare, to_json};
 use tuffet_keys::state::{Repository, State};
 use tuffet_keys::transcript::{Action, Source};
 use tuffet_keys::uri::KeyUri;
-use tuffet_keys::{Error, Misuse, Rejected, Role, file, key};
+use tuffet_keys::{Environment, Error, Misuse, Rejected, Role, file, key};
 
 use super::args::{Form, KEYS, Secrets};
 use super::transcript::Recording;
@@ -27,9 +28,10 @@ pub(crate) struct Trust {
     #[arg(value_name = "FILE")]
     root: PathBuf,
 
-    /// Its digest as another holder or the provisioning line knows it, instead of the question
-    #[arg(long, value_name = "SHA256")]
-    digest: Option<String>,
+    /// Its digest as another holder or the provisioning line knows it, instead of the question: all 64 digits, in
+    /// groups or not
+    #[arg(long, num_args = 1..=8, value_name = "SHA256")]
+    digest: Vec<String>,
 
     #[command(flatten)]
     recording: Recording,
@@ -84,6 +86,11 @@ pub(crate) struct Sign {
     #[arg(long)]
     yes: bool,
 
+    /// With --yes: agree to the repository whose root 1 has this digest, as a first root needs it; all 64 digits, in
+    /// groups or not
+    #[arg(long, num_args = 1..=8, value_name = "SHA256", requires = "yes")]
+    digest: Vec<String>,
+
     /// With --yes: sign although there are just so many warnings, which somebody has seen in a review
     #[arg(long, value_name = "N", requires = "yes")]
     despite: Option<usize>,
@@ -99,41 +106,62 @@ pub(crate) struct Sign {
     secrets: Secrets,
 }
 
-/// Digits of a digest that are typed: enough that two repositories do not share them by chance or by hard work, few
-/// enough to be read aloud.
-const DIGITS: usize = 16;
-
 pub(super) fn trust(
     Trust { root, digest, recording }: &Trust,
     state: &State,
     now: u64,
     out: &mut Output,
 ) -> Result<(), Error> {
+    let expected = given(digest)?;
     let bytes = file::read(root)?;
-    let Envelope { signed, .. } = Envelope::parse(&bytes).map_err(|error| error.in_file(root))?;
-    let request = Request::draft(Role::Root, &signed, &[]).map_err(|error| error.in_file(root))?;
+    let Envelope { signed, signatures } = Envelope::parse(&bytes).map_err(|error| error.in_file(root))?;
+    let mut request = Request::draft(Role::Root, &signed, &[]).map_err(|error| error.in_file(root))?;
+    for (keyid, signature) in &signatures {
+        // One that is good for nothing shows as missing. Whether enough are good the devices' verifier says below.
+        let _ = request.take(keyid, signature);
+    }
     let found = request.repository();
+    // Before the file's own digest is on the screen in any form, errors included: what is compared comes from another
+    // holder, and there is nothing here that it could be copied from.
+    match &expected {
+        Some(expected) => is_repository(expected, &found).map_err(|error| error.in_file(root))?,
+        None => {
+            let question =
+                "Type the digest of root 1 as another holder reads it to you, at least its first 16 digits: ";
+            let instead = "give the digest as another holder knows it with --digest";
+            let is = |typed: &str| digest::begins(&found, typed);
+            confirm(question, "what the digest of root 1 begins with", instead, is)
+                .map_err(|error| error.in_file(root))?;
+        }
+    }
     recording.check(&request, None)?;
     out.describe(&request, now)?;
-    match digest {
-        Some(expected) if *expected == found => {}
-        Some(expected) => {
-            let expected = expected.clone();
-            return Err(Error::from(Rejected::OtherRepository { expected, found }).in_file(root));
-        }
-        None => {
-            let digits = found.get(..DIGITS).unwrap_or(&found);
-            let question =
-                "Type the first 16 digits of the digest, as another holder reads them to you, to trust it: ";
-            confirm(question, digits).map_err(|_| {
-                Error::from(Rejected::NotConfirmed { words: "what the digest begins with".to_owned() })
-            })?;
-        }
+    // What is unusual about one that was agreed to before was shown then, and newer roots may be known by now.
+    if state.repository(&found)?.is_none() {
+        let comparison =
+            compare(&request, state, &[] as &[PathBuf], now).map_err(|error| error.in_file(root))?;
+        // Its first line is for who signs.
+        out.put(coloured(&comparison).split_once('\n').map_or("", |(_, warnings)| warnings))?;
     }
     state.trust(&bytes).map_err(|error| error.in_file(root))?;
     // Last, for what does not verify is not trusted; whoever must run it again loses nothing.
     let recorded = recording.append(&request, [Action::Trust], now, out)?;
     out.put(&format!("{recorded}trusted from here on: the repository whose root 1 is sha256 {found}\n"))
+}
+
+/// The value of `--digest`, of which each group may be an argument of its own.
+fn given(words: &[String]) -> Result<Option<String>, Error> {
+    if words.is_empty() {
+        return Ok(None);
+    }
+    digest::parse(&words.concat()).map(Some).map_err(|error| error.at("--digest"))
+}
+
+fn is_repository(expected: &str, found: &str) -> Result<(), Error> {
+    match expected == found {
+        true => Ok(()),
+        false => Err(Rejected::OtherRepository { expected: expected.to_owned() }.into()),
+    }
 }
 
 pub(super) fn learn(Learn { paths, role }: &Learn, state: &State, out: &mut Output) -> Result<(), Error> {
@@ -269,6 +297,8 @@ fn learned(
 ) -> Result<(Repository, bool), Error> {
     let mut refused = None;
     let mut taken: Option<Repository> = None;
+    // A first root says itself whose it is: beside others that are known it is none that somebody made twice.
+    let first = first_root(role, bytes)?;
     for digest in state.repositories()? {
         if owner.is_some_and(|owner| owner != digest) {
             continue;
@@ -281,6 +311,9 @@ fn learned(
                 continue;
             }
         };
+        if first.as_ref().is_some_and(|first| *first != digest) {
+            continue;
+        }
         match repository.would_learn(role, bytes) {
             Ok(()) if taken.is_some() => {
                 let why = "two repositories that you know would take this file; learn the directory with its 1.root.json";
@@ -301,6 +334,15 @@ fn learned(
         .into()
     };
     Err(refused.unwrap_or_else(none))
+}
+
+/// The repository of a file that is a first root.
+fn first_root(role: &Role, bytes: &[u8]) -> Result<Option<String>, Error> {
+    let Envelope { signed, .. } = Envelope::parse(bytes)?;
+    if *role != Role::Root || signed["version"] != 1 {
+        return Ok(None);
+    }
+    Request::draft(Role::Root, &signed, &[]).map(|request| Some(request.repository()))
 }
 
 /// The metadata files of a repository's directory in the order in which they verify: all roots, and the newest of each
@@ -366,7 +408,7 @@ pub(super) fn sign(command: &Sign, state: &State, now: u64, out: &mut Output) ->
         return Err(Misuse::Options { why }.into());
     }
     let comparison = show(&request, path, &command.rebuilt, state, now, out)?;
-    agree(&request, &comparison, command).map_err(|error| error.in_file(path))?;
+    agree(&request, &comparison, state, command).map_err(|error| error.in_file(path))?;
     let (mut lines, mut signed) = (String::new(), Vec::new());
     for uri in &uris {
         let key = keys::open(uri, command.danger_unencrypted, &mut source)?;
@@ -393,7 +435,8 @@ pub(super) fn show(
     out: &mut Output,
 ) -> Result<Comparison, Error> {
     out.describe(request, now)?;
-    request.header().check_issued(now).map_err(|error| error.in_file(path))?;
+    let dates = request.header().check_issued(now).and_then(|()| request.check_expiry(now));
+    dates.map_err(|error| error.in_file(path))?;
     let comparison = compare(request, state, rebuilt, now).map_err(|error| error.in_file(path))?;
     out.put(&coloured(&comparison))?;
     Ok(comparison)
@@ -420,37 +463,76 @@ fn coloured(comparison: &Comparison) -> String {
 }
 
 /// The holder has seen the review, and agrees.
-fn agree(request: &Request, comparison: &Comparison, Sign { yes, despite, .. }: &Sign) -> Result<(), Error> {
-    let digest = request.repository();
-    let header = request.header();
-    // Who signs a first root agrees to its repository by that.
+fn agree(
+    request: &Request,
+    comparison: &Comparison,
+    state: &State,
+    Sign { yes, despite, digest, .. }: &Sign,
+) -> Result<(), Error> {
+    let found = request.repository();
     if !comparison.known && !comparison.first {
-        return Err(Rejected::UnknownRepository { digest }.into());
+        let mut known = state.repositories()?;
+        // A directory that is damaged was agreed to once.
+        known.retain(|digest| !matches!(state.repository(digest), Ok(None)));
+        return Err(Rejected::UnknownRepository { digest: found, known }.into());
     }
+    // Who signs a first root agrees to its repository by that, and for good: a version number would not say to which.
+    let agrees = !comparison.known;
     let count = comparison.warnings.len();
     if *yes {
-        let seen = despite.unwrap_or(0) == count;
-        return if seen { Ok(()) } else { Err(Rejected::Warned { count }.into()) };
+        match given(digest)? {
+            Some(expected) => is_repository(&expected, &found)?,
+            None if agrees => return Err(Misuse::NoDigest.into()),
+            None => {}
+        }
+        let despite = despite.unwrap_or(0);
+        return if despite == count { Ok(()) } else { Err(Rejected::Warned { count, despite }.into()) };
     }
+    let version = request.header().version.to_string();
+    let (what, wanted) = match agrees {
+        true => (
+            "the digest of root 1 as the other holders know it, at least its first 16 digits,".to_owned(),
+            "what the digest of root 1 begins with".to_owned(),
+        ),
+        false => (format!("the version number {version}"), version.clone()),
+    };
+    let begins = |typed: &str| match agrees {
+        true => digest::begins(&found, typed),
+        false => typed.trim() == version,
+    };
+    let instead = "review it at a terminal, or add --yes when a script has reviewed";
     if count == 0 {
-        let version = header.version.to_string();
-        confirm(&format!("Type the version number {version} to sign: "), &version)
-    } else {
-        let words = format!("{} despite {count}", header.version);
-        confirm(&format!("Type `{words}`, for so many are the warnings, to sign: "), &words)
+        return confirm(&format!("Type {what} to sign: "), &wanted, instead, begins);
     }
+    let (there, them) = match count {
+        1 => ("is 1 warning".to_owned(), "it"),
+        _ => (format!("are {count} warnings"), "them"),
+    };
+    let (type_, wanted) = match agrees {
+        true => (format!("{what} and `despite {count}`"), format!("{wanted} and `despite {count}`")),
+        false => (format!("`{version} despite {count}`"), format!("{version} despite {count}")),
+    };
+    let question = format!("There {there}. To sign in spite of {them}, type {type_}: ");
+    confirm(&question, &wanted, instead, |typed| {
+        let parts = typed.split_once("despite");
+        parts.is_some_and(|(first, seen)| begins(first) && seen.trim() == count.to_string())
+    })
 }
 
-/// Asks for what nobody types by habit.
-fn confirm(question: &str, words: &str) -> Result<(), Error> {
+/// Asks a person for what nobody types by habit. Who has no terminal is nobody who has read the review: what a pipe says
+/// was written before it.
+fn confirm(question: &str, wanted: &str, instead: &str, is: impl FnOnce(&str) -> bool) -> Result<(), Error> {
+    if !io::stdin().is_terminal() {
+        let (wanted, instead) = ("the confirmation".to_owned(), instead.to_owned());
+        return Err(Environment::NoTerminal { wanted, instead }.into());
+    }
     let fail = |error| Error::io("ask", Path::new("the terminal"), &error);
     let mut prompt = anstream::stderr();
     prompt.write_all(question.as_bytes()).and_then(|()| prompt.flush()).map_err(fail)?;
     let mut typed = String::new();
     io::stdin().lock().read_line(&mut typed).map_err(fail)?;
-    if typed.trim() == words {
-        Ok(())
-    } else {
-        Err(Rejected::NotConfirmed { words: words.to_owned() }.into())
+    match is(&typed) {
+        true => Ok(()),
+        false => Err(Rejected::NotConfirmed { words: wanted.to_owned() }.into()),
     }
 }

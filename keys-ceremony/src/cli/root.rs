@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use tuffet_keys::file::Access;
 use tuffet_keys::key::PublicKey;
 use tuffet_keys::metadata::Envelope;
 use tuffet_keys::published::TargetsFiles;
@@ -128,6 +129,10 @@ pub(crate) struct RootRevoke {
     /// Why, for everybody to read in the root: 1 to 500 characters of printable ASCII
     #[arg(long, required = true, value_name = "TEXT")]
     reason: String,
+
+    /// Write what to do now, which is printed, to this new file as well
+    #[arg(long, value_name = "FILE")]
+    runbook: Option<PathBuf>,
 
     #[command(flatten)]
     added: Added,
@@ -326,7 +331,7 @@ fn next(command: &RootNext, now: u64, out: &mut Output) -> Result<(), Error> {
 }
 
 fn revoke(command: &RootRevoke, now: u64, out: &mut Output) -> Result<(), Error> {
-    let RootRevoke { keys, trusted, repository, reason, added, thresholds, end } = command;
+    let RootRevoke { keys, trusted, repository, reason, runbook: copy, added, thresholds, end } = command;
     let chain = trusted.chain(now)?;
     let lost = keys.iter().map(|key| named_keyid(key)).collect::<Result<BTreeSet<String>, _>>()?;
     let beside = trusted.from.parent().unwrap_or(Path::new(""));
@@ -340,6 +345,13 @@ fn revoke(command: &RootRevoke, now: u64, out: &mut Output) -> Result<(), Error>
         }
     }
     added.refuse(&lost)?;
+    if let Some(copy) = copy {
+        if *copy == end.out {
+            let why = "the runbook is a file of its own";
+            return Err(Error::from(Misuse::Options { why }).in_file(copy));
+        }
+        refuse_existing(copy)?;
+    }
     let in_root = exposures.iter().any(|exposure| exposure.by == Role::Root && exposure.until.is_none());
     let request = match in_root {
         true => {
@@ -364,11 +376,16 @@ fn revoke(command: &RootRevoke, now: u64, out: &mut Output) -> Result<(), Error>
         request: request.as_ref(),
         chain: &chain,
         path: &end.out,
+        recording: &end.recording.option(),
         lost: &lost,
         exposures: &exposures,
         damaged: &files.damaged,
     };
-    out.put(&runbook::text(&case))
+    let text = runbook::text(&case);
+    let Some(copy) = copy else { return out.put(&text) };
+    file::create(copy, text.trim_start().as_bytes(), Access::Shared)?;
+    out.written(copy);
+    out.put(&format!("{text}wrote {}\n", copy.display()))
 }
 
 /// Writes the request of a draft, and gives what is to be said of the transcript, whose head before it the root records.

@@ -19,6 +19,8 @@ pub(super) struct Case<'a> {
     pub(super) chain: &'a Chain,
     /// Where the request lies.
     pub(super) path: &'a Path,
+    /// What each command is given so that the transcript has it, with a space before; nothing without one.
+    pub(super) recording: &'a str,
     /// Keyids.
     pub(super) lost: &'a BTreeSet<String>,
     /// All that they could have signed.
@@ -198,9 +200,9 @@ impl Case<'_> {
         if let Some(request) = self.request {
             steps.push(self.signing(request));
             steps.push(format!(
-                "Finish it: `tuffet-keys finish {} --out {version}.root.json`; then stage it, without publishing yet: \
-                 `tuffet root add {version}.root.json`.",
-                self.path.display()
+                "Finish it:\n`tuffet-keys finish root.{version}.signed.json --out {version}.root.json{}`\n\
+                 Then stage it, without publishing yet:\n`tuffet root add {version}.root.json`",
+                self.recording
             ));
         }
         if targets {
@@ -218,8 +220,8 @@ impl Case<'_> {
         let publish = match (self.request, targets) {
             (None, _) if self.delegated().next().is_none() => None,
             (None, _) => Some(
-                "Publish the new targets files with a new snapshot and timestamp. What is written first is they, \
-                then the snapshot, and"
+                "Publish the new targets files with a new snapshot and timestamp. Write them first, then the snapshot, \
+                 and"
                     .to_owned(),
             ),
             (Some(_), targets) => Some(format!(
@@ -306,9 +308,15 @@ impl Case<'_> {
                 );
             }
         }
+        let (version, recording) = (self.version(), self.recording);
+        let sign = format!(
+            "tuffet-keys sign {} --key KEY --out root.{version}.by-NAME.json{recording}",
+            quoted(self.path)
+        );
         format!(
-            "Have {} signed today, by {}; one signature counts for both. `tuffet-keys sign`, on a copy for each \
-             holder, then `tuffet-keys merge`. A lost key does not sign.{stuck}",
+            "Have {} signed today, by {}; one signature counts for both. A lost key does not sign.{stuck} Each holder, \
+             with his KEY and his NAME:\n`{sign}`\nThen, where all their copies are:\n\
+             `tuffet-keys merge root.{version}.by-*.json --out root.{version}.signed.json`",
             self.path.display(),
             words.join(" and by ")
         )
@@ -376,9 +384,25 @@ impl Case<'_> {
     }
 }
 
+/// A path as a shell takes it for one word.
+pub(super) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%".contains(c);
+    match text.chars().all(plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
 /// Lines of at most [`WIDTH`] columns, the first behind `head` and the others below its end. What stands between
-/// back quotes is to be copied, and is not broken.
+/// back quotes is to be copied, and is not broken; a line feed begins a line.
 fn wrapped(head: &str, text: &str) -> String {
+    let below = " ".repeat(head.len());
+    let heads = core::iter::once(head).chain(core::iter::repeat(&*below));
+    text.lines().zip(heads).map(|(part, head)| wrapped_line(head, part)).collect()
+}
+
+fn wrapped_line(head: &str, text: &str) -> String {
     let mut lines = String::new();
     let mut line = head.to_owned();
     let mut empty = true;

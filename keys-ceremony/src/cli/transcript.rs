@@ -12,6 +12,7 @@ use tuffet_keys::{Error, Misuse, canonical};
 use super::Output;
 use super::args::Form;
 use super::root::chain_to;
+use super::runbook::quoted;
 
 #[derive(Subcommand)]
 pub(crate) enum Transcript {
@@ -87,6 +88,12 @@ impl Recording {
             return Err(Error::from(Misuse::Options { why }).in_file(path));
         }
         script::head(path, &Terms::of_request(request)?).map(drop)
+    }
+
+    /// As the commands that follow are given it, with a space before; nothing without a transcript.
+    pub(super) fn option(&self) -> String {
+        let path = self.transcript.as_deref();
+        path.map_or_else(String::new, |path| format!(" --transcript {}", quoted(path)))
     }
 
     /// The head that the root after this chain records.

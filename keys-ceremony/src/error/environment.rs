@@ -28,7 +28,12 @@ pub enum Environment {
         written: Vec<String>,
     },
     /// There is no terminal to ask on.
-    NoTerminal,
+    NoTerminal {
+        /// What for, as "the passphrase".
+        wanted: String,
+        /// How it can be given otherwise.
+        instead: String,
+    },
     /// The system's random number generator failed.
     Random {
         /// Its message.
@@ -101,12 +106,9 @@ impl Environment {
                 };
                 explained(307, format!("standard output failed ({message}){after}"), next)
             }
-            Environment::NoTerminal => explained(
-                303,
-                "there is no terminal to ask on",
-                "use --passphrase-fd, or set TUFFET_PASSPHRASE, TUFFET_NEW_PASSPHRASE or TUFFET_PIN, and --yes when a script \
-                 has reviewed",
-            ),
+            Environment::NoTerminal { wanted, instead } => {
+                explained(303, format!("there is no terminal to ask on for {wanted}"), instead.clone())
+            }
             Environment::Random { message } => explained(
                 304,
                 format!("the system's random numbers failed: {message}"),

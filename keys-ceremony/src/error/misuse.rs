@@ -134,6 +134,32 @@ pub enum Misuse {
         /// How many characters there are, other than white space.
         length: usize,
     },
+    /// No SHA-256 digest.
+    NotADigest {
+        /// How many characters there are, other than white space.
+        length: usize,
+    },
+    /// A finished file under the name of another version or role.
+    OtherName {
+        /// What it is, as "root version 3".
+        what: String,
+        /// The name by which devices ask for it.
+        name: String,
+    },
+    /// Nobody is asked whether he agrees to a repository, and its digest was not given.
+    NoDigest,
+    /// A root that does not follow the newest one that is known.
+    RootsMissing {
+        /// Its version.
+        version: u32,
+        /// The newest version that is known; 0 if there is none.
+        known: u32,
+    },
+    /// A key that goes by neither a keyid nor a file.
+    NotAKeyid {
+        /// What was given.
+        text: String,
+    },
 }
 
 impl Misuse {
@@ -262,6 +288,39 @@ impl Misuse {
                 251,
                 format!("not the head of a transcript: {length} characters"),
                 "give all 64 hexadecimal digits, in groups or not",
+            ),
+            Misuse::NotADigest { length } => explained(
+                252,
+                format!("not a SHA-256 digest: {length} characters"),
+                "give all 64 hexadecimal digits, in groups or not",
+            ),
+            Misuse::OtherName { what, name } => explained(
+                253,
+                format!("this is {what}, and the name is that of another file"),
+                format!("nothing was written; call it {name}, the name by which devices ask for it"),
+            ),
+            Misuse::NoDigest => explained(
+                254,
+                "who signs a first root agrees to its repository for good, and --yes does not say to which",
+                "add --digest with all 64 digits of root 1's digest, as the other holders know it; or sign at a terminal",
+            ),
+            Misuse::RootsMissing { version, known } => {
+                let before = version.saturating_sub(1);
+                let newest = match known {
+                    0 => "no root is known here".to_owned(),
+                    _ => format!("root {known} is the newest that is known here"),
+                };
+                let all = known.saturating_add(1);
+                explained(
+                    255,
+                    format!("root {version} is verified under root {before}, and {newest}"),
+                    format!("learn root {all} first, or the directory that has all of them"),
+                )
+            }
+            Misuse::NotAKeyid { text } => explained(
+                256,
+                format!("neither the 64 digits of a keyid nor a file: `{}`", text.escape_default()),
+                "`tuffet-keys show` prints a key's keyid; give it whole, or the public key's file",
             ),
             Misuse::ExpiresTooSoon { expires } => explained(
                 210,

@@ -181,6 +181,8 @@ pub enum Rejected {
     UnknownRepository {
         /// The digest of its root 1.
         digest: String,
+        /// Those of the repositories that he did agree to.
+        known: Vec<String>,
     },
     /// A root other than the one of that version that this holder verified.
     ForkedRoot {
@@ -200,13 +202,18 @@ pub enum Rejected {
     Warned {
         /// How many there are.
         count: usize,
+        /// How many were said to have been seen.
+        despite: usize,
     },
     /// Another root 1 than the one whose digest was given.
     OtherRepository {
         /// The digest that was given.
         expected: String,
-        /// That of the file.
-        found: String,
+    },
+    /// A key of another type than the one that there is here.
+    OtherKeyType {
+        /// Its scheme, or its type where the scheme says no more.
+        name: String,
     },
     /// A signature that no key of the request made.
     NobodysSignature,
@@ -466,10 +473,20 @@ impl Rejected {
                 "one wrong PIN would lock the token, and nobody is here to make sure of it",
                 "run it once on a terminal and type the PIN; a right one gives all tries back",
             ),
-            Rejected::UnknownRepository { digest } => explained(
+            Rejected::UnknownRepository { digest, known } => explained(
                 130,
                 format!("a repository that you did not agree to: root 1 is sha256 {digest}"),
-                "compare the digest with the other holders, and run `tuffet-keys trust 1.root.json`",
+                match &known[..] {
+                    [] => {
+                        "compare the digest with the other holders, and run `tuffet-keys trust 1.root.json`"
+                            .to_owned()
+                    }
+                    known => format!(
+                        "you know {}: if it should be for that, do not sign; if it is a new one, compare the digest \
+                         with the other holders, and run `tuffet-keys trust 1.root.json`",
+                        short_list(known)
+                    ),
+                },
             ),
             Rejected::ForkedRoot { version } => explained(
                 131,
@@ -485,16 +502,24 @@ impl Rejected {
                 },
                 "do not sign; have it drafted anew from what is published",
             ),
-            Rejected::Warned { count } => explained(
+            Rejected::Warned { count: 0, despite } => explained(
+                133,
+                format!(
+                    "not confirmed, nothing was changed: --despite {despite} was given, and there are no warnings"
+                ),
+                "leave it out",
+            ),
+            Rejected::Warned { count, .. } => explained(
                 133,
                 format!("not confirmed, nothing was changed: there are warnings, {count} of them"),
                 format!(
                     "look at each; sign at a terminal, or say that you have seen them with --despite {count}"
                 ),
             ),
-            Rejected::OtherRepository { expected, found } => explained(
+            // Without the digest that it has: who saw it here could copy it.
+            Rejected::OtherRepository { expected } => explained(
                 134,
-                format!("root 1 is sha256 {found}, where {expected} was expected"),
+                format!("another repository: the digest of its root 1 is not {expected}"),
                 "do not trust it; ask who gave you the file, and who the digest",
             ),
             Rejected::NobodysSignature => explained(
@@ -517,6 +542,12 @@ impl Rejected {
                     crate::date::format(*start)
                 ),
                 "nothing was written; draft it anew, and have the holders sign that",
+            ),
+            Rejected::OtherKeyType { name } => explained(
+                138,
+                format!("holds a key of type {name}"),
+                "devices and this tool know ECDSA P-256 alone, type `ecdsa` with scheme `ecdsa-sha2-nistp256`: have it \
+                 drafted anew",
             ),
             Rejected::TranscriptBroken { entry, why } => explained(
                 150,

@@ -217,7 +217,7 @@ fn root_that_p256_alone_cannot_meet_is_refused_before_it_is_signed() {
     signed["keys"][&keyid] = strange;
     signed["roles"]["targets"]["keyids"] = json!([holders.0[3].public().keyid(), keyid]);
     follow(&[&holders.file(&signed)], 1, &DEVICE, NOW).unwrap();
-    let refusal = Rejected::WrongField { field: "keytype".to_owned(), expected: "`ecdsa`" };
+    let refusal = Rejected::OtherKeyType { name: "ed25519".to_owned() };
     let place = format!("keys.{keyid}");
     assert_eq!(holders.finish(&signed, &[]).unwrap_err(), crate::Error::from(refusal).at(place));
 

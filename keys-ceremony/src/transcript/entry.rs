@@ -91,10 +91,12 @@ pub enum Source {
     Variable,
     /// A token.
     Token,
+    /// Another program's, which made the signature elsewhere.
+    Detached,
 }
 
 impl Source {
-    pub(super) const ALL: [Source; 3] = [Source::File, Source::Variable, Source::Token];
+    pub(super) const ALL: [Source; 4] = [Source::File, Source::Variable, Source::Token, Source::Detached];
 
     /// Of a key that the URI names.
     pub fn of(uri: &KeyUri) -> Source {
@@ -111,6 +113,7 @@ impl Source {
             Source::File => "file",
             Source::Variable => "variable",
             Source::Token => "token",
+            Source::Detached => "detached",
         }
     }
 }
@@ -192,7 +195,7 @@ impl Entry {
             "finish" => Action::Finish,
             "sign" => Action::Sign {
                 keyid: digest("keyid")?,
-                source: member(value, "source", "`file`, `variable` or `token`", |value| {
+                source: member(value, "source", "`file`, `variable`, `token` or `detached`", |value| {
                     Source::ALL.into_iter().find(|source| value.as_str() == Some(source.name()))
                 })?,
             },

@@ -57,6 +57,7 @@ fn from(source: Source) -> &'static str {
         Source::File => "from a file",
         Source::Variable => "from a variable",
         Source::Token => "on a token",
+        Source::Detached => "made elsewhere",
     }
 }
 

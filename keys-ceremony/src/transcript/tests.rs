@@ -100,7 +100,7 @@ fn transcript_of_everything_reads_back_with_each_line_after_the_one_before() {
         assert_eq!((&entry.before, entry.time), (&before, NOW));
         before = sha256_hex(&line[..line.len() - 1]);
     }
-    assert_eq!(transcript.head(), Head { entries: 8, sha256: before });
+    assert_eq!(transcript.head(), Head { entries: 9, sha256: before });
     // All at once is the same.
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("transcript");
@@ -136,11 +136,11 @@ fn transcript_cut_anywhere_is_refused_against_its_head() {
         assert_eq!(Transcript::from_bytes(cut).is_ok(), whole, "{length} bytes");
     }
     let lines = lines(&bytes);
-    assert_eq!(broken(&bytes[..bytes.len() - 1]), (8, "it has no end: the file was cut off".to_owned()));
+    assert_eq!(broken(&bytes[..bytes.len() - 1]), (9, "it has no end: the file was cut off".to_owned()));
     assert_eq!(broken(b""), (1, "the file is empty".to_owned()));
-    let shorter = Transcript::from_bytes(&lines[..7].concat()).unwrap();
+    let shorter = Transcript::from_bytes(&lines[..8].concat()).unwrap();
     let error = Transcript::from_bytes(&bytes).unwrap().check_head(&shorter.head().sha256).unwrap_err();
-    assert!(error.to_string().contains("the head that was given is that of entry 7; up to there"), "{error}");
+    assert!(error.to_string().contains("the head that was given is that of entry 8; up to there"), "{error}");
 }
 
 #[test]
@@ -232,9 +232,9 @@ fn transcript_that_somebody_wrote_anew_has_another_head_and_is_not_the_recorded_
         anew.check_head(&true_one.head().sha256).unwrap_err(),
         Error::Rejected { why: Rejected::OtherHead { earlier: None, .. }, .. }
     ));
-    for entries in 1..=8_u32 {
+    for entries in 1..=9_u32 {
         let sha256 = true_one.digests[entries as usize - 1].clone();
-        let (record, found) = (Head { entries, sha256 }, 8);
+        let (record, found) = (Head { entries, sha256 }, 9);
         let checked = anew.check_record(2, &record);
         match entries {
             1..=3 => checked.unwrap(),
@@ -245,7 +245,7 @@ fn transcript_that_somebody_wrote_anew_has_another_head_and_is_not_the_recorded_
         }
         true_one.check_record(2, &record).unwrap();
     }
-    let beyond = Head { entries: 9, sha256: true_one.head().sha256 };
+    let beyond = Head { entries: 10, sha256: true_one.head().sha256 };
     assert!(true_one.check_record(2, &beyond).is_err());
     assert!(true_one.check_record(2, &Head { entries: 0, ..beyond }).is_err());
 }
@@ -270,8 +270,8 @@ fn append_to_what_does_not_verify_or_is_not_the_one_leaves_it_alone() {
         (&bytes[1..].concat(), terms(), 150),
         (b"{\"_type\":\"tuffet-signing-request\"}\n", terms(), 150),
         (&good, other, 152),
-        (&good, recorded(8, &"00".repeat(32)), 153),
-        (&bytes[..7].concat(), right.clone(), 153),
+        (&good, recorded(9, &"00".repeat(32)), 153),
+        (&bytes[..8].concat(), right.clone(), 153),
     ] {
         fs::write(&path, there).unwrap();
         for error in
@@ -288,7 +288,7 @@ fn append_to_what_does_not_verify_or_is_not_the_one_leaves_it_alone() {
     assert!(fs::read_dir(directory.path()).unwrap().next().is_none());
     fs::write(&path, &good).unwrap();
     assert_eq!(super::head(&path, &right).unwrap(), Some(head));
-    assert_eq!(append(&path, &right, &finish, NOW).unwrap().entries, 9);
+    assert_eq!(append(&path, &right, &finish, NOW).unwrap().entries, 10);
     assert!(fs::read(&path).unwrap().starts_with(&good));
 }
 

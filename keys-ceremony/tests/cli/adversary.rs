@@ -126,7 +126,7 @@ fn request_for_a_role_that_two_files_delegate_to_names_its_way() {
     room.refused(&ask, 209, "several targets files delegate to a role of this name; say with --delegated-by");
     let asked = room.ok(&[&ask[..], &["--delegated-by", "1.targets.json", "1.lamp.json"]].concat());
     assert!(asked.contains("by lamp 1: paths lamp/rev-a/*/*\n"), "{asked}");
-    assert!(asked.contains("signatures under lamp 1: 0, and 1 are needed\n"), "{asked}");
+    assert!(asked.contains("signatures under lamp 1: 0, needed 1\n"), "{asked}");
 }
 
 #[test]
@@ -375,7 +375,7 @@ fn key_of_no_use_in_a_delegation_takes_no_floor_away() {
     // Two keys are left that count, and devices go on.
     assert_eq!(searched(&room, PATH), "found");
     let asked = room.ok(&["request", "it.json", "--role", "lamp", "--repository", ".", "--out", "it.0"]);
-    assert!(asked.contains("signatures under targets 2: 0, and 2 are needed\n"), "{asked}");
+    assert!(asked.contains("signatures under targets 2: 0, needed 2\n"), "{asked}");
     publish_targets(&room, &targets(&room, 3));
     ask(&room, &lamp(4, "lamp/rev-z/stable/notes"), "old");
     room.refused(&["review", "old"], 132, "lamp 5");

@@ -71,7 +71,9 @@ fn key_of_each_source_is_the_same_and_needs_the_same_flag() {
     room.ok(
         &[&draft[..], &["--snapshot-key", online, "--timestamp-key", online, "--out", "request"]].concat()
     );
-    let sign = ["sign", "request", "--yes", "--key", "env:SEALED", "env:PLAIN", "--danger-unencrypted"];
+    let digest = room.repository("request");
+    let sign = ["sign", "request", "--yes", "--digest", &digest, "--key", "env:SEALED", "env:PLAIN"];
+    let sign = [&sign[..], &["--danger-unencrypted"]].concat();
     assert!(succeeded(&run(&sign), &sign).contains("2 of 2 have signed"));
 }
 
@@ -311,8 +313,8 @@ fn passphrase_mistyped_on_a_terminal_may_be_typed_three_times_and_elsewhere_once
     let room = Room::with_keys(&["b", "c", "x", "y"]);
     room.ok_with("first of the dice", &["generate", "--out", "a.pem"]);
     room.draft("request");
-    let (done, screen) =
-        typed(&room, "1\nwrong\nfirst of teh dice\nfirst of the dice\n", "sign request --key a.pem");
+    let lines = format!("{}\nwrong\nfirst of teh dice\nfirst of the dice\n", room.repository("request"));
+    let (done, screen) = typed(&room, &lines, "sign request --key a.pem");
     assert!(done, "{screen}");
     for fact in
         ["Passphrase of a.pem: ", "Wrong passphrase of a.pem; again, 2 tries left: ", "again, 1 try left: "]

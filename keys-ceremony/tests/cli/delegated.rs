@@ -91,7 +91,7 @@ fn delegated_role_is_asked_for_reviewed_signed_merged_and_finished() {
     let asked = ask(&room, &lamp(1, PATH), "request");
     assert!(asked.contains("\nlamp version 1\n") || asked.starts_with("lamp version 1\n"), "{asked}");
     assert!(asked.contains("delegated  by targets 1: paths lamp/*/*/*\n"), "{asked}");
-    assert!(asked.contains("signatures under targets 1: 0, and 2 are needed\n"), "{asked}");
+    assert!(asked.contains("signatures under targets 1: 0, needed 2\n"), "{asked}");
     assert_eq!(warned(&room, "request"), [""; 0]);
 
     room.sign("request", "l", "of-l");
@@ -135,6 +135,13 @@ fn role_that_nobody_delegates_to_has_no_request() {
     room.refused(&[&ask[..], &["--role", "root"]].concat(), 209, "--role");
     // Without a name it is the top-level role, whose request says so.
     room.refused(&[&ask[..], &["--delegated-by", "1.targets.json"]].concat(), 209, "--role");
+    // Of several files on the way the one at fault is named.
+    let ask =
+        ["request", "door.json", "--role", "lamp", "--repository", ".", "--out", "request", "--delegated-by"];
+    let twice = [&ask[..], &["1.targets.json", "1.root.json"]].concat();
+    room.refused(&twice, 162, "it is a file of root: 1.root.json");
+    write(&room, "unsigned.json", &targets(&room, 1));
+    room.refused(&[&ask[..], &["unsigned.json"]].concat(), 162, ": unsigned.json; give the targets files");
     assert!(!room.files().contains(&"request".to_owned()));
     // By the name of the file.
     fs::rename(room.path("door.json"), room.path("1.lamp.json")).unwrap();

@@ -68,3 +68,29 @@ fn signature_of_nobody_or_a_second_one_is_refused_and_changes_nothing() {
     room.refused(&["attach", "request", "good"], 113, &keyid(&room, "a.pub.pem"));
     assert_eq!(room.read("request"), once);
 }
+
+#[test]
+fn signature_that_is_attached_is_in_the_transcript_as_made_elsewhere() {
+    let room = Room::with_keys(&["a", "b", "c", "x", "y"]);
+    room.ok(&[&DRAFT[..], &["--out", "request", "--transcript", "script"]].concat());
+    room.ok(&["payload", "request", "--out", "payload"]);
+    for key in ["a", "x"] {
+        let (key, out) = (format!("{key}.pem"), format!("{key}.sig"));
+        room.tool("openssl", &["dgst", "-sha256", "-sign", &key, "-out", &out, "payload"]);
+    }
+    let before = (room.read("request"), room.read("script"));
+    // What is not attached is not recorded, and what cannot be recorded is not attached.
+    room.refused(&["attach", "request", "a.sig", "x.sig", "--transcript", "script"], 135, "x.sig");
+    room.refused(&["attach", "request", "a.sig", "--transcript", "a.pem"], 150, "a.pem");
+    room.refused(&["attach", "request", "a.sig", "--transcript", "request"], 209, "a file of its own");
+    assert_eq!((room.read("request"), room.read("script")), before);
+    let attach = ["attach", "request", "a.sig"];
+    let said = succeeded(&room.keys(&attach).env("TUFFET_TRANSCRIPT", "script").output().unwrap(), &attach);
+    assert!(said.contains("\ntranscript script: 2 entries, head sha256 "), "{said}");
+    let text = String::from_utf8(room.read("script")).unwrap();
+    assert!(text.lines().last().unwrap().contains("\"source\":\"detached\""), "{text}");
+    let a = &keyid(&room, "a.pub.pem")[..16];
+    let shown = room.ok(&["transcript", "show", "script"]);
+    assert!(shown.contains(&format!("signed by key {a}, made elsewhere  [tuffet-keys ")), "{shown}");
+    room.ok(&["transcript", "verify", "script"]);
+}

@@ -36,7 +36,26 @@ fn passphrase_from_descriptor_variable_or_nowhere() {
     refused(&closed, 301, "/dev/fd/9");
     // Without a terminal nobody can be asked.
     let alone = room.command("setsid").args(["--wait", BINARY, "show", "a.pem"]).output().unwrap();
-    refused(&alone, 303, "no terminal");
+    refused(&alone, 303, "on for the passphrase: a.pem; set TUFFET_PASSPHRASE, or use --passphrase-fd");
+    // Which of several secrets is missing, and what would give it.
+    for (command, says) in [
+        (&["generate", "--out", "n.pem"][..], "on for the new passphrase: n.pem; set TUFFET_PASSPHRASE,"),
+        (
+            &["backup", "a.pem", "--out", "n.pem"],
+            "on for the new passphrase: n.pem; set TUFFET_NEW_PASSPHRASE,",
+        ),
+        (
+            &["restore", "a.pem", "--expect", "a.pub.pem", "--out", "n.pem"],
+            "on for the new passphrase: n.pem; set TUFFET_NEW_PASSPHRASE,",
+        ),
+    ] {
+        let mut alone = room.command("setsid");
+        alone.args(["--wait", BINARY]).args(command);
+        if command[0] != "generate" {
+            alone.env("TUFFET_PASSPHRASE", "first of the dice");
+        }
+        refused(&alone.output().unwrap(), 303, says);
+    }
     // An unencrypted key needs no passphrase.
     assert!(room.ok(&["show", "x.pem"]).contains("private key, NOT ENCRYPTED"));
     // Arguments are seen by every process of the machine.
@@ -55,7 +74,8 @@ fn passphrase_typed_on_a_terminal_is_asked_for_twice_when_new() {
     assert!(room.ok_with("secret", &["show", "a.pem"]).contains("private key, encrypted"));
 
     room.draft("request");
-    let (done, screen) = typed(&room, "1\nsecret\n", "sign request --key a.pem");
+    let lines = format!("{}\nsecret\n", &room.repository("request")[..16]);
+    let (done, screen) = typed(&room, &lines, "sign request --key a.pem");
     assert!(done, "{screen}");
     assert!(screen.contains("root: 2 of 3 keys must sign"), "{screen}");
     assert_eq!(room.json("request")["signatures"].as_array().unwrap().len(), 1);
@@ -117,4 +137,24 @@ fn key_of_openssl_is_read_or_refused_by_kind() {
     refused(&sealed, 107, "P-256");
     // A compressed point is the same key: equal by its point, and written as metadata need it.
     assert_eq!(keyid(&room, "compressed.pem"), plain);
+}
+
+#[test]
+fn expected_key_that_is_neither_a_keyid_nor_a_file_is_told() {
+    let room = Room::with_keys(&["a"]);
+    let a = keyid(&room, "a.pub.pem");
+    let test = ["smoke-test", "a.pem", "--danger-unencrypted", "--expect"];
+    for short in ["16af7bd2", &a[..63]] {
+        let says = format!(
+            "neither the 64 digits of a keyid nor a file: `{short}`: --expect; `tuffet-keys show` prints"
+        );
+        room.refused(&[&test[..], &[short]].concat(), 256, &says);
+        let restore = ["restore", "a.pem", "--rehearse", "--danger-unencrypted", "--expect", short];
+        room.refused(&restore, 256, &says);
+    }
+    room.refused(&[&test[..], &["none.pub.pem"]].concat(), 301, "none.pub.pem");
+    room.ok(&[&test[..], &[&a.to_uppercase()]].concat());
+    // Such a file is one.
+    fs::copy(room.path("a.pub.pem"), room.path("16af7bd2")).unwrap();
+    room.ok(&[&test[..], &["16af7bd2"]].concat());
 }

@@ -94,7 +94,7 @@ fn repository_that_a_holder_did_not_agree_to_is_not_signed_for() {
     other.refused(&["learn", "1.root.json"], 209, "tuffet-keys trust 1.root.json");
 
     // The digest comes from another holder, not from the file.
-    other.refused(&["trust", "1.root.json", "--digest", &"0".repeat(64)], 134, &digest);
+    other.refused(&["trust", "1.root.json", "--digest", &"0".repeat(64)], 134, "0000: 1.root.json");
     other.refused(&["trust", "request"], 104, "request");
     other.refused(&sign, 130, &digest);
     let trusted = other.ok(&["trust", "1.root.json", "--digest", &digest]);
@@ -104,10 +104,25 @@ fn repository_that_a_holder_did_not_agree_to_is_not_signed_for() {
     // Typed at a terminal: the first digits of the digest, and no other word.
     let third = Room::with_keys(&[]);
     fs::copy(room.path("1.root.json"), third.path("1.root.json")).unwrap();
-    let (done, screen) = typed(&third, "yes\n", "trust 1.root.json");
-    assert!(!done && screen.contains("[K119]"), "{screen}");
-    let (done, screen) = typed(&third, &format!("{}\n", &digest[..16]), "trust 1.root.json");
+    for wrong in ["yes", &digest[..15], &"0".repeat(64), &format!("{}0", &digest)] {
+        let (done, screen) = typed(&third, &format!("{wrong}\n"), "trust 1.root.json");
+        assert!(!done && screen.contains("[K119]"), "{screen}");
+        // There is nothing on the screen that it could be copied from, but for what was typed.
+        let groups = |text: &str| text.replace(' ', "").matches(&digest[..8]).count();
+        assert_eq!(groups(&screen), groups(wrong), "{screen}");
+    }
+    let groups = format!("{} {} {}\n", &digest[..8].to_uppercase(), &digest[8..16], &digest[16..20]);
+    let (done, screen) = typed(&third, &groups, "trust 1.root.json");
     assert!(done, "{screen}");
+    // Without a terminal there is nobody to ask.
+    let fourth = Room::with_keys(&[]);
+    fs::copy(room.path("1.root.json"), fourth.path("1.root.json")).unwrap();
+    fourth.refused(
+        &["trust", "1.root.json"],
+        303,
+        "give the digest as another holder knows it with --digest",
+    );
+    assert_eq!(fs::read_dir(fourth.state()).unwrap().count(), 0);
 }
 
 #[test]
@@ -184,7 +199,12 @@ fn learn_takes_nothing_that_the_known_roots_do_not_sign() {
     room.refused(&["learn", "unsigned.json"], 125, "C106");
     let stranger = holders();
     fs::copy(stranger.path("1.root.json"), room.path("theirs.json")).unwrap();
-    room.refused(&["learn", "theirs.json"], 131, "root 1");
+    // Of another repository, and not somebody's second root 1 of this one.
+    room.refused(
+        &["learn", "theirs.json"],
+        209,
+        "not trusted yet: begin with `tuffet-keys trust 1.root.json`",
+    );
     room.refused(&["learn", "missing.json"], 301, "missing.json");
     fs::create_dir(room.path("empty")).unwrap();
     room.refused(&["learn", "empty"], 208, "no metadata");
@@ -329,12 +349,110 @@ fn warnings_are_agreed_to_by_their_number() {
     let before = room.read("request");
     room.refused(&[&sign[..], &["--yes"]].concat(), 133, "2 of them");
     room.refused(&[&sign[..], &["--yes", "--despite", "1"]].concat(), 133, "--despite 2");
-    let (done, screen) = typed(&room, "2\n", &sign.join(" "));
-    assert!(!done && screen.contains("[K119]"), "{screen}");
+    for wrong in ["2\n", "2 despite 1\n", "1 despite 2\n", "despite 2\n"] {
+        let (done, screen) = typed(&room, wrong, &sign.join(" "));
+        assert!(!done && screen.contains("[K119]"), "{screen}");
+        let question = "There are 2 warnings. To sign in spite of them, type `2 despite 2`: ";
+        assert!(screen.contains(question), "{screen}");
+    }
     assert_eq!(room.read("request"), before);
     let (done, screen) = typed(&room, "2 despite 2\n", &sign.join(" "));
     assert!(done, "{screen}");
     room.ok(&["sign", "request", "--danger-unencrypted", "--key", "b.pem", "--yes", "--despite", "2"]);
+    // Of none nobody can have seen any.
+    request(&room, &targets(1), "usual");
+    let sign = ["sign", "usual", "--danger-unencrypted", "--key", "x.pem", "--yes", "--despite"];
+    room.refused(
+        &[&sign[..], &["1"]].concat(),
+        133,
+        "--despite 1 was given, and there are no warnings: usual; leave it out",
+    );
+    room.ok(&[&sign[..], &["0"]].concat());
+}
+
+#[test]
+fn first_root_with_warnings_is_agreed_to_by_digest_and_number() {
+    let room = Room::with_keys(&["a", "x"]);
+    let draft =
+        ["root", "draft", "--root-key", "a.pub.pem", "--root-threshold", "1", "--targets-key", "x.pub.pem"];
+    let online = ["--targets-threshold", "1", "--snapshot-key", "online.pub.pem", "--timestamp-key"];
+    room.ok(&[&draft[..], &online, &["online.pub.pem", "--out", "request"]].concat());
+    let (count, digest) = (room.warnings("request"), room.repository("request"));
+    assert!(count > 1);
+    let before = room.read("request");
+    for wrong in ["1", &format!("1 despite {count}"), &digest, &format!("{digest} despite 1")] {
+        let (done, screen) =
+            typed(&room, &format!("{wrong}\n"), "sign request --danger-unencrypted --key a.pem");
+        assert!(!done && screen.contains("[K119]"), "{screen}");
+        let question =
+            format!("There are {count} warnings. To sign in spite of them, type the digest of root 1");
+        assert!(screen.contains(&question), "{screen}");
+    }
+    assert_eq!(room.read("request"), before);
+    let right = format!("{} {} despite {count}\n", &digest[..8], &digest[8..16]);
+    let (done, screen) = typed(&room, &right, "sign request --danger-unencrypted --key a.pem");
+    assert!(done, "{screen}");
+    room.ok(&["finish", "request", "--out", "1.root.json"]);
+
+    // Who agrees to it later is shown the same, and who has signed it.
+    let other = Room::with_keys(&[]);
+    fs::copy(room.path("1.root.json"), other.path("1.root.json")).unwrap();
+    let said = other.ok(&["trust", "1.root.json", "--digest", &digest]);
+    assert!(said.contains(&format!("\nwarnings: {count}\n  ! ")), "{said}");
+    let signed = format!(
+        "signatures under root 1: 1, needed 1\n  signed   key {}\n",
+        &keyid(&room, "a.pub.pem")[..16]
+    );
+    assert!(said.contains(&signed), "{said}");
+    // Once more it is no news.
+    assert!(other.ok(&["trust", "1.root.json", "--digest", &digest]).contains("trusted from here on"));
+}
+
+#[test]
+fn digest_of_a_repository_is_given_in_groups_and_capitals_and_counted() {
+    let room = holders();
+    let digest = room.repository("1.request");
+    let capitals = digest.to_uppercase();
+    let groups: Vec<&str> = (0..8).map(|group| &capitals[8 * group..8 * group + 8]).collect();
+    let trust = ["trust", "1.root.json", "--digest"];
+    for given in [&groups[..], &[&groups.join(" ")], &[&capitals]] {
+        let other = Room::with_keys(&[]);
+        fs::copy(room.path("1.root.json"), other.path("1.root.json")).unwrap();
+        other.ok(&[&trust[..], given].concat());
+    }
+    let says = "not a SHA-256 digest: 16 characters: --digest; give all 64 hexadecimal digits";
+    room.refused(&[&trust[..], &groups[..2]].concat(), 252, says);
+}
+
+#[test]
+fn learn_says_which_root_is_missing() {
+    let room = holders();
+    let digest = room.repository("1.request");
+    for version in [2, 3] {
+        let (from, request) = (format!("{}.root.json", version - 1), format!("{version}.request"));
+        room.ok(&["root", "next", "--from", &from, "--out", &request]);
+        crate::root_life::finish(&room, &request, &["a", "b"], &format!("{version}.root.json"));
+    }
+    let other = Room::with_keys(&[]);
+    for version in 1..=3 {
+        let file = format!("{version}.root.json");
+        fs::copy(room.path(&file), other.path(&file)).unwrap();
+    }
+    other.ok(&["trust", "1.root.json", "--digest", &digest]);
+    let says = "root 3 is verified under root 2, and root 1 is the newest that is known here: 3.root.json; learn root 2 first";
+    other.refused(&["learn", "3.root.json"], 255, says);
+    other.ok(&["learn", "2.root.json", "3.root.json"]);
+}
+
+#[test]
+fn holder_of_another_repository_is_told_which_he_knows() {
+    let (room, stranger) = (holders(), holders());
+    request(&stranger, &targets(1), "request");
+    fs::copy(stranger.path("request"), room.path("request")).unwrap();
+    let sign = ["sign", "request", "--danger-unencrypted", "--yes", "--key", "x.pem"];
+    let says =
+        format!("you know {}: if it should be for that, do not sign", &room.repository("1.request")[..16]);
+    room.refused(&sign, 130, &says);
 }
 
 #[test]

@@ -1,9 +1,7 @@
 //! `docs/ceremony.md` can be followed: its commands are run as they stand there.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
-use std::process::Stdio;
 
 use crate::support::*;
 
@@ -20,17 +18,18 @@ fn commands(page: &str) -> Vec<(char, &str)> {
     prompted.collect()
 }
 
-/// What a person types: the version that is signed, or the digits of root 1 that another holder reads.
-fn answer(room: &Room, command: &str) -> String {
+/// What a person types: the version that is signed, or the digits of root 1 that another holder reads, where the
+/// repository is new to this one.
+fn answer(room: &Room, command: &str) -> Option<String> {
     let mut words = command.split(' ').skip(1);
     match (words.next(), words.next()) {
-        (Some("sign"), Some(request)) => format!("{}\n", room.json(request)["version"]),
-        (Some("trust"), Some(_)) => {
-            let review = room.ok(&["review", "root.request.json", "--output", "json"]);
-            let review: serde_json::Value = serde_json::from_str(&review).unwrap();
-            format!("{}\n", &review["repository"]["sha256"].as_str().unwrap()[..16])
+        (Some("sign"), Some(request)) if room.json(request)["version"] != 1 => {
+            Some(format!("{}\n", room.json(request)["version"]))
         }
-        _ => String::new(),
+        (Some("sign" | "trust"), Some(_)) => {
+            Some(format!("{}\n", &room.repository("root.request.json")[..16]))
+        }
+        _ => None,
     }
 }
 
@@ -46,20 +45,31 @@ fn ceremony_of_the_page_can_be_followed() {
     for (holder, command) in commands {
         let rest = command.strip_prefix("tuffet-keys ").expect(command);
         let script = format!("\"{BINARY}\" --now {NOW} {rest}");
-        let mut shell = room.command("sh");
-        shell.args(["-c", &script]).env("TUFFET_STATE", room.state().join(holder.to_string()));
+        // Who types does so on a terminal.
+        let mut shell = match answer(&room, command) {
+            Some(line) => {
+                fs::write(room.path("typed"), line).unwrap();
+                let mut terminal = room.command("script");
+                terminal.args(["-qec", &script, "/dev/null"]);
+                terminal.stdin(fs::File::open(room.path("typed")).unwrap());
+                terminal
+            }
+            None => {
+                let mut shell = room.command("sh");
+                shell.args(["-c", &script]);
+                shell
+            }
+        };
+        shell.env("TUFFET_STATE", room.state().join(holder.to_string()));
         shell
             .env("TUFFET_PASSPHRASE", "five words of dice")
             .env("TUFFET_NEW_PASSPHRASE", "other words of dice");
         if command.contains("spare-a.pem --") || command.contains("smoke-test") {
             shell.env("TUFFET_PASSPHRASE", "other words of dice");
         }
-        let mut running =
-            shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        running.stdin.take().unwrap().write_all(answer(&room, command).as_bytes()).unwrap();
-        let output = running.wait_with_output().unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{holder}$ {command}\n{errors}");
+        let output = shell.output().unwrap();
+        let [said, errors] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+        assert!(output.status.success(), "{holder}$ {command}\n{said}{errors}");
     }
     // The root without the lost key is for those who are left to sign.
     assert_eq!(room.json("root.3.request.json")["version"], 3);

@@ -70,7 +70,8 @@ fn revoke_of_a_root_key_is_signed_by_those_that_are_left() {
             "WHAT WHOEVER HAS THEM COULD HAVE PUBLISHED root nothing alone.",
             "WHAT TO DO NOW, IN THIS ORDER 1. Have 2.request signed today, by 2 of root 1's keys ",
             " and by 2 of root 2's keys ",
-            "A lost key does not sign. 2. Finish it: `tuffet-keys finish 2.request --out 2.root.json`",
+            "A lost key does not sign. Each holder, with his KEY and his NAME: `tuffet-keys sign 2.request --key KEY",
+            "2. Finish it: `tuffet-keys finish root.2.signed.json --out 2.root.json`",
             "`tuffet root add 2.root.json`",
             "3. Publish root and timestamp together: `tuffet publish`. A new root always goes with a new timestamp",
             &format!("`grep -l '\"keyid\":\"{a}\"' *.json`. Files to look at: N.root.json."),
@@ -92,6 +93,41 @@ fn revoke_of_a_root_key_is_signed_by_those_that_are_left() {
     // What was found is what is published: the search of the runbook finds the root that a signed.
     let search = format!("grep -l '\"keyid\":\"{a}\"' *.json");
     assert_eq!(room.tool("sh", &["-c", &search]), b"1.root.json\n");
+}
+
+#[test]
+fn runbook_is_followed_as_it_is_printed() {
+    let room = room();
+    let out = "of today/2.request";
+    std::fs::create_dir(room.path("of today")).unwrap();
+    let revoke = ["root", "revoke", "a.pub.pem", "--from", "1.root.json", "--reason", "lost", "--out", out];
+    let copy = ["--runbook", "runbook.txt", "--transcript", "script"];
+    room.refused(&[&revoke[..], &["--runbook", out]].concat(), 209, "the runbook is a file of its own");
+    room.refused(&[&revoke[..], &["--runbook", "a.pem"]].concat(), 201, "a.pem");
+    assert!(!room.path(out).exists());
+    let said = room.ok(&[&revoke[..], &copy].concat());
+    // What is printed is what lies in the file.
+    let runbook = String::from_utf8(room.read("runbook.txt")).unwrap();
+    assert!(runbook.starts_with("WHAT THE LOST KEYS"), "{runbook}");
+    assert!(said.ends_with(&format!("\n{runbook}wrote runbook.txt\n")), "{said}");
+
+    let command = |name: &str| {
+        let begins = format!("`tuffet-keys {name} ");
+        let lines = runbook.lines().map(str::trim);
+        let line =
+            lines.clone().find(|line| line.starts_with(&begins)).unwrap_or_else(|| panic!("no {name}"));
+        line.trim_matches('`').replace("tuffet-keys", &format!("'{BINARY}' --now {NOW}"))
+    };
+    let run = |script: &str| drop(room.tool("sh", &["-c", script]));
+    let unasked = format!("--yes --danger-unencrypted --despite {}", room.warnings(out));
+    for name in ["b", "c"] {
+        let sign = command("sign").replace("KEY", &format!("{name}.pem")).replace("NAME", name);
+        run(&format!("{sign} {unasked}"));
+    }
+    run(&command("merge"));
+    run(&command("finish"));
+    walk(&room, &["1.root.json", "2.root.json"]);
+    assert!(room.ok(&["transcript", "verify", "script"]).starts_with("verified: 4 entries, "));
 }
 
 #[test]
@@ -366,7 +402,8 @@ fn revoke_of_a_key_of_a_delegated_role_says_which_targets_to_sign_anew() {
             "WHAT WHOEVER HAS THEM COULD HAVE PUBLISHED lamp nothing alone.",
             "1. Sign anew each file that delegates to the lost keys: targets, now targets 3, without them in lamp, with 1 new \
              key.",
-            "2. Publish the new targets files with a new snapshot and timestamp.",
+            "2. Publish the new targets files with a new snapshot and timestamp. Write them first, then the snapshot, and \
+             timestamp.json last;",
             "Files to look at: N.lamp.json.",
             "Destroy what is left of the lost keys",
         ],
@@ -383,7 +420,7 @@ fn revoke_of_a_key_of_a_delegated_role_says_which_targets_to_sign_anew() {
         &[
             "root since root 1 of 2026-11-22, to this day: 1 of 3 lost",
             "lamp since targets 4 of 2026-11-14, to this day: 1 of 3 lost",
-            "Finish it: `tuffet-keys finish 2.request",
+            "Finish it: `tuffet-keys finish root.2.signed.json",
             "Sign anew each file that delegates to the lost keys: targets, now targets 4, without them in lamp. Write",
             "Publish root and timestamp together",
         ],

@@ -469,6 +469,6 @@ fn status_names_of_a_directory_skip_foreign_keys_and_show_both_of_one_key() {
     // A backup's public half beside the key's: the same holder twice, or two holders with one key.
     fs::copy(room.path("keys/release-a.pub.pem"), room.path("keys/spare-a.pub.pem")).unwrap();
     fs::copy(room.path("keys/release-a.pub.pem"), room.path("mail/release-a.pub.pem")).unwrap();
-    let (_, shown, _) = holders.run(&["status", "public", "--names", "mail", "keys"]);
+    let (_, shown, _) = holders.run(&["status", "public", "--names", "mail", "--names", "keys"]);
     assert!(shown.contains("signed 2 of 2: release-a (also spare-a), release-b; enough"), "{shown}");
 }

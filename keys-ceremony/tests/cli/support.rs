@@ -1,7 +1,7 @@
 //! A directory to work in, the binary, and what it must have said.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -128,9 +128,16 @@ impl Room {
 
     pub(crate) fn sign(&self, request: &str, key: &str, out: &str) -> String {
         let despite = self.warnings(request).to_string();
-        let key = format!("{key}.pem");
+        let (key, digest) = (format!("{key}.pem"), self.repository(request));
         let sign = ["sign", request, "--danger-unencrypted", "--yes", "--key", &key, "--out", out];
-        self.ok(&[&sign[..], &["--despite", &despite]].concat())
+        self.ok(&[&sign[..], &["--despite", &despite, "--digest", &digest]].concat())
+    }
+
+    /// The digest of root 1 of the repository that a request is for.
+    pub(crate) fn repository(&self, request: &str) -> String {
+        let review = self.ok(&["review", request, "--output", "json"]);
+        let review: Value = serde_json::from_str(&review).unwrap();
+        review["repository"]["sha256"].as_str().unwrap().to_owned()
     }
 
     /// How many things about a request are unusual; another test's business.
@@ -159,7 +166,8 @@ pub(crate) fn succeeded(output: &Output, arguments: &[&str]) -> String {
 pub(crate) fn refused(output: &Output, code: u16, says: &str) {
     let errors = String::from_utf8(output.stderr.clone()).unwrap();
     // The prompt of a confirmation, and nothing else, may stand before the error.
-    let line = errors.split_once("to sign: ").map_or(&*errors, |(_, error)| error);
+    let prompt = errors.starts_with("Type ") || errors.starts_with("There ");
+    let line = errors.find("error[").filter(|_| prompt).map_or(&*errors, |at| &errors[at..]);
     assert!(line.starts_with(&format!("error[K{code}]: ")), "not K{code}: {errors}");
     assert!(line.contains(says), "{says:?} is not in {line}");
     assert_eq!(line.matches('\n').count(), 1, "not one line: {line}");
@@ -190,23 +198,58 @@ pub(crate) fn typed(room: &Room, lines: &str, arguments: &str) -> (bool, String)
     (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Starts to sign `request` with key a in its place, and waits for the prompt.
-pub(crate) fn signer_at_the_prompt(room: &Room) -> Child {
-    let mut signer = room
-        .keys(&["sign", "request", "--danger-unencrypted", "--key", "a.pem"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let prompt = b"Type the version number 1 to sign: ";
-    let mut read = vec![0; prompt.len()];
-    signer.stderr.as_mut().unwrap().read_exact(&mut read).unwrap();
-    assert_eq!(read, prompt);
-    signer
+/// Somebody who was asked whether to sign, on a terminal of his own. Both outputs go to files, for a terminal mixes them.
+pub(crate) struct Signer {
+    running: Child,
+    answer: String,
+    outputs: TempDir,
 }
 
-pub(crate) fn typed_at_the_prompt(mut signer: Child) -> Output {
-    signer.stdin.take().unwrap().write_all(b"1\n").unwrap();
-    signer.wait_with_output().unwrap()
+/// Starts to sign the first root `request` with key a in its place, and waits for the prompt.
+pub(crate) fn signer_at_the_prompt(room: &Room) -> Signer {
+    let command = room.command(BINARY);
+    signer(room, command, &["--danger-unencrypted", "--key", "a.pem"], "out")
+}
+
+/// The same with options and environment of one's own; `out` is where standard output goes: a path, or the name of a
+/// file beside the errors.
+pub(crate) fn signer(room: &Room, like: Command, options: &[&str], out: &str) -> Signer {
+    let digest = room.repository("request");
+    let outputs = tempfile::tempdir().unwrap();
+    let errors = outputs.path().join("errors");
+    let out = outputs.path().join(out);
+    let line = format!(
+        "exec {BINARY} --now {NOW} sign request {} > {} 2> {}",
+        options.join(" "),
+        out.display(),
+        errors.display()
+    );
+    let mut script = room.command("script");
+    for (name, value) in like.get_envs() {
+        match value {
+            Some(value) => script.env(name, value),
+            None => script.env_remove(name),
+        };
+    }
+    script.args(["-qec", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::null());
+    let running = script.spawn().unwrap();
+    let asked = || fs::read_to_string(&errors).ok().filter(|text| text.ends_with(" to sign: "));
+    let question = loop {
+        match asked() {
+            Some(question) => break question,
+            None => std::thread::sleep(core::time::Duration::from_millis(5)),
+        }
+    };
+    // Who signed a first root before is asked for no more than its version.
+    let known = question.starts_with("Type the version number 1");
+    Signer { running, answer: if known { "1".to_owned() } else { digest }, outputs }
+}
+
+pub(crate) fn typed_at_the_prompt(mut signer: Signer) -> Output {
+    let line = format!("{}\n", signer.answer);
+    signer.running.stdin.take().unwrap().write_all(line.as_bytes()).unwrap();
+    let status = signer.running.wait().unwrap();
+    let [stdout, stderr] =
+        ["out", "errors"].map(|name| fs::read(signer.outputs.path().join(name)).unwrap_or_default());
+    Output { status, stdout, stderr }
 }

@@ -53,7 +53,8 @@ fn closed_pipe_ends_what_only_shows_quietly() {
 fn output_that_fails_is_told_with_the_files_that_exist() {
     let room = Room::with_keys(&["a", "b", "c", "x", "y"]);
     room.draft("request");
-    let sign = ["sign", "request", "--danger-unencrypted", "--yes", "--key", "a.pem"];
+    let digest = room.repository("request");
+    let sign = ["sign", "request", "--danger-unencrypted", "--yes", "--digest", &digest, "--key", "a.pem"];
     let before = room.read("request");
     for run in [unread, on_a_full_disk] {
         // What cannot be shown is not signed.
@@ -61,8 +62,13 @@ fn output_that_fails_is_told_with_the_files_that_exist() {
         assert_eq!(room.read("request"), before);
     }
     // The reader goes after the review: the signature is made and kept.
-    let mut signer = signer_at_the_prompt(&room);
-    drop(signer.stdout.take());
+    room.tool("mkfifo", &["pipe"]);
+    let pipe = room.path("pipe");
+    let path = pipe.clone();
+    let reader = std::thread::spawn(move || fs::File::open(path).unwrap());
+    let options = ["--danger-unencrypted", "--key", "a.pem"];
+    let signer = signer(&room, room.command(BINARY), &options, pipe.to_str().unwrap());
+    drop(reader.join().unwrap());
     refused(&typed_at_the_prompt(signer), 307, "after these files were written: request; they exist");
     assert_eq!(signatures(&room, "request"), [keyid(&room, "a.pub.pem")]);
     fs::rename(room.path("request"), room.path("of-a")).unwrap();

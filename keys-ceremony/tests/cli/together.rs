@@ -12,13 +12,15 @@ fn sign_by_two_at_once_in_place_keeps_both_signatures() {
     room.draft("draft");
     let mut both = vec![keyid(&room, "a.pub.pem"), keyid(&room, "b.pub.pem")];
     both.sort();
+    let digest = room.repository("draft");
     for round in 0..100 {
         fs::copy(room.path("draft"), room.path("request")).unwrap();
         let signers: Vec<Child> = ["a.pem", "b.pem"]
             .into_iter()
             .map(|key| {
-                let mut command =
-                    room.keys(&["sign", "request", "--danger-unencrypted", "--yes", "--key", key]);
+                let sign =
+                    ["sign", "request", "--danger-unencrypted", "--yes", "--digest", &digest, "--key", key];
+                let mut command = room.keys(&sign);
                 command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
             })
             .collect();
@@ -56,7 +58,8 @@ fn sign_of_a_request_that_changed_at_the_prompt_writes_nothing() {
     // A request that another holder signed meanwhile is the same request.
     fs::copy(room.path("draft"), room.path("request")).unwrap();
     let signer = signer_at_the_prompt(&room);
-    room.ok(&["sign", "request", "--danger-unencrypted", "--yes", "--key", "b.pem"]);
+    let digest = room.repository("request");
+    room.ok(&["sign", "request", "--danger-unencrypted", "--yes", "--digest", &digest, "--key", "b.pem"]);
     let output = typed_at_the_prompt(signer);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stdout).contains("2 of 2 have signed"));

@@ -182,7 +182,8 @@ fn root_with_threshold_two_is_signed_by_a_file_and_a_token() {
 
     // Together in one run, or each holder in his own; the same request either way.
     let key = "pkcs11:token=ceremony;object=root-b";
-    let sign = ["sign", "request", "--yes", "--key", "a.pem", key, "--out", "of-ab"];
+    let digest = room.repository("request");
+    let sign = ["sign", "request", "--yes", "--digest", &digest, "--key", "a.pem", key, "--out", "of-ab"];
     let said = ok(&room, &sign);
     assert!(said.contains("root 1: 2 of 2 have signed"), "{said}");
     assert!(
@@ -243,7 +244,7 @@ fn pin_from_descriptor_variable_file_or_prompt_and_never_an_argument() {
         "TUFFET_PKCS11_MODULE={} script -qec '\"{BINARY}\" --now {NOW} sign request --key \"{key}\"' /dev/null < typed",
         module().display()
     );
-    fs::write(room.path("typed"), format!("1\n{PIN}\n")).unwrap();
+    fs::write(room.path("typed"), format!("{}\n{PIN}\n", room.repository("request"))).unwrap();
     let output = room.command("sh").args(["-c", &script]).output().unwrap();
     let screen = String::from_utf8_lossy(&output.stdout);
     // What stands before the prompt is the terminal's echo of what this test typed ahead.
@@ -254,7 +255,11 @@ fn pin_from_descriptor_variable_file_or_prompt_and_never_an_argument() {
     // The passphrase of key files is no PIN, and is not tried as one.
     let mut alone = room.command("setsid");
     alone.arg("--wait").arg(BINARY).args(["smoke-test", key]).env("TUFFET_PKCS11_MODULE", module());
-    refused(&alone.env("TUFFET_PASSPHRASE", "wrong").output().unwrap(), 303, "no terminal");
+    refused(
+        &alone.env("TUFFET_PASSPHRASE", "wrong").output().unwrap(),
+        303,
+        "for the PIN: token ceremony; set TUFFET_PIN, or use --passphrase-fd",
+    );
     assert!(!flags(&room).contains("low"), "{}", flags(&room));
     // Where a person types, a person confirms.
     let unattended = without_pin(&room, &["sign", "request", "--yes", "--key", key]).output().unwrap();

@@ -1,7 +1,6 @@
 //! Tokens that are locked, missing, ambiguous or odd, and what is said about it.
 
 use std::fs;
-use std::process::Stdio;
 
 use crate::support::*;
 use crate::token::*;
@@ -13,9 +12,10 @@ fn wrong_pin_is_told_with_what_the_token_says_of_tries() {
     make(&room, "root-b", "b.pub.pem");
     room.draft("request");
     let before = room.read("request");
+    let digest = room.repository("request");
     let key = "pkcs11:object=root-b";
     for pin in ["481517", "4", "a PIN that is far longer than any that a token would take"] {
-        let output = with_pin(&room, pin, &["sign", "request", "--yes", "--key", key]);
+        let output = with_pin(&room, pin, &["sign", "request", "--yes", "--digest", &digest, "--key", key]);
         refused(
             &output,
             126,
@@ -25,12 +25,13 @@ fn wrong_pin_is_told_with_what_the_token_says_of_tries() {
     }
     assert_eq!(room.read("request"), before);
     // All keys or none: the first one was good.
-    let both = ["sign", "request", "--yes", "--danger-unencrypted", "--key", "a.pem", key];
+    let both =
+        ["sign", "request", "--yes", "--digest", &digest, "--danger-unencrypted", "--key", "a.pem", key];
     refused(&with_pin(&room, "wrong", &both), 126, "root-b");
     assert_eq!(room.read("request"), before);
     assert!(flags(&room).contains("user PIN count low"), "{}", flags(&room));
     // The right one gives all tries back.
-    ok(&room, &["sign", "request", "--yes", "--key", key]);
+    ok(&room, &["sign", "request", "--yes", "--digest", &digest, "--key", key]);
     assert!(!flags(&room).contains("low"), "{}", flags(&room));
 }
 
@@ -62,14 +63,15 @@ fn token_that_is_not_there_is_told_with_those_that_are() {
     // Pulled out while a person reads the review.
     room.draft("request");
     let before = room.read("request");
-    let mut command = without_pin(&room, &["sign", "request", "--key", key]);
-    command.env("TUFFET_PIN", PIN).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let signer = command.spawn().unwrap();
+    let digest = room.repository("request");
+    let mut command = without_pin(&room, &[]);
+    command.env("TUFFET_PIN", PIN);
+    let signer = signer(&room, command, &["--key", &format!("'{key}'")], "out");
     let plug_in_again = pull_out(&room);
     refused(&typed_at_the_prompt(signer), 310, "there is no token");
     assert_eq!(room.read("request"), before);
     plug_in_again();
-    ok(&room, &["sign", "request", "--yes", "--key", key]);
+    ok(&room, &["sign", "request", "--yes", "--digest", &digest, "--key", key]);
 }
 
 #[test]
@@ -183,8 +185,11 @@ fn signature_that_the_token_s_public_key_does_not_verify_is_thrown_away() {
     pkcs11_tool(&room, &["--write-object", "b.der", "--type", "pubkey", "--id", "0a", "--label", "root"]);
     room.draft("request");
     let before = room.read("request");
+    let digest = room.repository("request");
     let key = "pkcs11:object=root";
-    for arguments in [&["smoke-test", key][..], &["sign", "request", "--yes", "--key", key]] {
+    for arguments in
+        [&["smoke-test", key][..], &["sign", "request", "--yes", "--digest", &digest, "--key", key]]
+    {
         let output = with_pin(&room, PIN, arguments);
         refused(
             &output,

@@ -19,7 +19,8 @@ fn sign<'a>(request: &'a str, keys: &[&'a str], despite: &'a str) -> Vec<&'a str
 fn ceremony() -> Room {
     let room = Room::with_keys(&["a", "b", "c", "d", "x", "y"]);
     room.ok(&[&DRAFT[..], &["--transcript", SCRIPT, "--out", "1.request"]].concat());
-    room.ok(&sign("1.request", &["a.pem"], "0"));
+    let digest = room.repository("1.request");
+    room.ok(&[&sign("1.request", &["a.pem"], "0")[..], &["--digest", &digest]].concat());
     // One holder's key is in a variable, and so is where the transcript lies.
     let options = ["sign", "1.request", "--danger-unencrypted", "--yes", "--key", "env:THE_KEY_OF_B"];
     let pem = String::from_utf8(room.read("b.pem")).unwrap();
@@ -27,14 +28,8 @@ fn ceremony() -> Room {
     succeeded(&output.unwrap(), &options);
     room.ok(&sign("1.request", &["c.pem"], "0"));
     room.ok(&["finish", "1.request", "--out", "1.root.json", "--transcript", SCRIPT]);
-    let digest = repository(&room);
     room.ok(&["trust", "1.root.json", "--digest", &digest, "--transcript", SCRIPT]);
     room
-}
-
-fn repository(room: &Room) -> String {
-    let review: Value = serde_json::from_str(&room.ok(&["review", "1.request", "--output", "json"])).unwrap();
-    review["repository"]["sha256"].as_str().unwrap().to_owned()
 }
 
 fn head(room: &Room, file: &str) -> String {
@@ -64,7 +59,7 @@ fn ceremony_of_three_holders_is_in_its_transcript_and_the_next_root_records_it()
     let keyids = ["a", "b", "c"].map(|name| keyid(&room, &format!("{name}.pub.pem")));
     assert_eq!(field("keyid")[1..4], keyids);
     assert_eq!(field("time"), [NOW; 6]);
-    assert_eq!(field("sha256"), vec![repository(&room); 6]);
+    assert_eq!(field("sha256"), vec![room.repository("1.request"); 6]);
     // Neither where the key was nor what it is called.
     for private in [".pem", "THE_KEY_OF_B", "PRIVATE", room.path("").to_str().unwrap()] {
         assert!(!text.contains(private), "{private}");
@@ -113,7 +108,7 @@ fn ceremony_of_three_holders_is_in_its_transcript_and_the_next_root_records_it()
 #[test]
 fn transcript_that_was_shortened_or_written_anew_shows_by_head_and_by_root() {
     let room = ceremony();
-    let (early, digest) = (head(&room, SCRIPT), repository(&room));
+    let (early, digest) = (head(&room, SCRIPT), room.repository("1.request"));
     next(&room);
     let last = head(&room, SCRIPT);
     let text = String::from_utf8(room.read(SCRIPT)).unwrap();
@@ -189,7 +184,7 @@ fn damaged_transcript_is_refused_before_anything_is_done_and_left_alone() {
     let good = room.read(SCRIPT);
     room.ok(&["root", "next", "--from", "1.root.json", "--out", "2.request"]);
     let despite = room.warnings("2.request").to_string();
-    let digest = repository(&room);
+    let digest = room.repository("1.request");
     let from = ["--from", "1.root.json", "--out", "new", "--transcript", SCRIPT];
     let lost = ["root", "revoke", "a.pub.pem", "--reason", "lost", "--add-root-key", "d.pub.pem"];
     let commands = [
@@ -242,13 +237,17 @@ fn damaged_transcript_is_refused_before_anything_is_done_and_left_alone() {
 fn two_who_append_at_once_both_get_in() {
     let room = Room::with_keys(&["a", "b", "c", "x", "y"]);
     room.ok(&[&DRAFT[..], &["--transcript", SCRIPT, "--out", "request"]].concat());
+    let digest = room.repository("request");
     for round in 0..20 {
         let signers: Vec<Child> = ["a", "b"]
             .into_iter()
             .map(|name| {
                 let (key, out) = (format!("{name}.pem"), format!("{name}.{round}"));
                 let mut command = room.keys(&sign("request", &[&key], "0"));
-                let command = command.args(["--out", &out]).stdout(Stdio::piped()).stderr(Stdio::piped());
+                let command = command
+                    .args(["--digest", &digest, "--out", &out])
+                    .stdout(Stdio::piped())
+                    .stderr(Stdio::piped());
                 command.spawn().unwrap()
             })
             .collect();

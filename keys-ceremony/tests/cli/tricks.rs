@@ -38,10 +38,12 @@ fn finished(room: &Room, request: &str, keys: &[&str], out: &str) {
     review.extend(["review", request, "--output", "json"]);
     let review: Value = serde_json::from_str(&room.ok(&review)).unwrap();
     let despite = review["warnings"].as_array().unwrap().len().to_string();
+    let repository = review["repository"]["sha256"].as_str().unwrap();
     let copy = format!("{request}.copy");
     fs::copy(room.path(request), room.path(&copy)).unwrap();
     let mut sign = state_args.clone();
-    sign.extend(["sign", &copy, "--danger-unencrypted", "--yes", "--despite", &despite, "--key"]);
+    sign.extend(["sign", &copy, "--danger-unencrypted", "--yes", "--despite", &despite]);
+    sign.extend(["--digest", repository, "--key"]);
     sign.extend(keys);
     room.ok(&sign);
     let empty = tempfile::tempdir().unwrap();
