@@ -7,7 +7,8 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use tuffet_keys::command_line::{Completions, Manual, how_to_read, where_scripts_go};
 use tuffet_keys::passphrase::Source;
 
-use super::review::{Learn, Review, Sign, Trust};
+use super::learn::Learn;
+use super::review::{Review, Sign, Trust};
 use super::transcript::Recording;
 
 /// Keys, signing requests and signatures for the holders of TUF keys. Never touches a network.

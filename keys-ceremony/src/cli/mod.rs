@@ -3,6 +3,7 @@
 pub(crate) mod args;
 mod detached;
 mod keys;
+mod learn;
 mod request;
 mod review;
 mod root;
@@ -52,7 +53,7 @@ pub(crate) fn run(Cli { now, state, names, command }: Cli, clock: u64) -> Result
         Command::Restore(command) => keys::restore(&command, &mut out),
         Command::Root(command) => root::run(&command, now, &mut out),
         Command::Trust(command) => review::trust(&command, &known(state)?, now, &mut out),
-        Command::Learn(command) => review::learn(&command, &known(state)?, &mut out),
+        Command::Learn(command) => learn::learn(&command, &known(state)?, &mut out),
         Command::Request(command) => request::run(&command, now, &mut out),
         Command::Review(command) => review::review(&command, &known(state)?, now, &mut out),
         Command::Sign(command) => review::sign(&command, &known(state)?, now, &mut out),

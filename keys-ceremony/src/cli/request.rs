@@ -10,7 +10,7 @@ use tuffet_keys::request::Request;
 use tuffet_keys::root::Chain;
 use tuffet_keys::{Error, Misuse, Role, file};
 
-use super::review::named_role;
+use super::learn::named_role;
 use super::root::chain_to;
 use super::{Output, progress, refuse_existing};
 
