@@ -3,10 +3,11 @@
 
     ceremony.py --keys COMMAND --client NAME=COMMAND...
 
-COMMAND of --keys is tuffet-keys. It makes encrypted keys, a root that records periods, a reason and a transcript, and
-the root after it, which replaces a root holder and the timestamp key. Then python-tuf reads both roots and every public
-key; openssl opens every private key, and signs with them what is below the roots; and each client downloads a target by
-root 1 alone. With any one signature taken out of a root none of them may. Exit status: 0 all is as it should be; 1 not.
+COMMAND of --keys is tuffet-keys. It makes encrypted keys, a root that records periods, devices, a reason and a
+transcript, and the root after it, which replaces a root holder and the timestamp key. Then python-tuf reads both roots
+and every public key; openssl opens every private key, and signs with them what is below the roots; and each client
+downloads a target by root 1 alone. With any one signature taken out of a root none of them may. Exit status: 0 all is as
+it should be; 1 not.
 """
 
 import argparse
@@ -161,7 +162,7 @@ def python_tuf(desk: Desk):
     roots = [Metadata[Root].from_bytes(desk.read(f"{version}.root.json")) for version in (1, 2)]
     for version, root in enumerate(roots, 1):
         extra = root.signed.unrecognized_fields
-        members = {"issued", "periods", "reason", *(["transcript"] if version == 2 else [])}
+        members = {"devices", "issued", "periods", "reason", *(["transcript"] if version == 2 else [])}
         what = f"root {version} has {', '.join(sorted(members))} beside TUF's members"
         yield "python-tuf", what, members == extra.keys()
         right = root.to_bytes() and root.signed.version == version and root.signed.consistent_snapshot
