@@ -15,6 +15,7 @@ use crate::role::delegations::push_name;
 use crate::role::meta::{Meta, MetaReader, Tracked};
 use crate::role::reading::Context;
 use crate::role::root::{Authority, RoleKeys, Root, RootFacts};
+use crate::role::targets::Seek;
 use crate::role::{Header, Role};
 use crate::threshold::{Verified, verify, verify_root};
 use crate::time::{Clock, Moment};
@@ -558,7 +559,8 @@ pub fn accepts_delegated_file<'k>(
 /// that is about to publish the file; who signed it, and whether the roles are there, is not asked, nor how many keys a
 /// role has, which a device counts when it goes there.
 ///
-/// `memory` is that of a cycle, [`Limits::memory`] bytes.
+/// Behind a role that covers `path` the file is read once more, as in a search, and after as many of them as a search
+/// visits that is the end; so give one that none covers. `memory` is that of a cycle, [`Limits::memory`] bytes.
 ///
 /// # Errors
 /// [`Rejected`], as in a cycle.
@@ -568,21 +570,24 @@ pub fn accepts_delegations(
     memory: &mut [u8],
     role: Role,
     bytes: &[u8],
+    path: &str,
 ) -> Result<(), Error> {
     let mut file = FileReader::new(limits, memory);
+    file.sheet.targets.seek_target(Seek::Named);
     let fault = |fault: crate::scan::Fault| fault.of(role, 0, 0);
     let mut done = 0;
-    loop {
+    for _ in 0..=limits.roles {
         // As a search does that is done with so many of them: it reads on to the next that leads somewhere.
         file.sheet.names.truncate(0);
         push_name(&mut file.sheet.names, &[Role::Targets.name().as_bytes()]).map_err(fault)?;
         file.begin(role);
         file.sheet.delegations.restart(done);
-        file.feed(bytes, limits.of(role), Context::of(crypto, limits), None)?;
+        file.feed(bytes, limits.of(role), Context { named: path, ..Context::of(crypto, limits) }, None)?;
         file.finish()?;
-        let Some(chosen) = file.sheet.delegations.chosen else { return Ok(()) };
+        let Some(chosen) = file.sheet.delegations.chosen else { break };
         done = chosen.index.saturating_add(1);
     }
+    Ok(())
 }
 
 /// Reads a whole file in one piece; what is signed of it has this SHA-256.

@@ -1,6 +1,7 @@
 //! Delegations: who signs for a role below targets, for which paths, and the files that say so.
 
 use core::fmt;
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use serde_json::Value;
@@ -199,8 +200,8 @@ impl Way {
         Ok(way)
     }
 
-    /// Finds every way to a role among files that `file_of` gives, by the roles from the top down to the one whose file it
-    /// is, in the order in which a device searches.
+    /// Finds the ways to a role, eight at the most, among files that `file_of` gives, by the roles from the top down to the one whose file it
+    /// is: the shorter ones first, so that a role with very many below it hides none beside it.
     ///
     /// # Errors
     /// [`Rejected::NotDelegated`] if there is none; if a file was not verified on the way, what is wrong with it.
@@ -213,15 +214,20 @@ impl Way {
         let nowhere = |by: &str| Error::from(Rejected::NotDelegated { role: role(), by: by.to_owned() });
         let (mut found, mut broken, mut last) = (Vec::new(), None, "no targets file".to_owned());
         // The way so far, and the role whose file comes next.
-        let mut open = vec![(Way { steps: Vec::new() }, Role::Targets)];
+        let mut open = VecDeque::from([(Way { steps: Vec::new() }, Role::Targets)]);
         let mut looked_at = 0;
-        while let Some((mut way, next)) = open.pop() {
+        while let Some((mut way, next)) = open.pop_front() {
+            // More than a device would try.
+            if found.len() >= DEVICE.roles {
+                break;
+            }
             let roles: Vec<Role> = way.roles().chain([&next]).cloned().collect();
             let Some(file) = file_of(&roles)? else { continue };
             looked_at += 1;
             if looked_at > LOOKED_AT {
                 let why = format!("the search for it came by more than {LOOKED_AT} files");
-                return Err(Rejected::InvalidDelegation { role: role(), why }.into());
+                broken = Some(Rejected::InvalidDelegation { role: role(), why }.into());
+                break;
             }
             if let Err(error) = way.push(chain, &next, &file) {
                 broken = Some(error);
@@ -238,8 +244,7 @@ impl Way {
             if way.steps.len() + 1 < CHAIN {
                 let below = way.steps.last().map_or_else(Vec::new, |last| names(&last.signed));
                 let below = below.into_iter().filter(|role| role.name() != name && !roles.contains(role));
-                let below: Vec<Role> = below.collect();
-                open.extend(below.into_iter().rev().map(|role| (way.clone(), role)));
+                open.extend(below.map(|role| (way.clone(), role)));
             }
         }
         match (found.is_empty(), broken) {

@@ -40,7 +40,13 @@ pub(crate) fn preflight(request: &Request, file: &[u8], now: u64) -> Result<(), 
 pub(crate) fn delegates(request: &Request, limits: &Limits, file: &[u8]) -> Result<(), Error> {
     match &request.header().role {
         role @ (Role::Targets | Role::Delegated(_)) => {
-            accepts_delegations(&SOFTWARE, limits, &mut vec![0; limits.memory()], role.of_device(), file)
+            // Of more parts than any pattern has, so that none covers it and one reading is enough.
+            let listed = request.signed()["delegations"]["roles"].as_array();
+            let patterns = listed.into_iter().flatten().filter_map(|role| role["paths"].as_array());
+            let parts = patterns.flatten().filter_map(|pattern| pattern.as_str());
+            let most = parts.map(|pattern| pattern.matches('/').count()).max().unwrap_or(0);
+            let (path, memory) = ("/".repeat(most + 1), &mut vec![0; limits.memory()]);
+            accepts_delegations(&SOFTWARE, limits, memory, role.of_device(), file, &path)
         }
         _ => Ok(()),
     }

@@ -526,7 +526,10 @@ impl TargetsFiles {
             let name = entry.map_err(fail)?.file_name().to_string_lossy().into_owned();
             let parts = name.strip_suffix(".json").and_then(|name| name.split_once('.'));
             let named = parts.and_then(|(number, stem)| {
-                let version = number.parse::<u32>().ok().filter(|version| version.to_string() == number);
+                let version = number
+                    .parse::<u32>()
+                    .ok()
+                    .filter(|version| *version > 0 && version.to_string() == number);
                 Some((Role::from_file_stem(stem)?, version?))
             });
             let Some((role @ (Role::Targets | Role::Delegated(_)), version)) = named else { continue };

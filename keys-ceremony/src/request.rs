@@ -5,7 +5,7 @@
 //! do not is refused. (That of a delegated role says its name, for its metadata do not: it is one to which the last of
 //! those files delegates.)
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -355,14 +355,13 @@ impl Request {
         // By the label that the file above gives it, which for a delegated role need not be its own.
         let keys = self.requirements.iter().flat_map(|requirement| &requirement.keys);
         let label = keys.filter(|(_, known)| *known == key.public()).map(|(keyid, _)| keyid.clone()).min();
-        let Some(keyid) = label else {
-            return Err(Rejected::ForeignKey { keyid: key.public().keyid().to_owned() }.into());
-        };
-        if self.signatures.contains_key(&keyid) {
+        let keyid = key.public().keyid().to_owned();
+        let Some(label) = label else { return Err(Rejected::ForeignKey { keyid }.into()) };
+        if self.signatures.contains_key(&label) {
             return Err(Rejected::AlreadySigned { keyid }.into());
         }
         let signature = key.sign(&self.payload)?;
-        self.accept(&keyid, &signature)?;
+        self.accept(&label, &signature)?;
         Ok(keyid)
     }
 
@@ -377,12 +376,13 @@ impl Request {
         let keys = self.requirements.iter().flat_map(|requirement| &requirement.keys);
         let made =
             |key: &PublicKey| readings.iter().find(|it| key.verify(&self.payload, it).is_ok()).cloned();
-        let found = keys.filter_map(|(keyid, key)| Some((keyid.clone(), made(key)?))).next();
-        let (keyid, signature) = found.ok_or(Rejected::NobodysSignature)?;
-        if self.signatures.contains_key(&keyid) {
+        let found = keys.filter_map(|(label, key)| Some((label.clone(), key.keyid(), made(key)?))).next();
+        let (label, keyid, signature) = found.ok_or(Rejected::NobodysSignature)?;
+        let keyid = keyid.to_owned();
+        if self.signatures.contains_key(&label) {
             return Err(Rejected::AlreadySigned { keyid }.into());
         }
-        self.accept(&keyid, &signature)?;
+        self.accept(&label, &signature)?;
         Ok(keyid)
     }
 
@@ -436,9 +436,15 @@ impl Request {
     /// is for the devices' verifier to say, in [`Request::finish`].
     pub fn state(&self) -> Vec<Progress> {
         let progress = |Requirement { by, version, threshold, keys }: &Requirement| {
-            let (signed, missing): (Vec<String>, Vec<String>) =
-                keys.keys().cloned().partition(|keyid| self.signatures.contains_key(keyid));
-            let have = u32::try_from(distinct(keys, &signed).len()).unwrap_or(u32::MAX);
+            let (labels, others): (Vec<&String>, Vec<&String>) =
+                keys.keys().partition(|label| self.signatures.contains_key(*label));
+            let have = u32::try_from(distinct(keys, labels.iter().copied()).len()).unwrap_or(u32::MAX);
+            // By the keyids that are their own: what a file above calls a key may be the keyid of another.
+            let own = |labels: Vec<&String>| -> Vec<String> {
+                let keys = labels.into_iter().filter_map(|label| keys.get(label));
+                keys.map(|key| key.keyid().to_owned()).collect::<BTreeSet<_>>().into_iter().collect()
+            };
+            let (signed, missing) = (own(labels), own(others));
             Progress { by: by.clone(), version: *version, need: *threshold, have, signed, missing }
         };
         self.requirements.iter().map(progress).collect()

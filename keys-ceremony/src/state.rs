@@ -458,6 +458,8 @@ impl Repository {
         }
         self.accepts(&way, header.version, bytes)?;
         if self.verified.get(&way).is_some_and(|(known, _)| header.version <= known.version) {
+            // Somebody may have been stopped between the two.
+            self.forget_unsigned(&way)?;
             return Ok(false);
         }
         let path = self.file_of(&way);
@@ -465,11 +467,8 @@ impl Repository {
             create_directory(path.parent().unwrap_or(&self.directory))?;
         }
         file::replace(&path, bytes, Access::Private)?;
-        let delegates = signed.get("delegations").is_some() || *role == Role::Targets;
-        self.verified.insert(way, (header, signed));
-        if delegates {
-            self.forget_unsigned([])?;
-        }
+        self.verified.insert(way.clone(), (header, signed));
+        self.forget_unsigned(&way)?;
         Ok(true)
     }
 
@@ -556,7 +555,7 @@ impl Repository {
         self.chain = Chain::verify(&files)?;
         file::replace(&self.directory.join(format!("{version}.root.json")), bytes, Access::Private)?;
         self.roots.push(payload);
-        self.forget_unsigned([Role::Timestamp, Role::Snapshot, Role::Targets])?;
+        self.forget_unsigned(&[])?;
         Ok(true)
     }
 
@@ -570,12 +569,11 @@ impl Repository {
     }
 
     /// TUF 5.3.11, for a holder too: what the keys of today did not sign is no floor any more, be its version 4294967295.
-    /// Of delegated roles all are looked at, for as long as one that is gone takes another with it.
-    fn forget_unsigned<const N: usize>(&mut self, top_level: [Role; N]) -> Result<(), Error> {
-        let top_level = top_level.map(|role| vec![role]);
+    /// What is below a way is looked at, for a new file there changes nothing elsewhere; below none it is all.
+    fn forget_unsigned(&mut self, above: &[Role]) -> Result<(), Error> {
         loop {
-            let delegated = self.verified.keys().filter(|way| way.len() > 1).cloned();
-            let ways: Vec<Vec<Role>> = top_level.iter().cloned().chain(delegated).collect();
+            let below = self.verified.keys().filter(|way| way.len() > above.len() && way.starts_with(above));
+            let ways: Vec<Vec<Role>> = below.cloned().collect();
             let mut gone = false;
             for way in ways {
                 let Some((header, _)) = self.verified.get(&way) else { continue };

@@ -179,7 +179,7 @@ fn delegations_that_a_search_refuses_are_refused_by_a_host() {
         roles.reverse();
         change(repository.delegations.get_mut("targets").unwrap());
         let file = repository.files()["1.targets.json"].clone();
-        accepts_delegations(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], Role::Targets, &file)
+        accepts_delegations(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], Role::Targets, &file, "")
     };
     assert_eq!(judge(&|_| {}), Ok(()));
     let wrong = |wrong| Err(field(Role::Targets, wrong).into());

@@ -1,5 +1,6 @@
 //! What a holder takes over of what was published.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -90,35 +91,48 @@ pub(super) fn named_role(name: &str) -> Result<Role, Error> {
 fn learn_delegated(directory: &Path, repository: &mut Repository, out: &mut Output) -> Result<(), Error> {
     let meta = repository.newest(&Role::Snapshot).map(|snapshot| &snapshot["meta"]);
     let entries = meta.and_then(Value::as_object).into_iter().flatten();
-    let mut left: Vec<(Role, PathBuf)> = entries
+    let left: Vec<(Role, PathBuf)> = entries
         .filter_map(|(name, entry)| {
             let role = Role::named(name.strip_suffix(".json")?)?;
             let file = directory.join(format!("{}.{}.json", entry["version"], role.file_stem()));
             (matches!(role, Role::Delegated(_)) && file.is_file()).then_some((role, file))
         })
         .collect();
-    // One that cannot be taken keeps no other from being.
-    let mut refused = None;
+    let (mut new, mut known) = (BTreeSet::new(), BTreeMap::new());
     loop {
-        let mut later = Vec::new();
-        let before = left.len();
-        for (role, path) in left {
-            match learn_role(&role, &path, repository, out) {
-                Ok(()) => {}
-                Err(Error::Rejected { why: Rejected::NotDelegated { .. }, .. }) => later.push((role, path)),
+        // One that cannot be taken keeps no other from being, and may be once that one is.
+        let (mut learned, mut refused) = (false, None);
+        for (role, path) in &left {
+            match learn_role(role, path, repository) {
+                Ok(Some((header, true))) => {
+                    if new.insert(role) {
+                        said(&header, repository, true, out)?;
+                    }
+                    learned = true;
+                }
+                Ok(Some((header, false))) if !new.contains(role) => drop(known.insert(role, header)),
+                Ok(_) => {}
+                // What nobody delegates to no device looks at.
+                Err(Error::Rejected { why: Rejected::NotDelegated { .. }, .. }) => {}
                 Err(error @ Error::Rejected { .. }) => refused = refused.or(Some(error)),
                 Err(error) => return Err(error),
             }
         }
-        // What is left nobody delegates to, and no device looks at.
-        if later.len() == before {
-            return refused.map_or(Ok(()), Err);
+        if learned {
+            continue;
         }
-        left = later;
+        known.retain(|role, _| !new.contains(role));
+        known.values().try_for_each(|header| said(header, repository, false, out))?;
+        return refused.map_or(Ok(()), Err);
     }
 }
 
-fn learn_role(role: &Role, path: &Path, repository: &mut Repository, out: &mut Output) -> Result<(), Error> {
+/// Takes over the file of one of them: its header, and whether it was new. None of a bin.
+fn learn_role(
+    role: &Role,
+    path: &Path,
+    repository: &mut Repository,
+) -> Result<Option<(Header, bool)>, Error> {
     let mut learned = || {
         let ways = repository.ways_to(role.name())?;
         let delegations = ways.iter().map(|way| way.delegation(role.name()));
@@ -131,10 +145,7 @@ fn learn_role(role: &Role, path: &Path, repository: &mut Repository, out: &mut O
         let Envelope { signed, .. } = Envelope::parse(&bytes)?;
         Ok(Some((Header::from_signed(&signed)?.of(role)?, new)))
     };
-    match learned().map_err(|error: Error| error.in_file(path))? {
-        Some((header, new)) => said(&header, repository, new, out),
-        None => Ok(()),
-    }
+    learned().map_err(|error: Error| error.in_file(path))
 }
 
 /// The repository of a directory with a root 1.

@@ -88,7 +88,12 @@ impl Case<'_> {
 
     /// The delegated roles that the lost keys may sign for now.
     fn delegated(&self) -> impl Iterator<Item = &Exposure> {
-        self.exposures.iter().filter(|it| it.by != Role::Root && it.until.is_none())
+        let here = self.exposures.iter().filter(|it| it.by != Role::Root && it.until.is_none());
+        // A file that nobody may have signed says what to do only where no other one speaks of the role.
+        here.filter(|it| {
+            let same = |other: &&Exposure| (&other.role, &other.by) == (&it.role, &it.by) && other.verified;
+            it.verified || !self.exposures.iter().any(|other| same(&other))
+        })
     }
 
     /// Whether the newest root lets the lost keys sign for one of these roles.

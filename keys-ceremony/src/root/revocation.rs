@@ -33,8 +33,8 @@ pub struct Exposure {
     pub lost_keys: usize,
     /// The keyids of the lost ones, sorted.
     pub lost: Vec<String>,
-    /// Whether each of these files is known to be signed. What nobody may have signed is told all the same: it ends
-    /// nothing, and in doubt it was good once.
+    /// Whether these files are known to be signed. One that nobody may have signed is told all the same, by itself: in
+    /// doubt it was good once.
     pub verified: bool,
 }
 
@@ -71,16 +71,16 @@ pub fn delegated_exposures(files: &TargetsFiles, lost: &BTreeSet<String>) -> Vec
         }
     }
     for ((by, name), found) in &mut all {
-        let files = files.files.iter().filter(|file| file.role == **by);
-        let states = files.filter_map(|file| {
-            let found = delegated_exposure(file, name, lost);
-            // Only what is known to be signed says that they sign no more.
-            (file.verified || found.is_some()).then(|| {
+        let states = |verified: bool| {
+            let files = files.files.iter().filter(move |file| file.role == **by && file.verified == verified);
+            files.map(|file| {
                 let issued = file.signed["issued"].as_str().and_then(date::parse).unwrap_or(0);
-                (file.version, issued, found)
+                (file.version, issued, delegated_exposure(file, name, lost))
             })
-        });
-        *found = intervals(states);
+        };
+        *found = intervals(states(true));
+        // What nobody may have signed stands by itself: it ends, begins and changes nothing.
+        found.extend(states(false).filter_map(|(.., exposure)| exposure));
     }
     all.into_values().flatten().collect()
 }
@@ -133,7 +133,7 @@ fn intervals(files: impl Iterator<Item = (u32, u64, Option<Exposure>)>) -> Vec<E
         open = found.is_some();
         match (last, found) {
             (Some(before), Some(found)) if before.is_under_the_terms_of(&found) => {
-                (before.last, before.verified) = (found.last, before.verified && found.verified);
+                before.last = found.last;
             }
             (before, found) => {
                 if let Some(ended) = before {

@@ -446,3 +446,111 @@ fn smallest_limits_refuse_plainly() {
         assert_ne!(output.status.code(), Some(101));
     }
 }
+
+/// door's one holder delegates to a crowd in which everybody delegates to everybody.
+#[test]
+fn crowd_below_one_role_hides_none_beside_it() {
+    let room = Room::with_keys(&["a", "b", "c", "x", "y", "l", "m", "d"]);
+    room.first_root();
+    let mut top = header(1, json!({ "targets": {} }));
+    top["delegations"] = merged_delegations(
+        &room,
+        &[("door", &["d"], 1, &["door/*"]), ("lamp", &["l", "m"], 2, &["lamp/*/*/*"])],
+    );
+    publish_targets(&room, &top);
+    let names: Vec<String> = (0..12).map(|index| format!("c{index}")).collect();
+    let mut crowd = header(1, json!({ "targets": {} }));
+    let everybody: Vec<(&str, &[&str], u32, &[&str])> =
+        names.iter().map(|name| (&**name, &["d"][..], 1, &["door/*"][..])).collect();
+    crowd["delegations"] = merged_delegations(&room, &everybody);
+    publish(&room, "door", &crowd, &["1.targets.json"], &["d"]);
+    for name in &names {
+        publish(&room, name, &crowd, &["1.targets.json", "1.door.json"], &["d"]);
+    }
+    write(&room, "it.json", &lamp(1, PATH));
+    let asked = room.ok(&["request", "it.json", "--role", "lamp", "--repository", ".", "--out", "it.0"]);
+    assert!(asked.contains("by targets 1: paths lamp/*/*/*\n"), "{asked}");
+}
+
+#[test]
+fn file_that_nobody_signed_stands_by_itself_in_a_revocation() {
+    let room = holders();
+    let lost = keyid(&room, "l.pub.pem");
+    let revoke = || {
+        let said =
+            room.ok(&["root", "revoke", &lost, "--from", "1.root.json", "--reason", "gone", "--out", "r"]);
+        said.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let true_line =
+        "lamp since targets 1 of 2026-11-20, to this day: 1 of 3 lost, threshold 2: not enough alone";
+    let step = "targets, now targets 1, without them in lamp. Write";
+    let before = revoke();
+    assert!(before.contains(true_line) && before.contains(step), "{before}");
+    // Other terms in a later version, and the same ones with another date.
+    let (keys, role) = delegation(&room, "lamp", &["l"], 1, &["lamp/*"]);
+    let mut forged = header(9, json!({ "delegations": { "keys": keys, "roles": [role] }, "targets": {} }));
+    forged["issued"] = json!("2020-01-01T00:00:00Z");
+    write(&room, "9.targets.json", &forged);
+    let mut earlier = targets(&room, 8);
+    earlier["issued"] = json!("2019-01-01T00:00:00Z");
+    write(&room, "8.targets.json", &earlier);
+    let after = revoke();
+    assert!(after.contains(true_line) && after.contains(step), "{after}");
+    let doubt =
+        "lamp since targets 9 of 2020-01-01, to this day, by a file that nobody may have signed: 1 of 1 lost";
+    assert!(after.contains(doubt), "{after}");
+}
+
+#[test]
+fn role_is_learned_though_it_comes_before_the_one_that_delegates_to_it() {
+    let room = Room::with_keys(&["a", "b", "c", "x", "y", "l", "m", "n", "d"]);
+    room.first_root();
+    let mut top = header(1, json!({ "targets": {} }));
+    top["delegations"] = merged_delegations(
+        &room,
+        &[("apple", &["d"], 1, &["door/*"]), ("lamp", &["l", "m"], 2, &["lamp/*/*/*"])],
+    );
+    publish_targets(&room, &top);
+    let mut above = header(1, json!({ "targets": {} }));
+    above["delegations"] = merged_delegations(&room, &[("apple", &["n"], 1, &["lamp/rev-a/*/*"])]);
+    publish(&room, "lamp", &above, &[], &["l", "m"]);
+    publish(&room, "apple", &lamp(5, PATH), &["1.targets.json", "1.lamp.json"], &["n"]);
+    online(
+        &room,
+        json!({
+            "apple.json": { "version": 5 }, "lamp.json": { "version": 1 }, "targets.json": { "version": 1 },
+        }),
+    );
+    let state = room.path("new-holder");
+    let state = state.to_str().unwrap();
+    let digest = room.repository("1.request");
+    room.ok(&["--state", state, "trust", "1.root.json", "--digest", &digest]);
+    let learned = room.ok(&["--state", state, "learn", "."]);
+    assert!(learned.contains("lamp 1 of ") && learned.contains("apple 5 of "), "{learned}");
+    let again = room.ok(&["--state", state, "learn", "."]);
+    assert!(!again.contains("verified") && again.contains("apple 5 of "), "{again}");
+}
+
+/// What a file calls a key may be the keyid of another: the record says who signed.
+#[test]
+fn signature_is_recorded_under_the_keyid_that_is_its_own() {
+    let room = holders();
+    let [a, l] = ["a.pub.pem", "l.pub.pem"].map(|name| keyid(&room, name));
+    let mut top = targets(&room, 2);
+    let keys = top["delegations"]["keys"].as_object_mut().unwrap();
+    let key = keys.remove(&l).unwrap();
+    keys.insert(a.clone(), key);
+    let keyids = top["delegations"]["roles"][0]["keyids"].as_array_mut().unwrap();
+    keyids.iter_mut().filter(|keyid| **keyid == l.as_str()).for_each(|keyid| *keyid = json!(a));
+    publish_targets(&room, &top);
+    ask(&room, &lamp(1, PATH), "request");
+    let sign = ["sign", "request", "--danger-unencrypted", "--yes", "--key", "l.pem", "--out", "of-l"];
+    let names = ["--names", "a.pub.pem", "--names", "l.pub.pem", "--transcript", "log"];
+    let said = room.ok(&[&sign[..], &names].concat());
+    assert!(said.contains(&format!("with key {l}\n")), "{said}");
+    assert!(said.contains("targets 2: 1 of 2 have signed: l; missing "), "{said}");
+    let log = String::from_utf8(room.read("log")).unwrap();
+    assert!(log.contains(&l) && !log.contains(&a), "{log}");
+    // In the file it has the label by which devices find it.
+    assert_eq!(signatures(&room, "of-l"), [a]);
+}

@@ -23,8 +23,7 @@ use tuffet_client::time::Date;
 use tuffet_keys::command_line::{self, Completions, Manual};
 use tuffet_keys::date;
 use tuffet_keys::key::SigningKey;
-use tuffet_keys::metadata::Envelope;
-use tuffet_keys::root::Root;
+use tuffet_keys::root::Chain;
 use tuffet_keys::uri::KeyUri;
 
 use args::{Cli, Command, Output};
@@ -131,7 +130,9 @@ fn init(repo: &Path, command: &args::Init, now: u64) -> Result<Facts, Error> {
 
 /// What the root says that its holders have signed, or the usual.
 fn lifetimes(root: &[u8]) -> Result<Lifetimes, Error> {
-    let periods = Root::from_signed(&Envelope::parse(root)?.signed)?.periods.unwrap_or_default();
+    // Read as devices read it, who skip it: one in another form says nothing.
+    let chain = Chain::verify(&[root.to_owned()])?;
+    let periods = chain.last().and_then(|root| root.periods).unwrap_or_default();
     Ok(Lifetimes::of(&periods))
 }
 
