@@ -9,6 +9,7 @@ use tuffet_client::limits::{CHAIN, DEVICE, Limits};
 use tuffet_client::{Algorithm, DelegatedKey, SOFTWARE, accepts_delegated_file, path_matches};
 
 use crate::encoding::{member, sha256_hex};
+use crate::key::PublicKey;
 use crate::metadata::{Envelope, Header, Role};
 use crate::published::Signers;
 use crate::root::{Chain, RoleKeys};
@@ -91,6 +92,24 @@ pub(crate) fn written<'t>(targets: &'t Value, name: &str) -> Result<Option<(&'t 
         return Ok(Some((role, paths(texts))));
     }
     Ok(bin.map(|paths| (bins, paths)))
+}
+
+/// Whether devices with these limits take a file of a delegated role that so many of these keys must sign. Their verifier
+/// counts.
+pub(crate) fn accept<'k>(
+    limits: &Limits,
+    keys: impl IntoIterator<Item = (&'k String, &'k PublicKey)>,
+    threshold: u64,
+    file: &[u8],
+) -> Result<(), tuffet_client::Error> {
+    let keys = keys.into_iter().map(|(keyid, key)| DelegatedKey {
+        keyid,
+        algorithm: Algorithm::P256,
+        public: key.to_pem(),
+    });
+    // One that a byte cannot hold is out of reach in any case.
+    let threshold = u8::try_from(threshold).unwrap_or(u8::MAX);
+    accepts_delegated_file(&SOFTWARE, limits, &mut vec![0; limits.memory()], keys, threshold, file)
 }
 
 /// Whether a targets file names each role that it delegates to once, and gives none more keys than devices hold.
@@ -200,8 +219,8 @@ impl Way {
         Ok(way)
     }
 
-    /// Finds the ways to a role, eight at the most, among files that `file_of` gives, by the roles from the top down to the one whose file it
-    /// is: the shorter ones first, so that a role with very many below it hides none beside it.
+    /// Finds the ways to a role, eight at the most, among files that `file_of` gives, by the roles from the top down to
+    /// the one whose file it is: the shorter ones first, so that a role with very many below it hides none beside it.
     ///
     /// # Errors
     /// [`Rejected::NotDelegated`] if there is none; if a file was not verified on the way, what is wrong with it.
@@ -303,15 +322,7 @@ impl Way {
         file: &[u8],
     ) -> Result<Result<(), tuffet_client::Error>, Error> {
         let RoleKeys { keys, threshold } = self.delegation(name)?.signers;
-        let keys = keys.iter().map(|(keyid, key)| DelegatedKey {
-            keyid,
-            algorithm: Algorithm::P256,
-            public: key.to_pem(),
-        });
-        let memory = &mut vec![0; limits.memory()];
-        // One that a byte cannot hold is out of reach, and was refused.
-        let threshold = u8::try_from(threshold).unwrap_or(u8::MAX);
-        Ok(accepts_delegated_file(&SOFTWARE, limits, memory, keys, threshold, file))
+        Ok(accept(limits, &keys, threshold.into(), file))
     }
 
     /// What the last of these files says of a role.

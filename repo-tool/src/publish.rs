@@ -225,7 +225,8 @@ fn check_directories(public: &Path, name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The signed targets, which must not have expired `now` (seconds since 1970). If they are public already, as a publisher that died left them, these very bytes.
+/// The signed targets, which must not have expired `now` (seconds since 1970). If they are public already, as a publisher
+/// that died left them, these very bytes.
 fn finish(workspace: &Workspace, roots: &Roots, request: &Request, now: u64) -> Result<Document, Error> {
     let path = workspace.request_path();
     let asked = request.chain().last();

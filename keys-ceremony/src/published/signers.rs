@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use tuffet_client::limits::DEVICE;
-use tuffet_client::{Algorithm, DelegatedKey, SOFTWARE, accepts_delegated_file};
 
 use crate::canonical;
 use crate::delegation;
@@ -45,10 +44,8 @@ impl Signers {
 
     /// Whether devices take a file of a delegated role that these sign for.
     pub(crate) fn accept_delegated(&self, file: &[u8]) -> Result<(), tuffet_client::Error> {
-        let keys = self.keys.iter().filter_map(|(keyid, key)| Some((keyid, key.as_ref()?.to_pem())));
-        let keys = keys.map(|(keyid, public)| DelegatedKey { keyid, algorithm: Algorithm::P256, public });
-        let threshold = u8::try_from(self.threshold).unwrap_or(u8::MAX);
-        accepts_delegated_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], keys, threshold, file)
+        let keys = self.keys.iter().filter_map(|(keyid, key)| Some((keyid, key.as_ref()?)));
+        delegation::accept(&DEVICE, keys, self.threshold, file)
     }
 
     /// Keyids of those who signed, and of those who did not.

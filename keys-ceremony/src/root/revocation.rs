@@ -73,16 +73,18 @@ pub fn delegated_exposures(files: &TargetsFiles, lost: &BTreeSet<String>) -> Vec
     for ((by, name), found) in &mut all {
         let states = |verified: bool| {
             let files = files.files.iter().filter(move |file| file.role == **by && file.verified == verified);
-            files.map(|file| {
-                let issued = file.signed["issued"].as_str().and_then(date::parse).unwrap_or(0);
-                (file.version, issued, delegated_exposure(file, name, lost))
-            })
+            files.map(|file| (file.version, issued(file), delegated_exposure(file, name, lost)))
         };
         *found = intervals(states(true));
         // What nobody may have signed stands by itself: it ends, begins and changes nothing.
         found.extend(states(false).filter_map(|(.., exposure)| exposure));
     }
     all.into_values().flatten().collect()
+}
+
+/// When a file was issued, in seconds since 1970-01-01 UTC; 0 if it does not say.
+fn issued(file: &TargetsFile) -> u64 {
+    file.signed["issued"].as_str().and_then(date::parse).unwrap_or(0)
 }
 
 fn delegated_exposure(file: &TargetsFile, name: &str, lost: &BTreeSet<String>) -> Option<Exposure> {
@@ -105,7 +107,7 @@ fn delegated_exposure(file: &TargetsFile, name: &str, lost: &BTreeSet<String>) -
         by: by.clone(),
         first: *version,
         last: *version,
-        since: signed["issued"].as_str().and_then(date::parse).unwrap_or(0),
+        since: issued(file),
         until: None,
         threshold: u32::try_from(signers.threshold).unwrap_or(u32::MAX),
         keys: signers.distinct(signers.keys.keys()),
