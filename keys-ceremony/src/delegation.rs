@@ -145,11 +145,28 @@ pub(crate) fn names(targets: &Value) -> Vec<Role> {
 /// The bin of that name, if it is one of these.
 fn bin(bins: &Value, name: &str) -> Option<Paths> {
     let bits = u32::try_from(bins["bit_length"].as_u64()?).ok().filter(|bits| (1..=32).contains(bits))?;
-    let digits = name.strip_prefix(bins["name_prefix"].as_str()?)?.strip_prefix('-')?;
+    let number = bin_number(bins["name_prefix"].as_str()?, bits, name)?;
+    Some(Paths::Bin { number, bits })
+}
+
+/// The number of the bin of that name, if it is one of 2^`bits` (1 to 32) with this prefix (TAP 15).
+pub fn bin_number(prefix: &str, bits: u32, name: &str) -> Option<u32> {
+    let digits = name.strip_prefix(prefix)?.strip_prefix('-')?;
     let lower = digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
     let number = u32::from_str_radix(digits, 16).ok()?;
     let is_one = lower && digits.len() == bits.div_ceil(4) as usize && u64::from(number) < 1 << bits;
-    is_one.then_some(Paths::Bin { number, bits })
+    is_one.then_some(number)
+}
+
+/// The name of the one of 2^`bits` (1 to 32) bins in which a path is: by the first bits of its SHA-256 (TAP 15).
+pub fn bin_of(prefix: &str, bits: u32, path: &str) -> String {
+    let digits = bits.div_ceil(4) as usize;
+    format!("{prefix}-{:0digits$x}", first_bits(path, bits))
+}
+
+fn first_bits(path: &str, bits: u32) -> u32 {
+    let first = u32::from_str_radix(&sha256_hex(path.as_bytes())[..8], 16).unwrap_or_default();
+    first.checked_shr(32 - bits).unwrap_or_default()
 }
 
 impl Paths {
@@ -159,10 +176,7 @@ impl Paths {
         match self {
             Paths::Patterns(patterns) => patterns.iter().any(|pattern| path_matches(pattern, path)),
             Paths::Prefixes(prefixes) => prefixes.iter().any(|prefix| digest().starts_with(prefix)),
-            Paths::Bin { number, bits } => {
-                let first = u32::from_str_radix(&digest()[..8], 16).unwrap_or_default();
-                first.checked_shr(32 - bits) == Some(*number)
-            }
+            Paths::Bin { number, bits } => first_bits(path, *bits) == *number,
         }
     }
 }

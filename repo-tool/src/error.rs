@@ -28,6 +28,13 @@ pub enum Error {
     Keys(tuffet_keys::Error),
     /// What a device says about a repository.
     Device(tuffet_client::Error),
+    /// What a device would say about what is to be published.
+    Preflight {
+        /// Which device.
+        device: String,
+        /// What it says.
+        why: tuffet_client::Error,
+    },
     /// What a device's agent says: about a repository, an image, its flash or its way to the server.
     Agent(tuffet_agent::Error),
 }
@@ -62,7 +69,7 @@ impl Error {
             Error::Misuse(why) => why.code(),
             Error::Environment(why) => why.code(),
             Error::Keys(error) => error.code(),
-            Error::Device(error) => error.code(),
+            Error::Device(error) | Error::Preflight { why: error, .. } => error.code(),
             Error::Agent(error) => error.code(),
         }
     }
@@ -74,7 +81,7 @@ impl Error {
         let letter = match self {
             Error::Rejected(_) | Error::Misuse(_) | Error::Environment(_) => 'T',
             Error::Keys(_) => 'K',
-            Error::Device(_) => 'C',
+            Error::Device(_) | Error::Preflight { .. } => 'C',
             Error::Agent(Agent::Rejected(tuffet_agent::Rejected::Metadata(_))) => 'C',
             Error::Agent(Agent::Environment(tuffet_agent::Environment::Metadata(_))) => 'C',
             Error::Agent(_) => 'A',
@@ -91,15 +98,19 @@ impl Error {
             Error::Rejected(_)
             | Error::Keys(Keys::Rejected { .. })
             | Error::Device(Device::Rejected(_))
+            | Error::Preflight { why: Device::Rejected(_), .. }
             | Error::Agent(Agent::Rejected(_)) => Family::Rejected,
             Error::Misuse(_)
             | Error::Keys(Keys::Misuse { .. })
             | Error::Device(Device::Misuse(_))
+            | Error::Preflight { why: Device::Misuse(_), .. }
             | Error::Agent(Agent::Misuse(_)) => Family::Misuse,
             // A family that is added below is the machine's fault until this line says otherwise.
-            Error::Environment(_) | Error::Keys(_) | Error::Device(_) | Error::Agent(_) => {
-                Family::Environment
-            }
+            Error::Environment(_)
+            | Error::Keys(_)
+            | Error::Device(_)
+            | Error::Preflight { .. }
+            | Error::Agent(_) => Family::Environment,
         }
     }
 
@@ -118,6 +129,9 @@ impl fmt::Display for Error {
             Error::Keys(error) => error.fmt(f),
             Error::Device(error) => {
                 write!(f, "a device would refuse this: {error}; restore the file, or publish a newer one")
+            }
+            Error::Preflight { device, why } => {
+                write!(f, "{device} would refuse this: {why}; nothing was published: correct what is staged")
             }
             Error::Agent(error) => error.fmt(f),
         }
@@ -190,7 +204,7 @@ mod tests {
             Rejected::UnknownHardware { hardware: text(), known: Vec::new() }.into(),
             Rejected::VersionTaken { version: text(), path: text() }.into(),
             Rejected::VersionReleased { version: text(), channel: text(), sequence: 1 }.into(),
-            Rejected::CounterDrops { offered: 1, newest: 2 }.into(),
+            Rejected::CounterDrops { version: text(), offered: 1, newest: 2 }.into(),
             Rejected::MinimumTooHigh { minimum: 2, sequence: 1 }.into(),
             Rejected::ImmutableDiffers { path: path() }.into(),
             Rejected::Damaged { path: path(), why: text() }.into(),
@@ -221,12 +235,24 @@ mod tests {
                 missing: Vec::new(),
             }
             .into(),
+            Rejected::UnknownProduct { product: text(), known: Vec::new() }.into(),
+            Rejected::UnknownChannel { channel: text(), known: Vec::new() }.into(),
+            Rejected::Unproven { path: path(), why: text() }.into(),
+            Rejected::NotDelegated { role: Role::Targets, by: Role::Targets, waits: None }.into(),
+            Rejected::RequestOfOldKeys { path: path(), role: Role::Targets, by: text() }.into(),
+            Rejected::NoRelease { channel: text(), version: None, known: Vec::new() }.into(),
+            Rejected::LastRelease { version: text(), channel: text() }.into(),
+            Rejected::NotNewer { version: text(), sequence: 1, newest: 2, channel: text() }.into(),
+            Rejected::NotHalted { digest: text(), halted: Vec::new() }.into(),
+            Rejected::TooManyHalts { most: 8 }.into(),
             Misuse::NoWorkspace { path: path() }.into(),
             Misuse::WorkspaceExists { path: path() }.into(),
             Misuse::BadName { what: "channel", text: text(), allowed: "letters" }.into(),
             Misuse::BadRollout { why: "why" }.into(),
             Misuse::Options { why: "why" }.into(),
             Misuse::Address { url: text(), why: "is no address; write another".to_owned() }.into(),
+            Misuse::WhichProduct { hardware: text(), products: text() }.into(),
+            Misuse::UnknownRole { role: text(), known: Vec::new() }.into(),
             Environment::Io { what: "read", path: path(), message: text() }.into(),
             Environment::Locked { path: path() }.into(),
             Environment::ClockBehind { issued: text(), now: text() }.into(),
@@ -239,7 +265,7 @@ mod tests {
     #[test]
     fn codes_never_change() {
         let codes: Vec<u16> = all().iter().map(Error::code).collect();
-        let golden: Vec<u16> = (101..=130).chain(201..=206).chain(301..=305).collect();
+        let golden: Vec<u16> = (101..=140).chain(201..=208).chain(301..=305).collect();
         assert_eq!(codes, golden);
     }
 

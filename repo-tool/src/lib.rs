@@ -4,8 +4,10 @@
 //! |---|---|
 //! | [`config`] | `tuffet.toml` |
 //! | [`repository`] | the workspace's layout, and what of it is published |
-//! | [`staging`] | the next targets metadata, and the request that asks key holders to sign them |
-//! | [`author`] | what targets, snapshot and timestamp look like |
+//! | [`document`] | what targets, snapshot and timestamp look like, and how little of them changes |
+//! | [`author`] | who signs online |
+//! | [`staging`] | the next metadata of each role, and the requests that ask key holders to sign them |
+//! | [`release`] | releases: where one lies, and what becomes of it |
 //! | [`publish`] | the order of writing |
 //! | [`storage`] | how one file is written so that a crash leaves the old or the new one |
 //! | [`provision`] | what a factory puts into a device |
@@ -16,9 +18,13 @@
 pub mod author;
 pub mod config;
 pub mod demo;
+pub mod document;
 mod error;
+mod members;
+mod preflight;
 pub mod provision;
 pub mod publish;
+pub mod release;
 pub mod repository;
 pub mod staging;
 pub mod storage;

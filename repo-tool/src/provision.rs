@@ -14,20 +14,17 @@ use tuffet_client::SOFTWARE;
 use tuffet_client::release::{Candidate, is_version};
 use tuffet_client::time::Date;
 
-use crate::author::Targets;
-use crate::config::{Hardware, check_name};
-use crate::repository::{Workspace, root_sha256};
-use crate::staging::examine;
+use crate::config::Hardware;
+use crate::release::{Channel, Wanted, examine};
+use crate::repository::{Roots, Workspace, root_sha256};
 use crate::storage::{Content, Summary, Unwatched, Writer, read_optional};
 use crate::{Error, Misuse, Rejected};
 
 /// A kind of device, as a person asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// The hardware id, one of `tuffet.toml`.
-    pub hardware: String,
-    /// The channel that the devices follow.
-    pub channel: String,
+    /// The devices' hardware, and the channel that they follow.
+    pub place: Wanted,
     /// The security counter of the image that the facts are compiled into.
     pub counter: u32,
     /// The first image; without one no flash is written.
@@ -50,6 +47,8 @@ pub struct FirstImage {
 /// What was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
+    /// The channel that the devices follow.
+    pub channel: Channel,
     /// The version of the root that devices trust.
     pub root: u32,
     /// SHA-256, in lower-case hex, of what that root's keys signed.
@@ -72,9 +71,10 @@ pub struct Report {
 /// [`Rejected::OtherFacts`] if `out` holds facts of another device, what is wrong with hardware, flash map or
 /// image, or an I/O failure.
 pub fn write(workspace: &Workspace, order: &Order, out: &Path, now: u64) -> Result<Report, Error> {
-    let Order { hardware, channel, counter, image, flash_map } = order;
-    check_name("channel", channel)?;
-    let known = workspace.config().hardware(hardware)?;
+    let Order { place, counter, image, flash_map } = order;
+    let channel = Channel::find(workspace.config(), place)?;
+    let Channel { product, hardware, name } = &channel;
+    let (_, known) = workspace.config().find(Some(product), hardware)?;
     let roots = workspace.roots()?;
     let version = roots.published;
     // A workspace without a public root does not open.
@@ -85,8 +85,7 @@ pub fn write(workspace: &Workspace, order: &Order, out: &Path, now: u64) -> Resu
     let facts = out.join("factory.json");
     let there = read_facts(&facts)?;
     let built = there.as_ref().map_or(now, |there| there.factory().built);
-    let factory =
-        Factory { root, product: &workspace.config().product, hardware, channel, counter: *counter, built };
+    let factory = Factory { root, product, hardware, channel: name, counter: *counter, built };
     if let Some(member) = there.and_then(|there| first_difference(&there.factory(), &factory)) {
         return Err(Rejected::OtherFacts { path: facts, member }.into());
     }
@@ -97,7 +96,7 @@ pub fn write(workspace: &Workspace, order: &Order, out: &Path, now: u64) -> Resu
         None => None,
         Some(image) => {
             let map = find_map(hardware, known, flash_map.as_deref())?;
-            Some(flash_content(workspace, &factory, image, &map)?)
+            Some(flash_content(workspace, &roots, &factory, image, &map)?)
         }
     };
 
@@ -113,7 +112,7 @@ pub fn write(workspace: &Workspace, order: &Order, out: &Path, now: u64) -> Resu
         writer.replace(&out.join("device.nor"), &Content::Bytes(bytes))?;
         image = Some((sequence, version));
     }
-    Ok(Report { root: version, root_sha256, root_1_sha256, built, image, files })
+    Ok(Report { channel, root: version, root_sha256, root_1_sha256, built, image, files })
 }
 
 /// A Rust source file with the facts as a constant.
@@ -180,13 +179,14 @@ fn find_map(id: &str, hardware: &Hardware, name: Option<&str>) -> Result<FlashMa
 /// The whole flash, with the image's sequence and version.
 fn flash_content(
     workspace: &Workspace,
+    roots: &Roots,
     factory: &Factory<'_>,
     image: &FirstImage,
     map: &FlashMap,
 ) -> Result<(Vec<u8>, u32, String), Error> {
     let FirstImage { path, version, sequence } = image;
-    let Summary { sha256, .. } = examine(workspace.config(), factory.hardware, path)?;
-    let released = released(workspace, factory, &sha256)?;
+    let Summary { sha256, .. } = examine(workspace.config(), factory.product, factory.hardware, path)?;
+    let released = released(workspace, roots, factory, &sha256)?;
     if let Some(Candidate { counter, .. }) = released
         && counter != factory.counter
     {
@@ -219,12 +219,18 @@ fn flash_content(
 /// The channel's published release with the image's bytes.
 fn released(
     workspace: &Workspace,
+    roots: &Roots,
     factory: &Factory<'_>,
     sha256: &[u8; 32],
 ) -> Result<Option<Candidate>, Error> {
-    let Some(published) = workspace.published()? else { return Ok(None) };
-    let Some(targets) = Targets::from_signed(published.targets.signed()) else { return Ok(None) };
+    let Some(published) = workspace.published(roots)? else { return Ok(None) };
     let Factory { product, hardware, channel, .. } = *factory;
-    let candidates = targets.candidates(&format!("{product}/{hardware}/{channel}/release"))?;
-    Ok(candidates.into_iter().find(|candidate| candidate.image.sha256 == *sha256))
+    let entry = format!("{product}/{hardware}/{channel}/release");
+    let Some(document) = published.role(&workspace.config().role_of(&entry))? else { return Ok(None) };
+    Ok(document
+        .sheet()?
+        .entry(&entry)?
+        .candidates
+        .into_iter()
+        .find(|candidate| candidate.image.sha256 == *sha256))
 }

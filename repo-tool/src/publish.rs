@@ -6,22 +6,25 @@
 //! again: it keeps what is there, and numbers what it signs above every orphan.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tuffet_client::limits::HALTS;
 use tuffet_client::release::Hex;
 use tuffet_client::time::Date;
 use tuffet_keys::Rejected::ThresholdNotMet as Unmet;
 use tuffet_keys::Role;
+use tuffet_keys::delegation::Delegation;
 use tuffet_keys::key::SigningKey;
 use tuffet_keys::metadata::{Envelope, Header};
 use tuffet_keys::request::Request;
 
-use crate::author::{self, Dates, Signers, Target, Targets};
-use crate::config::Lifetime;
+use crate::author::{Dates, Signers, Target};
+use crate::document::{self, Document, Listing, Sheet};
+use crate::preflight::{self, Trial};
+use crate::release::Channel;
 use crate::repository::{
-    Document, Lock, Published, Roots, Workspace, check_issued, metadata_name, successor, target_name,
+    Lock, Published, Roots, Workspace, check_issued, metadata_name, successor, target_name,
 };
 use crate::storage::{self, Content, Witness, Writer, hash_file, read_optional};
 use crate::{Environment, Error, Rejected, verify};
@@ -35,6 +38,20 @@ pub struct Keys {
     pub timestamp: Vec<Arc<SigningKey>>,
 }
 
+/// What is to be published.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// All that is staged and has its signatures, and the online roles.
+    #[default]
+    Staged,
+    /// The online roles alone.
+    Refresh,
+    /// These images are halted besides: SHA-256 in lower-case hex. A halt stops a release and starts none.
+    Halt(Vec<String>),
+    /// These are not halted any more; none named: none is.
+    Lift(Vec<String>),
+}
+
 /// A publication, ready to be written. It holds the workspace's lock.
 pub struct Plan {
     workspace: Workspace,
@@ -42,8 +59,8 @@ pub struct Plan {
     files: Vec<(String, Content)>,
     timestamp: Vec<u8>,
     summary: Summary,
-    /// All are public when the plan is done.
-    roots: u32,
+    /// What is cleared away afterwards.
+    staged: Vec<PathBuf>,
     _lock: Lock,
 }
 
@@ -52,112 +69,273 @@ pub struct Plan {
 pub struct Summary {
     /// Versions of the roots that become public.
     pub roots: Vec<u32>,
-    /// The new version and its expiry, if the role is published anew.
-    pub targets: Option<(u32, u64)>,
+    /// Role, new version and its expiry of all targets files that are published anew.
+    pub targets: Vec<(Role, u32, u64)>,
     /// The new version and its expiry, if the role is published anew.
     pub snapshot: Option<(u32, u64)>,
     /// The new version and its expiry.
     pub timestamp: (u32, u64),
-    /// When the targets that devices will see expire, in seconds since 1970.
-    pub targets_expire: u64,
+    /// Images that are halted.
+    pub halted: Vec<String>,
+    /// When the first of the targets files that this publication read expires, and whose it is.
+    pub targets_expire: Option<(Role, u64)>,
+    /// Roles that are staged and wait for signatures.
+    pub waiting: Vec<Waiting>,
     /// Names of all files that are written or kept, in order.
     pub files: Vec<String>,
 }
 
+/// A role that is staged and lacks signatures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The role.
+    pub role: Role,
+    /// What is missing.
+    pub why: Error,
+}
+
+/// A role's file that becomes public, and what it replaces.
+struct New {
+    role: Role,
+    document: Document,
+    sheet: Sheet,
+    before: Sheet,
+}
+
 /// Works a publication out at `now` (seconds since 1970), signs what is signed online, and replays the result
-/// as a device. Nothing is written.
+/// as devices. Nothing is written.
 ///
 /// # Errors
 /// What keeps it from being published: missing signatures, keys of another role, a damaged workspace, or what a
 /// device would say.
-pub fn plan(workspace: &Workspace, keys: &Keys, now: u64) -> Result<Plan, Error> {
+pub fn plan(workspace: &Workspace, keys: &Keys, scope: &Scope, now: u64) -> Result<Plan, Error> {
     let lock = workspace.lock()?;
     let roots = workspace.roots()?;
-    let published = workspace.published()?;
-    let pending = workspace.pending(published.as_ref())?;
+    let published = workspace.published(&roots)?;
     if let Some(Published { timestamp, .. }) = &published
         && now < timestamp.header.issued
     {
         let (issued, now) = (Date(timestamp.header.issued).to_string(), Date(now).to_string());
         return Err(Environment::ClockBehind { issued, now }.into());
     }
+    let mut staged = Vec::new();
+    let (mut new, mut waiting) = (Vec::new(), Vec::new());
+    let mut roots_to_come = Vec::new();
+    if *scope == Scope::Staged {
+        (new, waiting) = signed(workspace, &roots, published.as_ref(), now)?;
+        roots_to_come.extend(roots.published + 1..=roots.version());
+        staged = clearing(workspace, &roots, &waiting)?;
+    }
+    let listed = published.as_ref().map(|published| published.role(&Role::Targets)).transpose()?.flatten();
+    let top = new.iter().find(|new| new.role == Role::Targets).map(|new| &new.document).or(listed.as_ref());
+    match top {
+        None => return Err(waiting.pop().map_or(Rejected::NothingStaged.into(), |waiting| waiting.why)),
+        Some(_) if new.is_empty() && roots_to_come.is_empty() && !waiting.is_empty() => {
+            return Err(waiting.swap_remove(0).why);
+        }
+        Some(top) if !top.is_signed_by(roots.keys(&Role::Targets)) && *scope == Scope::Staged => {
+            let staged = waiting.iter().position(|waiting| waiting.role == Role::Targets);
+            let old = || Rejected::TargetsOfOldRoot { newest: roots.version() }.into();
+            return Err(staged.map_or_else(old, |index| waiting.swap_remove(index).why));
+        }
+        Some(_) => {}
+    }
 
     let mut files = Vec::new();
-    let old = published.as_ref().map(|published| &published.targets);
-    let targets = match (pending, old) {
-        (Some(request), _) => {
-            files.extend(target_files(workspace, &request, old)?);
-            check_issued(request.header(), now)?;
-            Some(finish(workspace, &roots, &request, now)?)
-        }
-        (None, None) => return Err(Rejected::NothingStaged.into()),
-        (None, Some(old)) if !old.is_signed_by(roots.keys(Role::Targets)) => {
-            return Err(Rejected::TargetsOfOldRoot { newest: roots.version() }.into());
-        }
-        (None, Some(_)) => None,
-    };
-    let new_roots: Vec<u32> = (roots.published + 1..=roots.version()).collect();
-    for version in &new_roots {
-        let name = metadata_name(Role::Root, *version);
+    for new in &new {
+        files.extend(target_files(workspace, new)?);
+    }
+    for version in &roots_to_come {
         let bytes = roots.chain.files()[*version as usize - 1].clone();
         check_issued(&Header::from_signed(&Envelope::parse(&bytes)?.signed)?, now)?;
-        files.push((name, Content::Bytes(bytes)));
+        files.push((metadata_name(&Role::Root, *version), Content::Bytes(bytes)));
     }
-
-    let lifetimes = &workspace.config().lifetimes;
-    // Both now: a wrong snapshot key would else show weeks later, when the snapshot is due.
-    let signers = |role: Role, keys| Signers::new(&role, keys, roots.version(), roots.keys(role.clone()));
-    let snapshot_signers = signers(Role::Snapshot, &keys.snapshot)?;
-    let timestamp_signers = signers(Role::Timestamp, &keys.timestamp)?;
-    let dates = |lifetime: &Lifetime| Ok::<_, Error>(Dates { issued: now, expires: lifetime.after(now)? });
-
-    let timestamp_dates = dates(&lifetimes.timestamp)?;
-    let snapshot_dates = dates(&lifetimes.snapshot)?;
-    let kept_snapshot = published.as_ref().map(|published| &published.snapshot).filter(|snapshot| {
-        targets.is_none()
-            && snapshot.is_signed_by(roots.keys(Role::Snapshot))
-            && !is_due(snapshot, now, timestamp_dates.expires)
-    });
-    let mut summary = Summary {
-        roots: new_roots,
-        targets: targets.as_ref().map(|targets| (targets.header.version, targets.header.expires)),
-        snapshot: None,
-        timestamp: (1, timestamp_dates.expires),
-        targets_expire: 0,
-        files: Vec::new(),
-    };
-    if let Some(targets) = &targets {
-        let name = metadata_name(Role::Targets, targets.header.version);
-        files.push((name, Content::Bytes(targets.bytes.clone())));
+    for New { role, document, .. } in &new {
+        let name = metadata_name(role, document.header.version);
+        files.push((name, Content::Bytes(document.bytes().to_vec())));
     }
-    // One of the two is there: without either there was nothing to publish.
-    let Some(listed) = targets.as_ref().or(old) else { return Err(Rejected::NothingStaged.into()) };
-    summary.targets_expire = listed.header.expires;
-    let (snapshot_version, snapshot_bytes) = match kept_snapshot {
-        Some(snapshot) => (snapshot.header.version, snapshot.bytes.clone()),
-        None => {
-            let version = workspace.next_version(Role::Snapshot)?;
-            let signed = author::snapshot(version, snapshot_dates, listed.header.version, &listed.bytes);
-            let bytes = snapshot_signers.sign(signed)?;
-            files.push((metadata_name(Role::Snapshot, version), Content::Bytes(bytes.clone())));
-            summary.snapshot = Some((version, snapshot_dates.expires));
-            (version, bytes)
-        }
+    let mut plan = Plan {
+        workspace: workspace.clone(),
+        files,
+        timestamp: Vec::new(),
+        summary: Summary {
+            roots: roots_to_come,
+            targets: Vec::new(),
+            snapshot: None,
+            timestamp: (1, 0),
+            halted: halted(published.as_ref(), scope)?,
+            targets_expire: None,
+            waiting,
+            files: Vec::new(),
+        },
+        staged,
+        _lock: lock,
     };
-    let before = published.as_ref().map_or(0, |published| published.timestamp.header.version);
-    summary.timestamp.0 = successor(before)?;
-    let signed = author::timestamp(summary.timestamp.0, timestamp_dates, snapshot_version, &snapshot_bytes);
-    let timestamp = timestamp_signers.sign(signed)?;
-
-    summary.files = files.iter().map(|(name, _)| name.clone()).collect();
-    summary.files.push(metadata_name(Role::Timestamp, 0));
-    let plan =
-        Plan { workspace: workspace.clone(), files, timestamp, summary, roots: roots.version(), _lock: lock };
-    plan.preflight(roots.chain.files(), now)?;
+    plan.summary.targets = new
+        .iter()
+        .map(|new| (new.role.clone(), new.document.header.version, new.document.header.expires))
+        .collect();
+    let read = new.iter().map(|new| (new.role.clone(), new.document.header.expires));
+    let read = read.chain(top.map(|top| (Role::Targets, top.header.expires)));
+    plan.summary.targets_expire = read.min_by_key(|(_, expires)| *expires);
+    plan.sign(&roots, published.as_ref(), keys, &new, now)?;
+    plan.preflight(&roots, published.as_ref(), &new, now)?;
     Ok(plan)
 }
 
+/// The staged roles that have their signatures, and those that have not, with what is missing.
+fn signed(
+    workspace: &Workspace,
+    roots: &Roots,
+    published: Option<&Published>,
+    now: u64,
+) -> Result<(Vec<New>, Vec<Waiting>), Error> {
+    let (mut new, mut waiting): (Vec<New>, Vec<_>) = (Vec::new(), Vec::new());
+    let mut requests = Vec::new();
+    let mut staged = workspace.staged_roles()?;
+    // What delegates comes before what is delegated to, so that it is known who signs that.
+    staged.sort_by_key(|role| workspace.depth(role));
+    for role in staged {
+        let Some(request) = workspace.pending(&role, published)? else { continue };
+        check_issued(request.header(), now)?;
+        match finish(workspace, roots, &request, now) {
+            Ok(document) => requests.push((role, request, document)),
+            Err(why @ Error::Rejected(Rejected::Unsigned { .. })) => waiting.push(Waiting { role, why }),
+            Err(error) => return Err(error),
+        }
+    }
+    for (role, request, document) in requests {
+        if let Role::Delegated(name) = &role {
+            check_signers(workspace, published, &new, name, &request)?;
+        }
+        let before = published.map(|published| published.role(&role)).transpose()?.flatten();
+        let before = before.map_or_else(|| Ok(Sheet::default()), |before| before.sheet())?;
+        let sheet = document.sheet()?;
+        new.push(New { role, document, sheet, before });
+    }
+    // Devices come to the top last, so it is written last.
+    new.reverse();
+    Ok((new, waiting))
+}
+
+/// Whether the keys that a delegated role's request asks are those that will sign it when it is public.
+fn check_signers(
+    workspace: &Workspace,
+    published: Option<&Published>,
+    new: &[New],
+    name: &str,
+    request: &Request,
+) -> Result<(), Error> {
+    let role = Role::Delegated(name.to_owned());
+    let Some(above) = workspace.above(&role).pop() else { return Ok(()) };
+    let listed = || published.map_or(Ok(None), |published| published.role(&above));
+    let document = match new.iter().find(|new| new.role == above) {
+        Some(new) => Some(new.document.clone()),
+        None => listed()?,
+    };
+    let delegation = match &document {
+        Some(document) => Delegation::of(&Envelope::parse(document.bytes())?.signed, name)?,
+        None => None,
+    };
+    let path = workspace.request_path(&role);
+    let by = above.to_string();
+    let Some(Delegation { signers, .. }) = delegation else {
+        let (role, waits) = (role, workspace.request_path(&above));
+        return Err(
+            Rejected::NotDelegated { role, by: above, waits: waits.is_file().then_some(waits) }.into()
+        );
+    };
+    let asked = |requirement: &tuffet_keys::request::Requirement| {
+        (&requirement.keys, requirement.threshold) == (&signers.keys, signers.threshold)
+    };
+    match request.requirements().iter().all(asked) {
+        true => Ok(()),
+        false => Err(Rejected::RequestOfOldKeys { path, role, by }.into()),
+    }
+}
+
+/// The images that the next timestamp halts.
+fn halted(published: Option<&Published>, scope: &Scope) -> Result<Vec<String>, Error> {
+    let mut halts = published
+        .map_or(Ok(Vec::new()), |published| Ok::<_, Error>(published.timestamp.listing()?.halts()))?;
+    match scope {
+        Scope::Staged | Scope::Refresh => {}
+        Scope::Halt(more) => {
+            for digest in more {
+                if !halts.contains(digest) {
+                    halts.push(digest.clone());
+                }
+            }
+        }
+        Scope::Lift(named) if named.is_empty() => halts.clear(),
+        Scope::Lift(named) => {
+            if let Some(digest) = named.iter().find(|digest| !halts.contains(digest)) {
+                return Err(Rejected::NotHalted { digest: digest.clone(), halted: halts }.into());
+            }
+            halts.retain(|digest| !named.contains(digest));
+        }
+    }
+    if halts.len() > HALTS {
+        return Err(Rejected::TooManyHalts { most: HALTS }.into());
+    }
+    Ok(halts)
+}
+
 impl Plan {
+    /// Signs snapshot, if need be, and timestamp.
+    fn sign(
+        &mut self,
+        roots: &Roots,
+        published: Option<&Published>,
+        keys: &Keys,
+        new: &[New],
+        now: u64,
+    ) -> Result<(), Error> {
+        let config = self.workspace.config();
+        let periods = roots.newest().periods.as_ref();
+        // Both now: a wrong snapshot key would else show weeks later, when the snapshot is due.
+        let signers = |role: Role, keys| Signers::new(&role, keys, roots.version(), roots.keys(&role));
+        let snapshot_signers = signers(Role::Snapshot, &keys.snapshot)?;
+        let timestamp_signers = signers(Role::Timestamp, &keys.timestamp)?;
+        let terms = [Role::Snapshot, Role::Timestamp].map(|role| config.term(&role, periods));
+        let dates = |term: &crate::config::Term| {
+            Ok::<_, Error>(Dates { issued: now, expires: term.expires.after(now)? })
+        };
+        let (snapshot_dates, timestamp_dates) = (dates(&terms[0])?, dates(&terms[1])?);
+
+        let kept = published.map(|published| &published.snapshot).filter(|snapshot| {
+            let expires = snapshot.header.expires;
+            // It must not expire below a timestamp that says that all is well.
+            let due = now >= terms[0].due(expires) || expires < timestamp_dates.expires;
+            new.is_empty() && snapshot.is_signed_by(roots.keys(&Role::Snapshot)) && !due
+        });
+        let (version, snapshot) = match kept {
+            Some(snapshot) => (snapshot.header.version, snapshot.bytes().to_vec()),
+            None => {
+                let version = self.workspace.next_version(&Role::Snapshot, published)?;
+                let empty = Listing::default();
+                let listing = published.map_or(&empty, |published| &published.listing);
+                let listed: Vec<_> = new
+                    .iter()
+                    .map(|new| (&new.role, new.document.header.version, new.document.bytes()))
+                    .collect();
+                let bytes = snapshot_signers.sign(&listing.edited(version, snapshot_dates, &listed))?;
+                let name = metadata_name(&Role::Snapshot, version);
+                self.files.push((name, Content::Bytes(bytes.clone())));
+                self.summary.snapshot = Some((version, snapshot_dates.expires));
+                (version, bytes)
+            }
+        };
+        let before = published.map_or(0, |published| published.timestamp.header.version);
+        self.summary.timestamp = (successor(before)?, timestamp_dates.expires);
+        let (number, halts) = (self.summary.timestamp.0, &self.summary.halted);
+        let text = document::timestamp(number, timestamp_dates, version, &snapshot, halts);
+        self.timestamp = timestamp_signers.sign(&text)?;
+        self.summary.files = self.files.iter().map(|(name, _)| name.clone()).collect();
+        self.summary.files.push(metadata_name(&Role::Timestamp, 0));
+        Ok(())
+    }
+
     /// What will change.
     pub fn summary(&self) -> &Summary {
         &self.summary
@@ -175,40 +353,77 @@ impl Plan {
             check_directories(&public, name)?;
             writer.create(&public.join(name), content)?;
         }
-        let timestamp = public.join(metadata_name(Role::Timestamp, 0));
+        let timestamp = public.join(metadata_name(&Role::Timestamp, 0));
         writer.replace(&timestamp, &Content::Bytes(self.timestamp))?;
-
-        // The request first: while it is there, its images are.
-        writer.remove(&self.workspace.request_path())?;
-        for version in 1..=self.roots {
-            writer.remove(&self.workspace.staged_root(version))?;
-        }
-        for image in staged_images(&self.workspace)? {
-            writer.remove(&image)?;
+        for path in &self.staged {
+            writer.remove(path)?;
         }
         Ok(self.summary)
     }
 
-    /// What stands in the way, and what a device would say. The images are left out: they are held against their
+    /// What stands in the way, and what devices would say. The images are left out: they are held against their
     /// digests when copied.
-    fn preflight(&self, roots: &[Vec<u8>], now: u64) -> Result<(), Error> {
+    fn preflight(
+        &self,
+        roots: &Roots,
+        published: Option<&Published>,
+        new: &[New],
+        now: u64,
+    ) -> Result<(), Error> {
+        let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         for (name, content) in &self.files {
             check_directories(&self.workspace.public(), name)?;
             let path = self.workspace.public().join(name);
             if path.exists() && Hex(&hash_file(&path)?.sha256).to_string() != content.sha256() {
                 return Err(Rejected::ImmutableDiffers { path }.into());
             }
-        }
-        let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        for (name, content) in &self.files {
             if let Content::Bytes(bytes) = content {
                 files.insert(name.clone(), bytes.clone());
             }
         }
-        files.insert(metadata_name(Role::Timestamp, 0), self.timestamp.clone());
-        let mut source = verify::Overlay { below: verify::Directory(self.workspace.public()), files };
-        let first = roots.first().map(Vec::as_slice).unwrap_or_default();
-        verify::replay(&mut source, first, now).map(drop)
+        files.insert(metadata_name(&Role::Timestamp, 0), self.timestamp.clone());
+        let mut releases = Vec::new();
+        for New { sheet, before, .. } in new {
+            for path in sheet.changed(before) {
+                if let Some(channel) = Channel::of_entry(path) {
+                    let listed = sheet.entry(path)?;
+                    let which = preflight::changed(&listed, &before.entry(path)?);
+                    releases.push((channel, listed, which));
+                }
+            }
+        }
+        // Who changes delegations or roots may cut off a product that nothing else changes in.
+        if new.iter().any(|new| new.sheet.delegations() != new.before.delegations())
+            || !self.summary.roots.is_empty()
+        {
+            for channel in self.workspace.channels() {
+                let path = channel.entry();
+                if releases.iter().any(|(other, ..)| *other == channel) {
+                    continue;
+                }
+                let role = self.workspace.config().role_of(&path);
+                let sheet = match new.iter().find(|new| new.role == role) {
+                    Some(new) => Some(new.sheet.clone()),
+                    None => {
+                        let document =
+                            published.map(|published| published.role(&role)).transpose()?.flatten();
+                        document.map(|document| document.sheet()).transpose()?
+                    }
+                };
+                let listed = sheet.map(|sheet| sheet.entry(&path)).transpose()?.unwrap_or_default();
+                let which = if listed.candidates.is_empty() { Vec::new() } else { vec![0] };
+                releases.push((channel, listed, which));
+            }
+        }
+        Trial {
+            roots,
+            below: verify::Directory(self.workspace.public()),
+            published: published.is_some(),
+            files,
+            smallest: self.workspace.limits(roots),
+            releases,
+        }
+        .run(now)
     }
 }
 
@@ -225,12 +440,13 @@ fn check_directories(public: &Path, name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The signed targets, which must not have expired `now` (seconds since 1970). If they are public already, as a publisher
-/// that died left them, these very bytes.
+/// The signed file of a request, which must not have expired `now` (seconds since 1970). If it is public already, as a
+/// publisher that died left it, these very bytes.
 fn finish(workspace: &Workspace, roots: &Roots, request: &Request, now: u64) -> Result<Document, Error> {
-    let path = workspace.request_path();
+    let role = &request.header().role;
+    let path = workspace.request_path(role);
     let asked = request.chain().last();
-    if asked.map(|root| &root.roles[&Role::Targets]) != Some(roots.keys(Role::Targets)) {
+    if *role == Role::Targets && asked.map(|root| &root.roles[role]) != Some(roots.keys(role)) {
         let request = asked.map_or(0, |root| root.header.version);
         return Err(Rejected::RequestOfOldRoot { path, request, newest: roots.version() }.into());
     }
@@ -241,34 +457,26 @@ fn finish(workspace: &Workspace, roots: &Roots, request: &Request, now: u64) -> 
         }
         error => Error::from(error.in_file(&path)),
     })?;
-    let public = workspace.public().join(metadata_name(Role::Targets, request.header().version));
+    let public = workspace.public().join(metadata_name(role, request.header().version));
+    let finished = Document::parse(finished, role, &path)?;
     // Another signature may have come since; the file that is there has enough, or preflight says that it has not.
-    let bytes = match read_optional(&public)? {
-        Some(bytes) if Envelope::parse(&bytes).is_ok_and(|there| there.signed == *request.signed()) => bytes,
-        _ => finished,
-    };
-    Document::parse(bytes, Role::Targets, &path)
+    let there = read_optional(&public)?.and_then(|bytes| Document::parse(bytes, role, &public).ok());
+    Ok(there.filter(|there| there.signed() == finished.signed()).unwrap_or(finished))
 }
 
 /// The files of the targets that are new.
-fn target_files(
-    workspace: &Workspace,
-    request: &Request,
-    old: Option<&Document>,
-) -> Result<Vec<(String, Content)>, Error> {
-    let damaged = |why: &str| Rejected::Damaged { path: workspace.request_path(), why: why.to_owned() };
-    let new = Targets::from_signed(request.signed());
-    let new = new.ok_or_else(|| damaged("the request has no targets"))?;
-    let old = old.and_then(|old| Targets::from_signed(old.signed())).unwrap_or_else(Targets::empty);
+fn target_files(workspace: &Workspace, new: &New) -> Result<Vec<(String, Content)>, Error> {
     let mut files = Vec::new();
-    for (path, target) in new.list()? {
-        if new.agree_on(&old, path) {
-            continue;
-        }
+    for path in new.sheet.changed(&new.before) {
+        let Some(target) = new.sheet.target(path)? else { continue };
         let name = target_name(path, &target.sha256);
-        let content = match new.custom(path) {
-            Some(custom) if target.is(&custom) => Content::Bytes(custom),
-            Some(_) => return Err(damaged("a release entry is not the file that it says it is").into()),
+        let content = match new.sheet.custom(path) {
+            Some(custom) if target.is(custom.as_bytes()) => Content::Bytes(custom.as_bytes().to_vec()),
+            Some(_) => {
+                let path = workspace.request_path(&new.role);
+                let why = "a release entry is not the file that it says it is".to_owned();
+                return Err(Rejected::Damaged { path, why }.into());
+            }
             None => image_content(workspace, &target, &name)?,
         };
         files.push((name, content));
@@ -296,24 +504,26 @@ fn image_content(workspace: &Workspace, target: &Target, name: &str) -> Result<C
     Err(Rejected::TargetMissing { path: staged }.into())
 }
 
-/// A snapshot is signed anew in the second half of its life, and whenever the timestamp above it would outlive it.
-fn is_due(snapshot: &Document, now: u64, timestamp_expires: u64) -> bool {
-    let issued = snapshot.header.issued;
-    let expires = snapshot.header.expires;
-    let half = issued + expires.saturating_sub(issued) / 2;
-    now >= half || expires < timestamp_expires
-}
-
-fn staged_images(workspace: &Workspace) -> Result<Vec<PathBuf>, Error> {
-    let directory = workspace.staged_image("");
-    if !directory.is_dir() {
-        return Ok(Vec::new());
+/// What is staged and will be public: requests first, for while they are there their images are.
+fn clearing(workspace: &Workspace, roots: &Roots, waiting: &[Waiting]) -> Result<Vec<PathBuf>, Error> {
+    let mut paths = Vec::new();
+    let mut needed = std::collections::BTreeSet::new();
+    for role in workspace.staged_roles()? {
+        if waiting.iter().any(|waiting| waiting.role == role) {
+            let request = Request::read(&workspace.request_path(&role))?;
+            for target in Sheet::of_payload(request.payload())?.list() {
+                needed.insert(target?.1.sha256);
+            }
+        } else {
+            paths.push(workspace.request_path(&role));
+        }
     }
-    let failed = |error| Error::io("list", &directory, &error);
-    let mut images = Vec::new();
-    for entry in fs::read_dir(&directory).map_err(failed)? {
-        images.push(entry.map_err(failed)?.path());
+    paths.extend((1..=roots.version()).map(|version| workspace.staged_root(version)));
+    for image in workspace.staged_images()? {
+        let digest = image.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if !needed.contains(&digest) {
+            paths.push(image);
+        }
     }
-    images.sort();
-    Ok(images)
+    Ok(paths)
 }

@@ -3,11 +3,12 @@
 //! ```text
 //! tuffet.toml                   see `config`
 //! .tuffet.lock                  held by whoever changes the workspace
+//! keys/                         public keys of products' own holders
 //! staged/images/SHA256          images of releases that are not published yet
-//! staged/targets.request.json   the next targets metadata, waiting for signatures
+//! staged/ROLE.request.json      the next metadata of a role, waiting for signatures
 //! staged/N.root.json            roots that are not published yet
-//! public/                       what a web server serves
-//! public/N.root.json  N.targets.json  N.snapshot.json  timestamp.json
+//! public/                       what a web server serves, unless the policy says otherwise
+//! public/N.root.json  N.ROLE.json  N.snapshot.json  timestamp.json
 //! public/targets/DIR/SHA256.FILE
 //! ```
 //!
@@ -17,8 +18,8 @@
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use tuffet_client::limits::{DEVICE, Limits};
 use tuffet_client::release::{Hex, served_path};
 use tuffet_client::time::Date;
 use tuffet_keys::Role;
@@ -27,9 +28,15 @@ use tuffet_keys::metadata::{Envelope, Header};
 use tuffet_keys::request::Request;
 use tuffet_keys::root::{Chain, RoleKeys, Root};
 
+use crate::author::summary;
 use crate::config::{self, Config};
+use crate::document::{self, Document, Listing, Meta};
+use crate::release::Channel;
 use crate::storage::{Content, Unwatched, Writer, read_optional};
 use crate::{Environment, Error, Misuse, Rejected, verify};
+
+/// How the names of staged requests end.
+const REQUEST: &str = ".request.json";
 
 /// A directory with a `tuffet.toml`.
 #[derive(Clone, Debug)]
@@ -55,17 +62,22 @@ impl Workspace {
     /// Makes a workspace whose first root is `root`, a file of version 1 that its own keys have signed and that
     /// has not expired at `now` (seconds since 1970).
     ///
-    /// `tuffet.toml` is written last: where it is, all the rest is.
+    /// Public keys that the policy names are copied into the workspace, below `keys/`. `tuffet.toml` is written last: where
+    /// it is, all the rest is.
     ///
     /// # Errors
     /// As [`Workspace::check_init`], or an I/O failure.
     pub fn init(directory: &Path, root: &[u8], config: Config, now: u64) -> Result<Workspace, Error> {
         Workspace::check_init(directory, root, now)?;
-        let config = Config { root_1_sha256: Some(root_sha256(root)?), ..config };
+        let mut config = Config { root_1_sha256: Some(root_sha256(root)?), ..config };
+        let keys = config.adopt_keys()?;
         let workspace = Workspace { directory: directory.to_owned(), config };
         let mut witness = Unwatched;
         let mut writer = Writer::new(&mut witness);
-        let first = workspace.public().join(metadata_name(Role::Root, 1));
+        for (path, pem) in keys {
+            writer.create(&directory.join(path), &Content::Bytes(pem))?;
+        }
+        let first = workspace.public().join(metadata_name(&Role::Root, 1));
         writer.create(&first, &Content::Bytes(root.to_owned()))?;
         writer.create_directories(&workspace.staged().join("images"))?;
         let text = workspace.config.to_text().into_bytes();
@@ -85,7 +97,7 @@ impl Workspace {
         let files = [root.to_owned()];
         let roots = Roots::verify(&files, 0)?;
         check_issued(&roots.newest().header, now)?;
-        verify::replay_roots(&files, now)
+        verify::replay_roots(&files, &DEVICE, now)
     }
 
     /// The directory that was opened.
@@ -103,9 +115,9 @@ impl Workspace {
         self.directory.join("public")
     }
 
-    /// The request for signatures over the next targets metadata.
-    pub fn request_path(&self) -> PathBuf {
-        self.staged().join("targets.request.json")
+    /// The request for signatures over the next metadata of a role.
+    pub fn request_path(&self, role: &Role) -> PathBuf {
+        self.staged().join(format!("{}{REQUEST}", role.file_stem()))
     }
 
     /// Where the staged image of a digest (lower-case hex) lies.
@@ -115,7 +127,7 @@ impl Workspace {
 
     /// Where a root that is not published yet lies.
     pub fn staged_root(&self, version: u32) -> PathBuf {
-        self.staged().join(metadata_name(Role::Root, version))
+        self.staged().join(metadata_name(&Role::Root, version))
     }
 
     pub(crate) fn staged(&self) -> PathBuf {
@@ -148,7 +160,7 @@ impl Workspace {
     }
 
     fn first_root_path(&self) -> PathBuf {
-        self.public().join(metadata_name(Role::Root, 1))
+        self.public().join(metadata_name(&Role::Root, 1))
     }
 
     fn check_first_root(&self, bytes: &[u8]) -> Result<(), Error> {
@@ -166,7 +178,7 @@ impl Workspace {
         let mut files = Vec::new();
         let mut published = 0;
         for version in 1.. {
-            let name = metadata_name(Role::Root, version);
+            let name = metadata_name(&Role::Root, version);
             if let Some(bytes) = read_optional(&self.public().join(&name))? {
                 files.push(bytes);
                 published = version;
@@ -185,47 +197,159 @@ impl Workspace {
     /// What is published; none before the first timestamp.
     ///
     /// # Errors
-    /// [`Rejected::Damaged`] for a file that is not what the file that names it says, or an I/O failure.
-    pub fn published(&self) -> Result<Option<Published>, Error> {
-        Published::read(&self.public())
+    /// [`Rejected::Damaged`] for a file that is not what the file that names it says, [`Rejected::Unproven`] for one that
+    /// the repository's keys did not sign, or an I/O failure.
+    pub fn published(&self, roots: &Roots) -> Result<Option<Published>, Error> {
+        let name = metadata_name(&Role::Timestamp, 0);
+        let path = self.public().join(&name);
+        let Some(bytes) = self.read(&name)? else { return Ok(None) };
+        let timestamp = Document::parse(bytes, &Role::Timestamp, &path)?;
+        roots.check_signed(&timestamp, &path)?;
+        let listed = timestamp.listing()?.of(&Role::Snapshot);
+        let snapshot = self.listed(&Role::Snapshot, listed.as_ref())?;
+        let snapshot = snapshot.ok_or_else(|| damaged(&path, "it names no snapshot"))?;
+        roots.check_signed(
+            &snapshot,
+            &self.public().join(metadata_name(&Role::Snapshot, snapshot.header.version)),
+        )?;
+        let listing = snapshot.listing()?;
+        Ok(Some(Published { workspace: self.clone(), timestamp, snapshot, listing }))
     }
 
-    /// The staged request, if there is one that is not published yet.
+    /// The file that another one lists.
+    fn listed(&self, role: &Role, meta: Option<&Meta>) -> Result<Option<Document>, Error> {
+        let Some(Meta { version, length, sha256 }) = meta else { return Ok(None) };
+        let name = metadata_name(role, *version);
+        let path = self.public().join(&name);
+        let bytes = self.read(&name)?.ok_or_else(|| damaged(&path, "a published file is missing"))?;
+        if summary(&bytes) != (sha256.clone(), *length) {
+            return Err(damaged(&path, "the file is not the one that the metadata above it names"));
+        }
+        let document = Document::parse(bytes, role, &path)?;
+        if document.header.version != *version {
+            return Err(damaged(&path, "the file has another version than its name"));
+        }
+        Ok(Some(document))
+    }
+
+    /// A published file, whole.
+    ///
+    /// # Errors
+    /// An I/O failure, or a file too large for metadata.
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        read_optional(&self.public().join(name))
+    }
+
+    /// The roles whose metadata wait for signatures, and their requests.
+    ///
+    /// # Errors
+    /// An I/O failure.
+    pub fn staged_roles(&self) -> Result<Vec<Role>, Error> {
+        let directory = self.staged();
+        let failed = |error| Error::io("list", &directory, &error);
+        let mut roles = Vec::new();
+        for entry in fs::read_dir(&directory).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let stem = name.to_str().and_then(|name| name.strip_suffix(REQUEST));
+            roles.extend(stem.and_then(Role::from_file_stem));
+        }
+        roles.sort();
+        Ok(roles)
+    }
+
+    /// The staged request of a role, if there is one that is not published yet.
     ///
     /// # Errors
     /// [`Rejected::StaleRequest`], what is wrong with the request, or an I/O failure.
-    pub fn pending(&self, published: Option<&Published>) -> Result<Option<Request>, Error> {
-        let path = self.request_path();
-        if read_optional(&path)?.is_none() {
+    pub fn pending(&self, role: &Role, published: Option<&Published>) -> Result<Option<Request>, Error> {
+        let path = self.request_path(role);
+        if !path.is_file() {
             return Ok(None);
         }
         let request = Request::read(&path)?;
-        let Some(targets) = published.map(|published| &published.targets) else { return Ok(Some(request)) };
+        if request.header().role != *role {
+            return Err(damaged(&path, "it asks for another role than its name says"));
+        }
+        let staged = request.header().version;
+        let listed = published.and_then(|published| published.version(role));
+        let Some(published_version) = listed.filter(|listed| staged <= *listed) else {
+            return Ok(Some(request));
+        };
         // A publisher that died after the timestamp leaves the request behind.
-        if request.signed() == targets.signed() {
+        let document = published.map(|published| published.role(role)).transpose()?.flatten();
+        if document
+            .is_some_and(|document| document::text_of(request.payload()).as_deref() == Ok(document.signed()))
+        {
             return Ok(None);
         }
-        let (staged, published) = (request.header().version, targets.header.version);
-        if staged <= published {
-            return Err(Rejected::StaleRequest { path, staged, published }.into());
-        }
-        Ok(Some(request))
+        Err(Rejected::StaleRequest { path, staged, published: published_version }.into())
     }
 
-    /// The version for new metadata of a role: one above all that was ever written, orphans included.
+    /// The images that wait to be published.
+    ///
+    /// # Errors
+    /// An I/O failure.
+    pub(crate) fn staged_images(&self) -> Result<Vec<PathBuf>, Error> {
+        let directory = self.staged_image("");
+        if !directory.is_dir() {
+            return Ok(Vec::new());
+        }
+        let failed = |error| Error::io("list", &directory, &error);
+        let mut images = Vec::new();
+        for entry in fs::read_dir(&directory).map_err(failed)? {
+            images.push(entry.map_err(failed)?.path());
+        }
+        images.sort();
+        Ok(images)
+    }
+
+    /// The roles above a delegated one, from the top down; none above a top-level one.
+    #[must_use]
+    pub fn above(&self, role: &Role) -> Vec<Role> {
+        if !matches!(role, Role::Delegated(_)) {
+            return Vec::new();
+        }
+        let delegate = self.config.delegate(role).filter(|delegate| delegate.name != role.name());
+        let parent = delegate.map(|delegate| Role::Delegated(delegate.name.clone()));
+        [Role::Targets].into_iter().chain(parent).collect()
+    }
+
+    pub(crate) fn depth(&self, role: &Role) -> usize {
+        self.above(role).len()
+    }
+
+    /// The channels that the policy names.
+    pub(crate) fn channels(&self) -> Vec<Channel> {
+        let mut channels = Vec::new();
+        for (product, parts) in &self.config.products {
+            for (hardware, name) in parts
+                .hardware
+                .keys()
+                .flat_map(|hardware| parts.channels.iter().map(move |name| (hardware, name)))
+            {
+                let (product, hardware, name) = (product.clone(), hardware.clone(), name.clone());
+                channels.push(Channel { product, hardware, name });
+            }
+        }
+        channels
+    }
+
+    /// The bounds of the smallest device: of the root's `devices` and the policy's the smaller.
+    #[must_use]
+    pub fn limits(&self, roots: &Roots) -> Limits {
+        self.config.devices.and(roots.newest().devices.unwrap_or_default()).limits()
+    }
+
+    /// The version for new metadata of a role: above what is published, and above every orphan.
     ///
     /// # Errors
     /// [`Rejected::Exhausted`] or an I/O failure.
-    pub fn next_version(&self, role: Role) -> Result<u32, Error> {
-        let public = self.public();
-        let failed = |error| Error::io("list", &public, &error);
-        let mut highest = 0;
-        for entry in fs::read_dir(&public).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
-            let version = name.to_str().and_then(|name| name.strip_suffix(&format!(".{role}.json")));
-            highest = highest.max(version.and_then(|version| version.parse().ok()).unwrap_or(0));
+    pub fn next_version(&self, role: &Role, published: Option<&Published>) -> Result<u32, Error> {
+        let mut version = successor(published.and_then(|published| published.version(role)).unwrap_or(0))?;
+        while self.public().join(metadata_name(role, version)).try_exists().unwrap_or(true) {
+            version = successor(version)?;
         }
-        successor(highest)
+        Ok(version)
     }
 }
 
@@ -273,88 +397,63 @@ impl Roots {
     }
 
     /// The keys that the last root gives a role.
-    pub fn keys(&self, role: Role) -> &RoleKeys {
+    pub fn keys(&self, role: &Role) -> &RoleKeys {
         // A root without one of the four does not decode.
-        &self.newest.roles[&role]
+        &self.newest.roles[role]
+    }
+
+    /// Whether this repository's keys signed a timestamp or snapshot: those of the newest root, or of one that was public
+    /// when it was. What is carried on into new metadata is signed again, so it must have been ours.
+    fn check_signed(&self, document: &Document, path: &Path) -> Result<(), Error> {
+        let role = &document.header.role;
+        let mut refused = self.chain.accepts(role, document.bytes());
+        // A publisher that died may have left a root that is public, or staged, and has other keys.
+        let public = self.published as usize;
+        for count in [public, public.saturating_sub(1)] {
+            if refused.is_ok() || count == 0 {
+                break;
+            }
+            let files = self.chain.files().get(..count).unwrap_or_default();
+            refused = Chain::verify(files)?.accepts(role, document.bytes());
+        }
+        refused.map_err(|refusal| {
+            let (path, why) = (path.to_owned(), refusal.to_string());
+            Rejected::Unproven { path, why }.into()
+        })
     }
 }
 
-/// The metadata that the public timestamp leads to.
-#[derive(Clone, Debug, PartialEq)]
+/// The metadata that the public timestamp leads to. Timestamp and snapshot are signed by the repository's keys; all else
+/// is read when it is asked for, and is what the snapshot names.
+#[derive(Clone, Debug)]
 pub struct Published {
+    workspace: Workspace,
     /// `timestamp.json`.
     pub timestamp: Document,
     /// The snapshot that it names.
     pub snapshot: Document,
-    /// The targets metadata that the snapshot names.
-    pub targets: Document,
-}
-
-/// A published metadata file.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Document {
-    /// Its bytes.
-    pub bytes: Vec<u8>,
-    /// What they say. The signatures are not verified here: that is [`crate::verify`]'s.
-    pub envelope: Envelope,
-    /// Role, version and dates.
-    pub header: Header,
+    /// What the snapshot lists.
+    pub listing: Listing,
 }
 
 impl Published {
-    fn read(public: &Path) -> Result<Option<Published>, Error> {
-        let path = public.join(metadata_name(Role::Timestamp, 0));
-        let Some(bytes) = read_optional(&path)? else { return Ok(None) };
-        let timestamp = Document::parse(bytes, Role::Timestamp, &path)?;
-        let snapshot = timestamp.follow(public, Role::Snapshot)?;
-        let targets = snapshot.follow(public, Role::Targets)?;
-        Ok(Some(Published { timestamp, snapshot, targets }))
-    }
-}
-
-impl Document {
-    /// The `signed` member.
-    pub fn signed(&self) -> &Value {
-        &self.envelope.signed
-    }
-
-    /// Whether keys that `keys` names have signed it, enough of them. A statement about labels: it tells what is
-    /// to be signed anew, and no more.
-    pub fn is_signed_by(&self, keys: &RoleKeys) -> bool {
-        let known = self.envelope.signatures.iter().filter(|(keyid, _)| keys.keys.contains_key(keyid));
-        known.count() >= keys.threshold as usize
-    }
-
-    pub(crate) fn parse(bytes: Vec<u8>, role: Role, path: &Path) -> Result<Document, Error> {
-        let read = || {
-            let envelope = Envelope::parse(&bytes)?;
-            let header = Header::from_signed(&envelope.signed)?;
-            // We write one form alone; another one was touched by somebody else.
-            let ours = header.role == role && envelope.to_bytes()? == bytes;
-            Ok::<_, tuffet_keys::Error>((ours, envelope, header))
-        };
-        match read().map_err(|error| error.in_file(path))? {
-            (true, envelope, header) => Ok(Document { bytes, envelope, header }),
-            (false, ..) => Err(damaged(path, "the file is not as tuffet writes it")),
+    /// The published version of a role.
+    #[must_use]
+    pub fn version(&self, role: &Role) -> Option<u32> {
+        match role {
+            Role::Root => None,
+            Role::Timestamp => Some(self.timestamp.header.version),
+            Role::Snapshot => Some(self.snapshot.header.version),
+            Role::Targets | Role::Delegated(_) | _ => Some(self.listing.of(role)?.version),
         }
     }
 
-    /// The file that this one lists.
-    fn follow(&self, public: &Path, role: Role) -> Result<Document, Error> {
-        let entry = &self.signed()["meta"][format!("{role}.json")];
-        let version = entry["version"].as_u64().and_then(|version| version.try_into().ok()).unwrap_or(0);
-        let path = public.join(metadata_name(role.clone(), version));
-        let bytes = read_optional(&path)?.ok_or_else(|| damaged(&path, "a published file is missing"))?;
-        let sha256 = Hex(&Sha256::digest(&bytes)).to_string();
-        let listed = (entry["hashes"]["sha256"].as_str(), entry["length"].as_u64());
-        if listed != (Some(&sha256), Some(bytes.len() as u64)) {
-            return Err(damaged(&path, "the file is not the one that the metadata above it names"));
-        }
-        let document = Document::parse(bytes, role, &path)?;
-        if document.header.version != version {
-            return Err(damaged(&path, "the file has another version than its name"));
-        }
-        Ok(document)
+    /// The published targets file of a role; none if the snapshot lists none.
+    ///
+    /// # Errors
+    /// [`Rejected::Damaged`] or an I/O failure.
+    pub fn role(&self, role: &Role) -> Result<Option<Document>, Error> {
+        self.workspace.listed(role, self.listing.of(role).as_ref())
     }
 }
 
@@ -369,10 +468,10 @@ pub fn root_sha256(root: &[u8]) -> Result<String, tuffet_keys::Error> {
 }
 
 /// The name of a metadata file at the top of a repository; a timestamp's has no version.
-pub fn metadata_name(role: Role, version: u32) -> String {
+pub fn metadata_name(role: &Role, version: u32) -> String {
     match role {
         Role::Timestamp => "timestamp.json".to_owned(),
-        role => format!("{version}.{role}.json"),
+        role => format!("{version}.{}.json", role.file_stem()),
     }
 }
 

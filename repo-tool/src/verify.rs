@@ -14,14 +14,16 @@ use sha2::{Digest as _, Sha256};
 use tuffet_agent::http::{HttpOptions, HttpTransport};
 use tuffet_agent::{self as agent, Transport as _, TransportFault};
 use tuffet_client::Rejected::Oversize;
-use tuffet_client::limits::DEVICE;
+use tuffet_client::limits::Limits;
 use tuffet_client::release::Hex;
 use tuffet_client::{Candidate, Clock, Device, Goal, Plan, Refresh, SOFTWARE, Trusted, Want};
 use tuffet_keys::Role;
 use tuffet_keys::file::MAX_FILE;
 use tuffet_keys::metadata::{Envelope, Header};
 
-use crate::author::{Target, Targets};
+use crate::author::Target;
+use crate::document::{Document, Listing};
+use crate::release::Channel;
 use crate::repository::{metadata_name, target_name};
 use crate::{Environment, Error, Misuse, Rejected};
 
@@ -31,10 +33,6 @@ const CHUNK: usize = 64 * 1024;
 /// Update cycles of each device: the first, and the one before an image is marked pending. The start of a cycle
 /// is the latest date that the device has seen, so that the second judges by the dates of the first.
 const TURNS: u32 = 2;
-
-/// A device that no release is for.
-const NOBODY: Device<'_> =
-    Device { product: "0", hardware: "0", channel: "0", id: &[], sequence: 0, counter: 0, banned: &[] };
 
 /// The files of a repository.
 pub trait Source {
@@ -166,7 +164,8 @@ impl<S: Source> Source for Overlay<S> {
 pub struct Report {
     /// The version of the root that the devices had.
     pub first_root: u32,
-    /// Version and expiry (seconds since 1970) of root, timestamp, snapshot and targets, in this order.
+    /// Version and expiry (seconds since 1970) of root, timestamp, snapshot and targets, in this order, and then of every
+    /// delegated role.
     pub roles: Vec<(Role, u32, u64)>,
     /// Every release of every channel.
     pub releases: Vec<Release>,
@@ -177,80 +176,97 @@ pub struct Report {
 /// A release, and what a device that waits for it does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
-    /// `PRODUCT/HARDWARE/CHANNEL`.
-    pub channel: String,
+    /// Its channel.
+    pub channel: Channel,
     /// The sequence.
     pub sequence: u32,
     /// The version, for people.
     pub version: String,
     /// None if devices install it now; else the time at which the rollout reaches this one.
     pub not_before: Option<u64>,
+    /// Whether the timestamp halts it.
+    pub halted: bool,
 }
 
-/// Replays a repository from a first root, at `now` (seconds since 1970).
+/// Replays a repository from a first root, at `now` (seconds since 1970), as devices with these limits.
 ///
 /// # Errors
 /// What a device says, or what keeps a file from being read.
-pub fn replay(source: &mut dyn Source, root: &[u8], now: u64) -> Result<Report, Error> {
-    let mut files = Files { source, known: BTreeMap::new() };
-    let mut trusted: Trusted = Trusted::from_root_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], root)?;
+pub fn replay(source: &mut dyn Source, root: &[u8], limits: &Limits, now: u64) -> Result<Report, Error> {
+    let mut files = Files::new(source);
+    let device = Rehearsal { root, limits, now };
+    let mut trusted = device.trusted()?;
     let first_root = trusted.root().version();
     for _ in 0..TURNS {
-        // It walks the whole way, and finds that there is nothing for it.
-        match cycle(&mut files, &mut trusted, NOBODY, now) {
-            Err(Error::Device(tuffet_client::Error::Rejected(tuffet_client::Rejected::NoRelease)))
-            | Ok(_) => {}
-            Err(error) => return Err(error),
-        }
+        device.cycle(&mut files, &mut trusted, Goal::Metadata)?;
     }
 
-    let root_version = trusted.root().version();
-    let versions = [
+    let (root_version, floors) = (trusted.root().version(), trusted.floors());
+    let top_level = [
         (Role::Root, Some(root_version)),
-        (Role::Timestamp, trusted.floors().timestamp_version()),
-        (Role::Snapshot, trusted.floors().snapshot_version()),
-        (Role::Targets, trusted.floors().targets_version()),
+        (Role::Timestamp, floors.timestamp_version()),
+        (Role::Snapshot, floors.snapshot_version()),
     ];
     let mut roles = Vec::new();
-    let mut listed = Targets::empty();
-    for (role, version) in versions {
+    let mut listing = Listing::default();
+    for (role, version) in top_level {
         // The first root came from outside; all the others were fetched.
         let version = version.unwrap_or(0);
-        let name = metadata_name(role.clone(), version);
-        let bytes = match files.known.get(&name) {
-            Some((_, bytes)) => bytes.clone(),
-            None => root.to_owned(),
+        let name = metadata_name(&role, version);
+        let expires = match files.known.get(&name) {
+            // Roots hold PEM keys, and come from other hands.
+            _ if role == Role::Root => {
+                let bytes = files.known.get(&name).map_or(root, |(_, bytes)| bytes);
+                let place = files.source.place(&name);
+                let envelope = Envelope::parse(bytes).map_err(|error| error.in_file(&place))?;
+                Header::from_signed(&envelope.signed).map_err(|error| error.in_file(&place))?.expires
+            }
+            Some((_, bytes)) => {
+                let document = Document::parse(bytes.clone(), &role, &files.source.place(&name))?;
+                listing = document.listing()?;
+                document.header.expires
+            }
+            None => 0,
         };
-        let place = files.source.place(&name);
-        let envelope = Envelope::parse(&bytes).map_err(|error| error.in_file(&place))?;
-        let header = Header::from_signed(&envelope.signed).map_err(|error| error.in_file(&place))?;
-        roles.push((role, version, header.expires));
-        listed = Targets::from_signed(&envelope.signed).unwrap_or(listed);
+        roles.push((role, version, expires));
     }
 
-    let mut releases = Vec::new();
-    let mut targets = Vec::new();
-    for (path, target) in listed.list()? {
-        // Devices read the entry in the metadata, and people fetch the file.
-        if listed.custom(path).is_some_and(|custom| !target.is(&custom)) {
-            let path = files.source.place(&target_name(path, &target.sha256));
-            return Err(Rejected::TargetDiffers { path }.into());
-        }
-        if let [product, hardware, channel, "release"] = path.split('/').collect::<Vec<_>>()[..] {
-            let candidates = listed.candidates(path)?;
-            for (index, candidate) in candidates.iter().enumerate() {
-                let device = Device { product, hardware, channel, ..NOBODY };
-                releases.push(replay_release(
-                    &mut files,
-                    root,
-                    device,
-                    candidate,
-                    &candidates[..index],
-                    now,
-                )?);
+    let (mut releases, mut targets) = (Vec::new(), Vec::new());
+    let mut delegated: Vec<Role> = listing.roles().collect();
+    // The top-level targets first.
+    delegated.sort_by_key(|role| *role != Role::Targets);
+    for role in delegated {
+        let document = files.document(&role, listing.of(&role).map_or(0, |meta| meta.version))?;
+        roles.push((role, document.header.version, document.header.expires));
+        let sheet = document.sheet()?;
+        let mut seen = false;
+        for target in sheet.list() {
+            let (path, target) = target?;
+            // Devices read the entry in the metadata, and people fetch the file.
+            if sheet.custom(path).is_some_and(|custom| !target.is(custom.as_bytes())) {
+                let path = files.source.place(&target_name(path, &target.sha256));
+                return Err(Rejected::TargetDiffers { path }.into());
             }
+            if let Some(channel) = Channel::of_entry(path) {
+                let candidates = sheet.entry(path)?.candidates;
+                for (index, candidate) in candidates.iter().enumerate() {
+                    let above = &candidates[..index];
+                    releases.push(device.release(
+                        &mut files,
+                        &mut device.trusted()?,
+                        &channel,
+                        candidate,
+                        above,
+                    )?);
+                }
+                seen = true;
+            }
+            targets.push((path.to_owned(), target));
         }
-        targets.push((path.to_owned(), target));
+        // A role that no release led to must be signed, and lead to what it says.
+        if let (false, Some((path, _))) = (seen, targets.last()) {
+            device.cycle(&mut files, &mut device.trusted()?, Goal::Target(path))?;
+        }
     }
     Ok(Report { first_root, roles, releases, targets })
 }
@@ -259,11 +275,12 @@ pub fn replay(source: &mut dyn Source, root: &[u8], now: u64) -> Result<Report, 
 ///
 /// # Errors
 /// What the device says.
-pub fn replay_roots(files: &[Vec<u8>], now: u64) -> Result<(), Error> {
+pub fn replay_roots(files: &[Vec<u8>], limits: &Limits, now: u64) -> Result<(), Error> {
     let first = files.first().map(Vec::as_slice).unwrap_or_default();
-    let mut trusted: Trusted = Trusted::from_root_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], first)?;
-    let mut memory = [0; DEVICE.memory()];
-    let mut refresh = Refresh::new(plan(NOBODY, now), &mut trusted, &mut memory)?;
+    let device = Rehearsal { root: first, limits, now };
+    let mut trusted = device.trusted()?;
+    let mut memory = vec![0; limits.memory()];
+    let mut refresh = Refresh::new(device.plan(Goal::Metadata), &mut trusted, &mut memory)?;
     loop {
         match refresh.want() {
             Want::Fetch { file, .. } if file.role == tuffet_client::Role::Root => {
@@ -313,103 +330,155 @@ pub fn hash_targets(
     Ok(total)
 }
 
-/// Runs the device that is due for this candidate, and on which those above it failed.
-fn replay_release(
-    files: &mut Files<'_>,
-    root: &[u8],
-    device: Device<'_>,
-    candidate: &Candidate,
-    above: &[Candidate],
-    now: u64,
-) -> Result<Release, Error> {
-    let Device { product, hardware, channel, .. } = device;
-    let banned: Vec<[u8; 32]> = above
-        .iter()
-        .map(|above| above.image.sha256)
-        .filter(|sha256| *sha256 != candidate.image.sha256)
-        .collect();
-    let device = Device {
-        sequence: candidate.sequence.saturating_sub(1),
-        counter: candidate.counter,
-        banned: &banned,
-        ..device
-    };
-    let mut trusted: Trusted = Trusted::from_root_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], root)?;
-    let mut installed = None;
-    for _ in 0..TURNS {
-        installed = cycle(files, &mut trusted, device, now)?;
+/// A device that is played: the root that it left the factory with, its limits, and the moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rehearsal<'r> {
+    pub(crate) root: &'r [u8],
+    pub(crate) limits: &'r Limits,
+    pub(crate) now: u64,
+}
+
+impl Rehearsal<'_> {
+    /// What it trusts before its first cycle.
+    pub(crate) fn trusted(&self) -> Result<Trusted, Error> {
+        Ok(Trusted::from_root_file(&SOFTWARE, self.limits, &mut vec![0; self.limits.memory()], self.root)?)
     }
-    let turn = candidate.rollout.map_or(0, |rollout| rollout.turn(device.id));
-    Ok(Release {
-        channel: format!("{product}/{hardware}/{channel}"),
-        sequence: candidate.sequence,
-        version: candidate.version.to_string(),
-        not_before: installed.is_none().then_some(turn),
-    })
-}
 
-/// What a cycle of the smallest device does at this moment.
-fn plan(device: Device<'_>, now: u64) -> Plan<'_> {
-    let goal = Goal::Release(device);
-    let (entry, clock) = (tuffet_client::Entry::Refresh, Clock::At(now));
-    Plan { crypto: &SOFTWARE, limits: &DEVICE, goal, entry, clock, kept: None }
-}
+    fn plan<'a>(&'a self, goal: Goal<'a>) -> Plan<'a> {
+        let (entry, clock) = (tuffet_client::Entry::Refresh, Clock::At(self.now));
+        Plan { crypto: &SOFTWARE, limits: self.limits, goal, entry, clock, kept: None }
+    }
 
-/// One update cycle. Gives the sequence that the device would install.
-fn cycle(
-    files: &mut Files<'_>,
-    trusted: &mut Trusted,
-    device: Device<'_>,
-    now: u64,
-) -> Result<Option<u32>, Error> {
-    let mut memory = [0; DEVICE.memory()];
-    let mut refresh = Refresh::new(plan(device, now), trusted, &mut memory)?;
-    loop {
-        match refresh.want() {
-            Want::Fetch { file, limit } | Want::Again { file, limit } => {
-                match files.fetch(&file.to_string(), limit)? {
-                    (Fetched::Whole, bytes) => {
-                        refresh.feed(bytes)?;
-                        refresh.end()?;
-                    }
-                    (Fetched::Missing, _) => refresh.missing()?,
-                    (Fetched::TooLong, _) => {
-                        let role = file.role;
-                        return Err(tuffet_client::Error::from(Oversize { role, limit }).into());
+    /// Plays the device that is due for this candidate, and on which those above it failed.
+    pub(crate) fn release(
+        &self,
+        files: &mut Files<'_>,
+        trusted: &mut Trusted,
+        channel: &Channel,
+        candidate: &Candidate,
+        above: &[Candidate],
+    ) -> Result<Release, Error> {
+        let banned: Vec<[u8; 32]> = above
+            .iter()
+            .map(|above| above.image.sha256)
+            .filter(|sha256| *sha256 != candidate.image.sha256)
+            .collect();
+        let device = Device {
+            product: &channel.product,
+            hardware: &channel.hardware,
+            channel: &channel.name,
+            id: &[],
+            // One that is due for an older release of the same bytes does not take this one.
+            sequence: candidate.sequence.saturating_sub(1),
+            counter: candidate.counter,
+            banned: &banned,
+        };
+        let mut ended = Ended::Nothing;
+        for _ in 0..TURNS {
+            ended = self.cycle(files, trusted, Goal::Release(device))?;
+        }
+        let turn = candidate.rollout.map_or(0, |rollout| rollout.turn(device.id));
+        Ok(Release {
+            channel: channel.clone(),
+            sequence: candidate.sequence,
+            version: candidate.version.to_string(),
+            not_before: (ended == Ended::Nothing).then_some(turn),
+            halted: ended == Ended::Halted,
+        })
+    }
+
+    /// One update cycle.
+    pub(crate) fn cycle(
+        &self,
+        files: &mut Files<'_>,
+        trusted: &mut Trusted,
+        goal: Goal<'_>,
+    ) -> Result<Ended, Error> {
+        let mut memory = vec![0; self.limits.memory()];
+        let mut refresh = Refresh::new(self.plan(goal), trusted, &mut memory)?;
+        loop {
+            match refresh.want() {
+                Want::Fetch { file, limit } | Want::Again { file, limit } => {
+                    match files.fetch(&file.to_string(), limit)? {
+                        (Fetched::Whole, bytes) => {
+                            refresh.feed(bytes)?;
+                            refresh.end()?;
+                        }
+                        (Fetched::Missing, _) => refresh.missing()?,
+                        (Fetched::TooLong, _) => {
+                            let role = file.role;
+                            return Err(tuffet_client::Error::from(Oversize { role, limit }).into());
+                        }
                     }
                 }
+                Want::Persist(_) => refresh.persisted(),
+                Want::Install(candidate) => return Ok(Ended::Install(candidate.sequence)),
+                Want::Halted(_) => return Ok(Ended::Halted),
+                Want::UpToDate(_) | Want::Found(_) => return Ok(Ended::Nothing),
+                Want::Over(why) => return Err(tuffet_client::Error::from(why).into()),
             }
-            Want::Persist(_) => refresh.persisted(),
-            Want::Install(candidate) => return Ok(Some(candidate.sequence)),
-            // What a timestamp halts, no device installs.
-            Want::UpToDate(_) | Want::Halted(_) | Want::Found(_) => return Ok(None),
-            Want::Over(why) => return Err(tuffet_client::Error::from(why).into()),
         }
     }
 }
 
+/// How a cycle ended that was not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The device installs the release of this sequence.
+    Install(u32),
+    /// It would, and the timestamp halts the image.
+    Halted,
+    /// There is nothing for it to do.
+    Nothing,
+}
+
 /// Metadata files, each fetched once, so that all replays see the same bytes.
-struct Files<'s> {
+pub(crate) struct Files<'s> {
     source: &'s mut dyn Source,
     known: BTreeMap<String, (Fetched, Vec<u8>)>,
 }
 
-impl Files<'_> {
-    fn fetch(&mut self, file: &str, limit: u32) -> Result<&(Fetched, Vec<u8>), Error> {
-        match self.known.entry(file.to_owned()) {
-            Entry::Occupied(known) => Ok(known.into_mut()),
+impl<'s> Files<'s> {
+    pub(crate) fn new(source: &'s mut dyn Source) -> Files<'s> {
+        Files { source, known: BTreeMap::new() }
+    }
+
+    /// The targets file of a role.
+    fn document(&mut self, role: &Role, version: u32) -> Result<Document, Error> {
+        let name = metadata_name(role, version);
+        let (fetched, bytes) = self.fetch(&name, u32::MAX)?;
+        let bytes = bytes.to_vec();
+        let path = self.source.place(&name);
+        if fetched != Fetched::Whole {
+            return Err(Rejected::TargetMissing { path }.into());
+        }
+        Document::parse(bytes, role, &path)
+    }
+
+    fn fetch(&mut self, file: &str, limit: u32) -> Result<(Fetched, &[u8]), Error> {
+        let (fetched, bytes) = match self.known.entry(file.to_owned()) {
+            Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
                 let mut bytes = Vec::new();
                 // A device streams a file of any length; here it has to fit in memory.
                 let room = u32::try_from(MAX_FILE).unwrap_or(u32::MAX);
                 let mut sink = |chunk: &[u8]| bytes.extend_from_slice(chunk);
                 let fetched = self.source.fetch(unknown.key(), limit.min(room), &mut sink)?;
-                if fetched == Fetched::TooLong && limit > room {
-                    let error = tuffet_keys::Error::from(tuffet_keys::Rejected::TooLarge { limit: MAX_FILE });
-                    return Err(error.in_file(&self.source.place(unknown.key())).into());
+                match fetched {
+                    Fetched::TooLong if limit > room => {
+                        let why = tuffet_keys::Rejected::TooLarge { limit: MAX_FILE };
+                        let error = tuffet_keys::Error::from(why);
+                        return Err(error.in_file(&self.source.place(unknown.key())).into());
+                    }
+                    // For a device with other limits it may be otherwise.
+                    Fetched::TooLong => return Ok((Fetched::TooLong, &[])),
+                    fetched => unknown.insert((fetched, bytes)),
                 }
-                Ok(unknown.insert((fetched, bytes)))
             }
+        };
+        match *fetched {
+            Fetched::Whole if bytes.len() as u64 > limit.into() => Ok((Fetched::TooLong, &[])),
+            fetched => Ok((fetched, bytes)),
         }
     }
 }

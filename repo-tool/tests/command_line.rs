@@ -22,7 +22,8 @@ fn bash_completes_a_command_and_an_option_by_the_script() {
     let script = tuffet(&["completions", "bash"], directory.path());
     fs::write(directory.path().join("script"), &script).unwrap();
     for (words, offered) in [
-        ("tuffet re", "release renew\n"),
+        ("tuffet re", "release renew refresh\n"),
+        ("tuffet release ro", "rollout rollback\n"),
         ("tuffet root a", "add\n"),
         ("tuffet publish --snap", "--snapshot-key\n"),
     ] {
@@ -62,6 +63,8 @@ fn manual_has_a_page_for_every_command() {
     };
     let mut names: Vec<String> = listed.lines().filter_map(named).filter(|name| name != "help").collect();
     assert!(names.len() > 9, "{names:?}");
+    let releases = ["add", "list", "show", "promote", "rollout", "pause", "withdraw", "rollback"];
+    names.extend(releases.map(|name| format!("release-{name}")));
     names.push("root-add".to_owned());
     for name in &names {
         let page = fs::read_to_string(directory.path().join(format!("pages/tuffet-{name}.1"))).unwrap();

@@ -7,7 +7,7 @@ use tuffet::demo::device::Evidence;
 use tuffet::demo::mirror::Fault;
 use tuffet::demo::thief::FAR;
 use tuffet::demo::{Images, Outcome, VERSIONS, World};
-use tuffet::staging::Staged;
+use tuffet::release::Staged;
 use tuffet_agent::agent::{Checked, Started};
 use tuffet_agent::transport::TransportFault;
 use tuffet_agent::{Environment, Rejected};

@@ -102,6 +102,16 @@ impl Devices {
         Ok(())
     }
 
+    /// The smaller of both in each limit.
+    #[must_use]
+    pub fn and(self, other: Devices) -> Devices {
+        let mut both = self;
+        for (one, other) in both.0.iter_mut().zip(other.0) {
+            *one = other.min(*one);
+        }
+        both
+    }
+
     /// Each limit that is higher than it was, with what it was and is.
     pub(crate) fn raised(&self, before: &Devices) -> impl Iterator<Item = (String, u32, u32)> {
         let (before, after) = (before.0, self.0);

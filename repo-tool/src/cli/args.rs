@@ -17,7 +17,8 @@ use tuffet_keys::passphrase::Source;
 #[command(after_help = "From a root to a published release:
   tuffet init --root 1.root.json --product thermo \\
       --hardware rev-a --slot-size 262144
-  tuffet release fw.bin --hardware rev-a --channel stable --version 1.0.0
+  tuffet release add fw.bin --hardware rev-a --channel stable \\
+      --version 1.0.0
   tuffet-keys sign staged/targets.request.json --key release-a.pem
       (each of two holders)
   tuffet publish --snapshot-key online.pem --timestamp-key online.pem
@@ -66,13 +67,20 @@ pub(crate) enum Command {
     /// Change the root
     #[command(subcommand)]
     Root(Root),
-    /// Stage an image as a release, and draft the request that its key holders sign
+    /// Add releases, and say who gets them
+    #[command(subcommand)]
     Release(Release),
-    /// Draft the staged or published targets anew: later expiry, keys of the newest root
+    /// Stop a release at once, by the timestamp key alone
+    Halt(Halt),
+    /// Draft roles anew: those that are due, that have other keys now, or that tuffet.toml changed
     Renew(Renew),
+    /// Throw away what is staged
+    Discard(Discard),
     /// Publish what is staged and signed; with nothing staged, refresh timestamp and, when due, snapshot
     #[command(after_help = UNATTENDED)]
     Publish(Publish),
+    /// Sign timestamp and, when due, snapshot anew, and nothing else
+    Refresh(Refresh),
     /// Check a repository as its devices do, and hash every image
     Verify(Verify),
     /// Write what a factory needs: facts to compile into the firmware, and the first content of the flash
@@ -112,6 +120,22 @@ pub(crate) struct Init {
     #[arg(long, value_name = "NAME")]
     pub(crate) product: String,
 
+    /// A channel; give it again for each. Without any, every name is one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) channel: Vec<String>,
+
+    /// A public key of the product's own holders; give it again for each. Without any, the holders of targets sign
+    #[arg(long, value_name = "FILE")]
+    pub(crate) product_key: Vec<PathBuf>,
+
+    /// How many of them must sign [default: 2, or 1 of 1]
+    #[arg(long, value_name = "N", requires = "product_key")]
+    pub(crate) product_threshold: Option<u32>,
+
+    /// Spread the product over 2^BITS files (TAP 15), for many thousands of targets
+    #[arg(long, value_name = "BITS", requires = "product_key")]
+    pub(crate) bins: Option<u32>,
+
     /// A hardware id; give it again for each kind of device
     #[arg(long, value_name = "ID")]
     pub(crate) hardware: Vec<String>,
@@ -144,19 +168,62 @@ pub(crate) struct RootAdd {
     pub(crate) dry_run: DryRun,
 }
 
+#[derive(Subcommand)]
+pub(crate) enum Release {
+    /// Stage an image as a release, and draft the requests that its key holders sign
+    Add(ReleaseAdd),
+    /// List releases, published and staged
+    List(ReleaseList),
+    /// Show all that is known of a version
+    Show(ReleaseShow),
+    /// Give a release of one channel to another: the same bytes, the same sequence
+    Promote(Promote),
+    /// Give a release another ramp, or none: everybody at once. Ends a pause
+    Rollout(Rollout),
+    /// Let no device go to a release that has not done so yet
+    Pause(OneRelease),
+    /// Take a release off its channel's list
+    Withdraw(OneRelease),
+    /// Make an earlier image the newest release, and take what came after it off the list
+    Rollback(Rollback),
+}
+
+/// A channel.
 #[derive(Args)]
-pub(crate) struct Release {
-    /// The image, the very bytes that go into the slot
-    #[arg(value_name = "IMAGE")]
-    pub(crate) image: PathBuf,
+pub(crate) struct Place {
+    /// The product; not needed where the hardware id says it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) product: Option<String>,
 
     /// The hardware id, one of tuffet.toml
     #[arg(long, value_name = "ID")]
     pub(crate) hardware: String,
 
-    /// The channel that gets it
+    /// The channel
     #[arg(long, value_name = "NAME")]
     pub(crate) channel: String,
+}
+
+/// Who gets it when.
+#[derive(Args)]
+pub(crate) struct Ramp {
+    /// When the first device may have it: a date, or a duration from now [default with --rollout-end: now]
+    #[arg(long, value_name = "WHEN", requires = "rollout_end")]
+    pub(crate) rollout_start: Option<String>,
+
+    /// When every device may have it; a growing share gets it before. Without it all may at once
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) rollout_end: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct ReleaseAdd {
+    /// The image, the very bytes that go into the slot
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) place: Place,
 
     /// The version, for people; devices go by the sequence, which the tool raises
     #[arg(long, value_name = "TEXT")]
@@ -170,13 +237,127 @@ pub(crate) struct Release {
     #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
     pub(crate) minimum: u32,
 
-    /// When the first device may have it: a date, or a duration from now [default with --rollout-end: now]
-    #[arg(long, value_name = "WHEN", requires = "rollout_end")]
-    pub(crate) rollout_start: Option<String>,
+    #[command(flatten)]
+    pub(crate) ramp: Ramp,
 
-    /// When every device may have it; a growing share gets it before. Without it all may at once
-    #[arg(long, value_name = "WHEN")]
-    pub(crate) rollout_end: Option<String>,
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+}
+
+#[derive(Args)]
+pub(crate) struct ReleaseList {
+    /// Of this product alone
+    #[arg(long, value_name = "NAME")]
+    pub(crate) product: Option<String>,
+
+    /// Of this hardware alone
+    #[arg(long, value_name = "ID")]
+    pub(crate) hardware: Option<String>,
+
+    /// Of this channel alone
+    #[arg(long, value_name = "NAME")]
+    pub(crate) channel: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct ReleaseShow {
+    /// The version
+    #[arg(value_name = "VERSION")]
+    pub(crate) version: String,
+
+    #[command(flatten)]
+    pub(crate) filter: ReleaseList,
+}
+
+#[derive(Args)]
+pub(crate) struct Promote {
+    /// The version [default: the newest of the channel]
+    #[arg(value_name = "VERSION")]
+    pub(crate) version: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) place: Place,
+
+    /// The channel that gets it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) to: String,
+
+    #[command(flatten)]
+    pub(crate) ramp: Ramp,
+
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+}
+
+#[derive(Args)]
+pub(crate) struct Rollout {
+    /// The version [default: the newest of the channel]
+    #[arg(value_name = "VERSION")]
+    pub(crate) version: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) place: Place,
+
+    /// When the first device may have it: a date, or a duration from now
+    #[arg(long, value_name = "WHEN", default_value = "now", conflicts_with = "everybody")]
+    pub(crate) start: String,
+
+    /// When every device may have it; a growing share gets it before
+    #[arg(long, value_name = "WHEN", required_unless_present = "everybody", conflicts_with = "everybody")]
+    pub(crate) end: Option<String>,
+
+    /// No ramp: every device at once
+    #[arg(long)]
+    pub(crate) everybody: bool,
+
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+}
+
+#[derive(Args)]
+pub(crate) struct OneRelease {
+    /// The version [default: the newest of the channel]
+    #[arg(value_name = "VERSION")]
+    pub(crate) version: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) place: Place,
+
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+}
+
+#[derive(Args)]
+pub(crate) struct Rollback {
+    /// The version to go back to
+    #[arg(value_name = "VERSION")]
+    pub(crate) version: String,
+
+    #[command(flatten)]
+    pub(crate) place: Place,
+
+    #[command(flatten)]
+    pub(crate) ramp: Ramp,
+
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+}
+
+#[derive(Args)]
+pub(crate) struct Halt {
+    /// A version that devices must not install, or the SHA-256 of its image
+    #[arg(value_name = "VERSION|DIGEST", required_unless_present = "lift")]
+    pub(crate) release: Option<String>,
+
+    /// Let devices have it again; without a version, all that is halted
+    #[arg(long)]
+    pub(crate) lift: bool,
+
+    #[command(flatten)]
+    pub(crate) filter: ReleaseList,
+
+    #[command(flatten)]
+    pub(crate) keys: OnlineKeys,
 
     #[command(flatten)]
     pub(crate) dry_run: DryRun,
@@ -184,12 +365,49 @@ pub(crate) struct Release {
 
 #[derive(Args)]
 pub(crate) struct Renew {
+    /// The role, such as targets [default: all that need it]
+    #[arg(value_name = "ROLE")]
+    pub(crate) roles: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+}
+
+#[derive(Args)]
+pub(crate) struct Discard {
+    /// The role whose request to throw away [default: all]
+    #[arg(value_name = "ROLE")]
+    pub(crate) roles: Vec<String>,
+
     #[command(flatten)]
     pub(crate) dry_run: DryRun,
 }
 
 #[derive(Args)]
 pub(crate) struct Publish {
+    #[command(flatten)]
+    pub(crate) keys: OnlineKeys,
+
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+}
+
+#[derive(Args)]
+pub(crate) struct Refresh {
+    #[command(flatten)]
+    pub(crate) keys: OnlineKeys,
+
+    /// Stay, and do it again this often, as long as this process lives
+    #[arg(long, value_name = "DURATION", conflicts_with = "dry_run")]
+    pub(crate) every: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+}
+
+/// The keys that sign snapshot and timestamp.
+#[derive(Args)]
+pub(crate) struct OnlineKeys {
     /// A private key of the snapshot role; give it again for each key that the root's threshold demands
     #[arg(long, required = true, value_name = "KEY")]
     pub(crate) snapshot_key: Vec<OsString>,
@@ -213,12 +431,9 @@ pub(crate) struct Publish {
     /// Read the PIN of a token from this environment variable [default: TUFFET_PIN, if set]
     #[arg(long, value_name = "NAME")]
     pub(crate) pin_env: Option<String>,
-
-    #[command(flatten)]
-    pub(crate) dry_run: DryRun,
 }
 
-impl Publish {
+impl OnlineKeys {
     pub(crate) fn source(&self) -> Source {
         Source::from_options(self.passphrase_fd, self.passphrase_env.clone(), self.pin_env.clone())
     }
@@ -241,13 +456,8 @@ pub(crate) struct Verify {
 
 #[derive(Args)]
 pub(crate) struct Provision {
-    /// The hardware id, one of tuffet.toml
-    #[arg(long, value_name = "ID")]
-    pub(crate) hardware: String,
-
-    /// The channel that the devices follow
-    #[arg(long, value_name = "NAME")]
-    pub(crate) channel: String,
+    #[command(flatten)]
+    pub(crate) place: Place,
 
     /// The first image. It holds the facts, so write those first, without this, and build it with them
     #[arg(long, value_name = "FILE")]

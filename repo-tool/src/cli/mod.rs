@@ -2,29 +2,25 @@
 
 pub(crate) mod args;
 mod demo;
+mod publish;
+mod release;
 
 use core::fmt::Display;
-use std::ffi::OsString;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::CommandFactory as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use tuffet::config::{Config, Hardware, Lifetimes};
-use tuffet::publish::{self, Keys, Summary};
+use tuffet::config::{Config, Delegate, Hardware, Term};
 use tuffet::repository::{Workspace, root_sha256};
-use tuffet::staging::{self, Draft, Mode, Ramp};
-use tuffet::storage::Unwatched;
+use tuffet::staging::{self, Draft, Mode};
 use tuffet::{Error, Misuse, provision, verify};
 use tuffet_agent::http::HttpOptions;
+use tuffet_client::limits::DEVICE;
 use tuffet_client::time::Date;
 use tuffet_keys::command_line::{self, Completions, Manual};
-use tuffet_keys::date;
-use tuffet_keys::key::SigningKey;
-use tuffet_keys::root::Chain;
-use tuffet_keys::uri::KeyUri;
+use tuffet_keys::{Role, date};
 
 use args::{Cli, Command, Output};
 
@@ -39,9 +35,12 @@ pub(crate) fn run(Cli { repo, output, now, command }: Cli, clock: u64) -> Result
     let facts = match command {
         Command::Init(command) => init(&repo, &command, now)?,
         Command::Root(args::Root::Add(command)) => root_add(&repo, &command, now)?,
-        Command::Release(command) => release(&repo, &command, now)?,
+        Command::Release(command) => release::run(&repo, &command, now)?,
+        Command::Halt(command) => publish::halt(&repo, &command, now)?,
         Command::Renew(command) => renew(&repo, &command, now)?,
-        Command::Publish(command) => publish(&repo, &command, now)?,
+        Command::Discard(command) => discard(&repo, &command)?,
+        Command::Publish(command) => publish::publish(&repo, &command, now)?,
+        Command::Refresh(command) => publish::refresh(&repo, &command, now)?,
         Command::Verify(command) => verify(&repo, &command, now)?,
         Command::Provision(command) => provision(&repo, &command, now)?,
         Command::Demo(command) => demo::run(&command, output, now)?,
@@ -93,24 +92,34 @@ fn text(name: &str, text: &str) -> Facts {
 }
 
 fn init(repo: &Path, command: &args::Init, now: u64) -> Result<Facts, Error> {
-    let args::Init { root, product, hardware, slot_size, flash_map, dry_run } = command;
+    let args::Init { root, product, channel, hardware, slot_size, flash_map, dry_run, .. } = command;
     if hardware.len() != slot_size.len() {
         return Err(Misuse::Options { why: "each --hardware needs one --slot-size" }.into());
     }
     if !flash_map.is_empty() && flash_map.len() != hardware.len() {
         return Err(Misuse::Options { why: "give one --flash-map for each --hardware, or none" }.into());
     }
-    let mut config = Config::new(product)?;
+    let mut config = Config::new();
+    let parts = config.add_product(product)?;
+    parts.channels = channel.clone();
+    parts.role = delegate(product, command)?;
     for (index, (id, slot_size)) in hardware.iter().zip(slot_size).enumerate() {
         let flash_map = flash_map.get(index).cloned();
-        config.add_hardware(id, Hardware { slot_size: *slot_size, flash_map })?;
+        parts.add_hardware(id, Hardware { slot_size: *slot_size, flash_map })?;
     }
     let root = tuffet_keys::file::read(root)?;
     Workspace::check_init(repo, &root, now)?;
-    config.lifetimes = lifetimes(&root)?;
+    let mut drafts = Vec::new();
     let verb = match dry_run.dry_run {
         true => "would make",
-        false => Workspace::init(repo, &root, config, now).map(|_| "made")?,
+        false => {
+            let workspace = Workspace::init(repo, &root, config, now)?;
+            // Holders of a product sign nothing before those of targets said who they are.
+            if workspace.config().delegates().next().is_some() {
+                drafts = staging::renew(&workspace, &[], now, Mode::Write)?.drafts;
+            }
+            "made"
+        }
     };
     let sha256 = root_sha256(&root)?;
     let mut lines =
@@ -118,7 +127,9 @@ fn init(repo: &Path, command: &args::Init, now: u64) -> Result<Facts, Error> {
     if hardware.is_empty() {
         lines.push("next: add your hardware to tuffet.toml".to_owned());
     }
+    lines.extend(release::next_lines(&drafts, now));
     let json = json!({
+        "drafts": drafts_json(&drafts),
         "product": product,
         "repo": repo,
         "root_1_sha256": sha256,
@@ -128,12 +139,15 @@ fn init(repo: &Path, command: &args::Init, now: u64) -> Result<Facts, Error> {
     Ok(Facts { lines, json })
 }
 
-/// What the root says that its holders have signed, or the usual.
-fn lifetimes(root: &[u8]) -> Result<Lifetimes, Error> {
-    // Read as devices read it, who skip it: one in another form says nothing.
-    let chain = Chain::verify(&[root.to_owned()])?;
-    let periods = chain.last().and_then(|root| root.periods).unwrap_or_default();
-    Ok(Lifetimes::of(&periods))
+/// The role of the product, if it has keys of its own.
+fn delegate(product: &str, command: &args::Init) -> Result<Option<Delegate>, Error> {
+    let args::Init { product_key, product_threshold, bins, .. } = command;
+    if product_key.is_empty() {
+        return Ok(None);
+    }
+    let threshold = product_threshold.unwrap_or(if product_key.len() == 1 { 1 } else { 2 });
+    let (name, keys, term) = (product.to_owned(), product_key.clone(), Term::default());
+    Ok(Some(Delegate { name, keys, threshold, term, bins: *bins }))
 }
 
 fn root_add(repo: &Path, command: &args::RootAdd, now: u64) -> Result<Facts, Error> {
@@ -145,135 +159,52 @@ fn root_add(repo: &Path, command: &args::RootAdd, now: u64) -> Result<Facts, Err
         (false, true) => format!("would stage root {version}; the next publication would make it public"),
         (false, false) => format!("staged root {version}; the next `tuffet publish` makes it public"),
     }];
-    if let Some(draft) = &staged.draft {
+    if !staged.drafts.is_empty() {
         lines.push("it changes who signs targets, so they are drafted anew".to_owned());
-        lines.extend(draft_lines(draft, now));
+        lines.extend(release::next_lines(&staged.drafts, now));
     }
-    let draft = staged.draft.as_ref().map(draft_json);
-    let json = json!({ "version": version, "known": staged.known, "draft": draft, "dry_run": command.dry_run.dry_run });
-    Ok(Facts { lines, json })
-}
-
-fn release(repo: &Path, command: &args::Release, now: u64) -> Result<Facts, Error> {
-    let workspace = Workspace::open(repo)?;
-    let when = |text: &String, option: &str| date::when(text, now).map_err(|error| error.at(option));
-    let rollout = match &command.rollout_end {
-        None => None,
-        Some(end) => {
-            let start = command.rollout_start.as_ref().map(|start| when(start, "--rollout-start"));
-            Some(Ramp { start: start.transpose()?.unwrap_or(now), end: when(end, "--rollout-end")? })
-        }
-    };
-    let release = staging::Release {
-        image: command.image.clone(),
-        hardware: command.hardware.clone(),
-        channel: command.channel.clone(),
-        version: command.version.clone(),
-        counter: command.counter,
-        minimum: command.minimum,
-        rollout,
-    };
-    let staged = staging::release(&workspace, &release, now, mode(&command.dry_run))?;
-    let staging::Staged { path, image, sequence, counter, dropped, draft } = &staged;
-    let channel = format!("{}/{}/{}", workspace.config().product, release.hardware, release.channel);
-    let mut lines = Vec::new();
-    match draft {
-        None => lines.push(format!("{path} is release {sequence} of {channel} already; nothing to do")),
-        Some(draft) => {
-            let verb = if command.dry_run.dry_run { "would stage" } else { "staged" };
-            lines.push(format!("{verb} {path}, {} bytes, as release {sequence} of {channel}", image.length));
-            if let Some(Ramp { start, end }) = rollout {
-                lines.push(format!("rolled out from {} to {}", Date(start), Date(end)));
-            }
-            if let Some(oldest) = dropped {
-                lines.push(format!("release {oldest} left the list: it holds the newest eight"));
-            }
-            lines.extend(draft_lines(draft, now));
-        }
-    }
-    let json = json!({
-        "path": path,
-        "sha256": image.sha256,
-        "length": image.length,
-        "channel": channel,
-        "sequence": sequence,
-        "counter": counter,
-        "dropped": dropped,
-        "draft": draft.as_ref().map(draft_json),
-        "dry_run": command.dry_run.dry_run,
-    });
+    let (known, drafts, dry_run) = (staged.known, drafts_json(&staged.drafts), command.dry_run.dry_run);
+    let json = json!({ "version": version, "known": known, "drafts": drafts, "dry_run": dry_run });
     Ok(Facts { lines, json })
 }
 
 fn renew(repo: &Path, command: &args::Renew, now: u64) -> Result<Facts, Error> {
     let workspace = Workspace::open(repo)?;
-    let draft = staging::renew(&workspace, now, mode(&command.dry_run))?;
-    let json = json!({ "draft": draft_json(&draft), "dry_run": command.dry_run.dry_run });
-    Ok(Facts { lines: draft_lines(&draft, now), json })
-}
-
-fn publish(repo: &Path, command: &args::Publish, now: u64) -> Result<Facts, Error> {
-    let workspace = Workspace::open(repo)?;
-    let keys = read_keys(command)?;
-    let plan = publish::plan(&workspace, &keys, now)?;
-    let dry_run = command.dry_run.dry_run;
-    let (verb, summary) = match dry_run {
-        true => ("would publish", plan.summary().clone()),
-        false => ("published", plan.apply(&mut Unwatched)?),
-    };
-    let Summary { roots, targets, snapshot, timestamp, targets_expire, files } = &summary;
-    let mut lines: Vec<String> = roots.iter().map(|version| format!("{verb} root {version}")).collect();
-    let roles = [("targets", *targets), ("snapshot", *snapshot), ("timestamp", Some(*timestamp))];
-    for (role, published) in roles {
-        if let Some((version, expires)) = published {
-            lines.push(format!("{verb} {role} {version}, good until {}", Date(expires)));
-        }
+    let staging::Renewed { drafts, later } =
+        staging::renew(&workspace, &roles(&command.roles)?, now, mode(&command.dry_run))?;
+    let mut lines = release::next_lines(&drafts, now);
+    for role in &later {
+        lines.push(format!(
+            "then: `tuffet renew` again for {role}, whose keys the metadata above it must name first"
+        ));
     }
-    lines.push(format!("run `tuffet publish` again before {}, or devices stop here", Date(timestamp.1)));
-    if *targets_expire < now + TARGETS_WARNING {
-        let until = Date(*targets_expire);
-        lines.push(format!("targets are good until {until} only: `tuffet renew`, and have them signed"));
+    if drafts.is_empty() && later.is_empty() {
+        lines.push("nothing is due; name a role to draft it all the same, such as targets".to_owned());
     }
-    let role = |published: Option<(u32, u64)>| {
-        published
-            .map(|(version, expires)| json!({ "version": version, "expires": Date(expires).to_string() }))
-    };
-    let json = json!({
-        "roots": roots,
-        "targets": role(*targets),
-        "snapshot": role(*snapshot),
-        "timestamp": role(Some(*timestamp)),
-        "targets_expire": Date(*targets_expire).to_string(),
-        "files": files,
-        "dry_run": dry_run,
-    });
+    let later: Vec<_> = later.iter().map(Role::name).collect();
+    let json = json!({ "drafts": drafts_json(&drafts), "later": later, "dry_run": command.dry_run.dry_run });
     Ok(Facts { lines, json })
 }
 
-/// Seconds before their expiry from which on targets are spoken of: a month, for key holders must meet.
-const TARGETS_WARNING: u64 = 30 * 24 * 60 * 60;
+fn discard(repo: &Path, command: &args::Discard) -> Result<Facts, Error> {
+    let workspace = Workspace::open(repo)?;
+    let gone = staging::discard(&workspace, &roles(&command.roles)?, mode(&command.dry_run))?;
+    let verb = if command.dry_run.dry_run { "would throw away" } else { "threw away" };
+    let mut lines: Vec<String> =
+        gone.iter().map(|role| format!("{verb} the staged request of {role}")).collect();
+    if lines.is_empty() {
+        lines.push("nothing is staged".to_owned());
+    }
+    let roles: Vec<_> = gone.iter().map(Role::name).collect();
+    Ok(Facts { lines, json: json!({ "roles": roles, "dry_run": command.dry_run.dry_run }) })
+}
 
-/// Each key once, so that nobody types a passphrase or PIN twice.
-fn read_keys(command: &args::Publish) -> Result<Keys, Error> {
-    let mut source = command.source();
-    let mut known: Vec<(KeyUri, Arc<SigningKey>)> = Vec::new();
-    let mut read = |texts: &[OsString]| {
-        let mut keys = Vec::new();
-        for text in texts {
-            let uri = KeyUri::parse(text)?;
-            let key = match known.iter().find(|(other, _)| *other == uri) {
-                Some((_, key)) => Arc::clone(key),
-                None if command.danger_unencrypted => {
-                    Arc::new(SigningKey::open_danger_unencrypted(&uri, &mut source)?)
-                }
-                None => Arc::new(SigningKey::open(&uri, &mut source)?),
-            };
-            known.push((uri, Arc::clone(&key)));
-            keys.push(key);
-        }
-        Ok::<_, Error>(keys)
+fn roles(names: &[String]) -> Result<Vec<Role>, Error> {
+    let role = |name: &String| {
+        let known = || vec!["targets and delegated roles".to_owned()];
+        Role::named(name).ok_or_else(|| Misuse::UnknownRole { role: name.clone(), known: known() }.into())
     };
-    Ok(Keys { snapshot: read(&command.snapshot_key)?, timestamp: read(&command.timestamp_key)? })
+    names.iter().map(role).collect()
 }
 
 fn verify(repo: &Path, command: &args::Verify, now: u64) -> Result<Facts, Error> {
@@ -304,7 +235,7 @@ fn verify(repo: &Path, command: &args::Verify, now: u64) -> Result<Facts, Error>
         Box::new(verify::Directory(PathBuf::from(&place)))
     };
     let source = source.as_mut();
-    let report = verify::replay(source, &root, now)?;
+    let report = verify::replay(source, &root, &DEVICE, now)?;
     let total = report.targets.iter().map(|(_, target)| u64::from(target.length)).sum();
     let bar = progress_bar(total);
     let bytes = verify::hash_targets(source, &report.targets, &mut |done| bar.set_position(done));
@@ -318,10 +249,12 @@ fn verify(repo: &Path, command: &args::Verify, now: u64) -> Result<Facts, Error>
     }
     let mut releases = Vec::new();
     for release in &report.releases {
-        let verify::Release { channel, sequence, version, not_before } = release;
-        let when = not_before.map(|turn| format!(", from {} on", Date(turn))).unwrap_or_default();
+        let verify::Release { channel, sequence, version, not_before, halted } = release;
+        let mut when = not_before.map(|turn| format!(", from {} on", Date(turn))).unwrap_or_default();
+        when.push_str(if *halted { ", halted" } else { "" });
         lines.push(format!("{channel}: release {sequence}, version {version}{when}"));
-        releases.push(json!({ "channel": channel, "sequence": sequence, "version": version,
+        releases.push(json!({ "channel": channel.to_string(), "sequence": sequence, "version": version,
+                              "halted": halted,
                               "not_before": not_before.map(|turn| Date(turn).to_string()) }));
     }
     lines.push(format!("{} files, {bytes} bytes, each as signed", report.targets.len()));
@@ -344,8 +277,7 @@ fn verify(repo: &Path, command: &args::Verify, now: u64) -> Result<Facts, Error>
 fn provision(repo: &Path, command: &args::Provision, now: u64) -> Result<Facts, Error> {
     let workspace = Workspace::open(repo)?;
     let order = provision::Order {
-        hardware: command.hardware.clone(),
-        channel: command.channel.clone(),
+        place: command.place.wanted(),
         counter: command.counter,
         image: command.image.as_ref().map(|path| provision::FirstImage {
             path: path.clone(),
@@ -354,10 +286,9 @@ fn provision(repo: &Path, command: &args::Provision, now: u64) -> Result<Facts, 
         }),
         flash_map: command.flash_map.clone(),
     };
-    let provision::Report { root, root_sha256, root_1_sha256, built, image, files } =
+    let provision::Report { channel, root, root_sha256, root_1_sha256, built, image, files } =
         provision::write(&workspace, &order, &command.out, now)?;
     let mut lines: Vec<String> = files.iter().map(|file| format!("wrote {}", file.display())).collect();
-    let channel = format!("{}/{}/{}", workspace.config().product, order.hardware, order.channel);
     lines.push(format!(
         "devices of {channel} that trust root {root} and know that it is later than {}",
         Date(built)
@@ -414,15 +345,14 @@ fn mode(args::DryRun { dry_run }: &args::DryRun) -> Mode {
 }
 
 fn draft_lines(draft: &Draft, now: u64) -> Vec<String> {
-    let Draft { path, version, expires, threshold, dropped_signatures } = draft;
+    let Draft { role, path, version, expires, threshold, dropped_signatures } = draft;
+    let plural = if *threshold == 1 { "signature" } else { "signatures" };
     let mut lines = vec![format!(
-        "targets {version}, drafted {} and good until {}, wait for {threshold} signatures in {}",
+        "{role} {version}, drafted {} and good until {}, waits for {threshold} {plural} in {}",
         Date(now),
         Date(*expires),
         path.display()
     )];
-    let sign = format!("next: each holder runs `tuffet-keys sign {}`, then `tuffet publish`", path.display());
-    lines.push(sign);
     if *dropped_signatures > 0 {
         lines.push(format!(
             "{dropped_signatures} signatures of the draft before are void: these are other bytes"
@@ -431,13 +361,17 @@ fn draft_lines(draft: &Draft, now: u64) -> Vec<String> {
     lines
 }
 
-fn draft_json(draft: &Draft) -> Value {
-    let Draft { path, version, expires, threshold, dropped_signatures } = draft;
-    json!({
-        "request": path,
-        "version": version,
-        "expires": Date(*expires).to_string(),
-        "threshold": threshold,
-        "dropped_signatures": dropped_signatures,
-    })
+fn drafts_json(drafts: &[Draft]) -> Vec<Value> {
+    let json = |draft: &Draft| {
+        let Draft { role, path, version, expires, threshold, dropped_signatures } = draft;
+        json!({
+            "role": role.name(),
+            "request": path,
+            "version": version,
+            "expires": Date(*expires).to_string(),
+            "threshold": threshold,
+            "dropped_signatures": dropped_signatures,
+        })
+    };
+    drafts.iter().map(json).collect()
 }

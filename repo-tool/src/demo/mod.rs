@@ -13,8 +13,8 @@ use tuffet_agent::factory::FactoryImage;
 use tuffet_client::Change;
 use tuffet_client::release::Hex;
 
+use crate::release::Staged;
 use crate::repository::target_name;
-use crate::staging::Staged;
 use crate::{Environment, Error, Rejected};
 
 pub mod attacker;

@@ -17,9 +17,10 @@ use tuffet_keys::root::Draft;
 use super::thief::Thief;
 use crate::Error;
 use crate::config::{Config, Hardware};
-use crate::publish::{self, Keys, Summary};
+use crate::publish::{self, Keys, Scope, Summary};
+use crate::release::{self, Release, Staged, Wanted};
 use crate::repository::Workspace;
-use crate::staging::{self, Mode, Release, Staged};
+use crate::staging::{self, Mode};
 use crate::storage::Unwatched;
 
 /// The product of the demo.
@@ -100,9 +101,10 @@ impl Team {
         }
         let ceremony = hold_ceremony(directory, &keys, &draft, now)?;
 
-        let mut config = Config::new(PRODUCT)?;
+        let mut config = Config::new();
+        let product = config.add_product(PRODUCT)?;
         for hardware in [HARDWARE, OTHER_HARDWARE] {
-            config.add_hardware(hardware, Hardware { slot_size, flash_map: Some("demo".to_owned()) })?;
+            product.add_hardware(hardware, Hardware { slot_size, flash_map: Some("demo".to_owned()) })?;
         }
         let workspace = Workspace::init(&directory.join("repository"), &ceremony.root, config, now)?;
         let directory = directory.to_owned();
@@ -130,7 +132,7 @@ impl Team {
     /// Stages a release of these bytes.
     ///
     /// # Errors
-    /// [`staging::release`]'s.
+    /// [`release::add`]'s.
     pub fn stage(&self, image: &[u8], hardware: &str, version: &str) -> Result<Staged, Error> {
         let builds = self.directory.join("builds").join(hardware).join(version);
         fs::create_dir_all(&builds).map_err(|error| Error::io("create", &builds, &error))?;
@@ -138,14 +140,13 @@ impl Team {
         fs::write(&path, image).map_err(|error| Error::io("write", &path, &error))?;
         let release = Release {
             image: path,
-            hardware: hardware.to_owned(),
-            channel: CHANNEL.to_owned(),
+            place: Wanted { product: None, hardware: hardware.to_owned(), channel: CHANNEL.to_owned() },
             version: version.to_owned(),
             counter: None,
             minimum: 0,
             rollout: None,
         };
-        staging::release(&self.workspace, &release, self.now, Mode::Write)
+        release::add(&self.workspace, &release, self.now, Mode::Write)
     }
 
     /// Two of the three release keys sign the staged targets, in separate runs; in between the team tries to
@@ -158,12 +159,13 @@ impl Team {
     /// If one signature was enough: then nothing that the demo shows is worth anything.
     pub fn sign_targets(&self) -> Result<Signing, Error> {
         let [first, _, second] = TARGETS;
-        let path = self.workspace.request_path();
+        let path = self.workspace.request_path(&Role::Targets);
         self.sign_file(&path, first)?;
-        let with_one_signature = match publish::plan(&self.workspace, &self.online_keys(), self.now) {
-            Err(error) => error,
-            Ok(_) => panic!("one of two signatures was enough to publish targets"),
-        };
+        let with_one_signature =
+            match publish::plan(&self.workspace, &self.online_keys(), &Scope::Staged, self.now) {
+                Err(error) => error,
+                Ok(_) => panic!("one of two signatures was enough to publish targets"),
+            };
         self.sign_file(&path, second)?;
         Ok(Signing { with_one_signature, signers: [first, second] })
     }
@@ -173,7 +175,8 @@ impl Team {
     /// # Errors
     /// [`publish::plan`]'s.
     pub fn publish(&mut self) -> Result<Summary, Error> {
-        let summary = publish::plan(&self.workspace, &self.online_keys(), self.now)?.apply(&mut Unwatched)?;
+        let summary = publish::plan(&self.workspace, &self.online_keys(), &Scope::Staged, self.now)?
+            .apply(&mut Unwatched)?;
         let mut files = BTreeMap::new();
         let public = self.public();
         let read = |error: &std::io::Error| Error::io("read", &public, error);

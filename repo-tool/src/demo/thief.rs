@@ -1,19 +1,19 @@
 //! Whoever stole the online keys, and one release key on top: what a device then believes, and what not.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tuffet_client::release::{Candidate, Hex, Image};
-use tuffet_keys::canonical;
+use tuffet_keys::Role;
 use tuffet_keys::key::SigningKey;
-use tuffet_keys::metadata::Envelope;
 
 use super::attacker::newest;
 use super::team::{CHANNEL, HARDWARE, PRODUCT};
 use crate::Error;
-use crate::author::{self, Dates, Target, Targets};
+use crate::author::{Dates, Target};
+use crate::document::{self, Changes, Document, Listing};
 
 /// The version that he gives to snapshot and timestamp: so far ahead that no honest one follows.
 pub const FAR: u32 = 4_000_000_000;
@@ -41,16 +41,18 @@ impl Thief {
         now: u64,
     ) -> Result<BTreeMap<String, Vec<u8>>, Error> {
         let dates = Dates { issued: now, expires: now + 30 * 24 * 60 * 60 };
-        let honest = Envelope::parse(&today[&newest(today, "targets")])?;
-        let mut targets = Targets::from_signed(&honest.signed).expect("what was published are targets");
+        let honest = today[&newest(today, "targets")].clone();
+        let honest = Document::parse(honest, &Role::Targets, Path::new("targets.json"))?;
+        let sheet = honest.sheet()?;
+        let mut changes = Changes::default();
         let sha256: [u8; 32] = Sha256::digest(firmware).into();
         let length = u32::try_from(firmware.len()).expect("an image is short");
         let path = format!("{PRODUCT}/{HARDWARE}/versions/6.6.6/lamp.bin");
-        targets.insert(&path, &Target { sha256: Hex(&sha256).to_string(), length });
+        changes.put_file(&path, &Target { sha256: Hex(&sha256).to_string(), length });
         let entry = format!("{PRODUCT}/{HARDWARE}/{CHANNEL}/release");
-        let mut candidates = targets.candidates(&entry)?;
+        let mut listed = sheet.entry(&entry)?;
         let fixed = "the path and the version are short";
-        candidates.insert(
+        listed.candidates.insert(
             0,
             Candidate {
                 sequence: 666,
@@ -61,22 +63,18 @@ impl Thief {
                 rollout: None,
             },
         );
-        targets.put_candidates(&entry, &candidates)?;
+        changes.put_entry(&entry, &listed)?;
 
-        let version = u32::try_from(honest.signed["version"].as_u64().unwrap_or(0)).unwrap_or(0) + 1;
-        let targets = sign(&targets.signed(version, dates), &self.release)?;
-        let snapshot = sign(&author::snapshot(FAR, dates, version, &targets), &self.snapshot)?;
-        let timestamp = sign(&author::timestamp(FAR, dates, FAR, &snapshot), &self.timestamp)?;
+        let version = honest.header.version + 1;
+        let sign = |text: &str, key: &SigningKey| document::sign(text, [key]);
+        let targets = sign(&sheet.edited(version, dates, &changes), &self.release)?;
+        let listed = [(&Role::Targets, version, &targets[..])];
+        let snapshot = sign(&Listing::default().edited(FAR, dates, &listed), &self.snapshot)?;
+        let timestamp = sign(&document::timestamp(FAR, dates, FAR, &snapshot, &[]), &self.timestamp)?;
         Ok(BTreeMap::from([
             (format!("{version}.targets.json"), targets),
             (format!("{FAR}.snapshot.json"), snapshot),
             ("timestamp.json".to_owned(), timestamp),
         ]))
     }
-}
-
-fn sign(signed: &Value, key: &SigningKey) -> Result<Vec<u8>, Error> {
-    let signature = key.sign(&canonical::signed_bytes(signed)?)?;
-    let signatures = vec![(key.public().keyid().to_owned(), signature)];
-    Ok(Envelope { signed: signed.clone(), signatures }.to_bytes()?)
 }

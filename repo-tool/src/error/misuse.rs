@@ -36,6 +36,20 @@ pub enum Misuse {
         /// Why.
         why: &'static str,
     },
+    /// Several products have this hardware id.
+    WhichProduct {
+        /// The id.
+        hardware: String,
+        /// The products.
+        products: String,
+    },
+    /// No such role can be meant here.
+    UnknownRole {
+        /// The name.
+        role: String,
+        /// The roles that can.
+        known: Vec<String>,
+    },
     /// A repository's address that no transport takes.
     Address {
         /// The address.
@@ -55,6 +69,8 @@ impl Misuse {
             Misuse::BadRollout { .. } => 204,
             Misuse::Options { .. } => 205,
             Misuse::Address { .. } => 206,
+            Misuse::WhichProduct { .. } => 207,
+            Misuse::UnknownRole { .. } => 208,
         }
     }
 }
@@ -80,6 +96,13 @@ impl fmt::Display for Misuse {
             }
             Misuse::BadRollout { why } => {
                 write!(f, "{why}; give --rollout-end a time after now and after --rollout-start")
+            }
+            Misuse::WhichProduct { hardware, products } => {
+                write!(f, "{products} have hardware {hardware}; say which with --product")
+            }
+            Misuse::UnknownRole { role, known } => {
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                write!(f, "there is no role {role} here (there is: {known}); correct it")
             }
             Misuse::Options { why } => write!(f, "{why}; see --help"),
         }

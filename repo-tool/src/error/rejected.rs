@@ -67,6 +67,8 @@ pub enum Rejected {
     },
     /// The security counter would drop below that of a release before.
     CounterDrops {
+        /// The version.
+        version: String,
         /// The counter that was asked for.
         offered: u32,
         /// The highest that the channel has.
@@ -222,6 +224,84 @@ pub enum Rejected {
         /// Keyids that have not.
         missing: Vec<String>,
     },
+    /// The policy does not know this product.
+    UnknownProduct {
+        /// The name that was asked for.
+        product: String,
+        /// The names that `tuffet.toml` has.
+        known: Vec<String>,
+    },
+    /// The policy does not know this channel.
+    UnknownChannel {
+        /// The name that was asked for.
+        channel: String,
+        /// The names that `tuffet.toml` has.
+        known: Vec<String>,
+    },
+    /// A timestamp or snapshot that the repository's keys did not sign.
+    Unproven {
+        /// The file.
+        path: PathBuf,
+        /// What a device says of it.
+        why: String,
+    },
+    /// No signed metadata say who signs a role as the policy wants it.
+    NotDelegated {
+        /// The role.
+        role: Role,
+        /// The role whose metadata should say it.
+        by: Role,
+        /// The request that would, and lacks signatures.
+        waits: Option<PathBuf>,
+    },
+    /// The request asks other keys than those that the metadata above it name.
+    RequestOfOldKeys {
+        /// The request.
+        path: PathBuf,
+        /// The role that it is for.
+        role: Role,
+        /// The role that names the keys.
+        by: String,
+    },
+    /// The channel does not list such a release.
+    NoRelease {
+        /// The channel.
+        channel: String,
+        /// The version, if one was asked for.
+        version: Option<String>,
+        /// The versions that it lists.
+        known: Vec<String>,
+    },
+    /// A channel would be left without any release.
+    LastRelease {
+        /// The version.
+        version: String,
+        /// The channel.
+        channel: String,
+    },
+    /// A release that devices of the channel would not take for an update.
+    NotNewer {
+        /// The version.
+        version: String,
+        /// Its sequence.
+        sequence: u32,
+        /// The highest that the channel ever had.
+        newest: u32,
+        /// The channel.
+        channel: String,
+    },
+    /// An image whose halt should be lifted is not halted.
+    NotHalted {
+        /// Its digest.
+        digest: String,
+        /// The digests that are.
+        halted: Vec<String>,
+    },
+    /// More images would be halted than a timestamp may halt.
+    TooManyHalts {
+        /// As many as there may be.
+        most: usize,
+    },
     /// There is nothing to publish and nothing to refresh.
     NothingStaged,
     /// Version, sequence or date has no successor.
@@ -265,6 +345,16 @@ impl Rejected {
             Rejected::FromTheFuture { .. } => 128,
             Rejected::OtherRepository { .. } => 129,
             Rejected::Unsigned { .. } => 130,
+            Rejected::UnknownProduct { .. } => 131,
+            Rejected::UnknownChannel { .. } => 132,
+            Rejected::Unproven { .. } => 133,
+            Rejected::NotDelegated { .. } => 134,
+            Rejected::RequestOfOldKeys { .. } => 135,
+            Rejected::NoRelease { .. } => 136,
+            Rejected::LastRelease { .. } => 137,
+            Rejected::NotNewer { .. } => 138,
+            Rejected::NotHalted { .. } => 139,
+            Rejected::TooManyHalts { .. } => 140,
         }
     }
 }
@@ -292,10 +382,10 @@ impl fmt::Display for Rejected {
                 )
             }
             Rejected::UnknownHardware { hardware, known } => {
-                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 write!(
                     f,
-                    "unknown hardware {hardware} (known: {known}); correct it, or add it to tuffet.toml"
+                    "unknown hardware {hardware} (known: {}); correct it, or add it to tuffet.toml",
+                    list(known)
                 )
             }
             Rejected::VersionTaken { version, path } => {
@@ -309,10 +399,73 @@ impl fmt::Display for Rejected {
                 "version {version} is release {sequence} of {channel} already, on other terms or not the newest; \
                  give this build a new version"
             ),
-            Rejected::CounterDrops { offered, newest } => write!(
+            Rejected::CounterDrops { version, offered, newest } => write!(
                 f,
-                "security counter {offered} is below the {newest} of a release before, and devices would refuse \
-                 it; give {newest} or more"
+                "{version} has security counter {offered}, and a release of the channel {newest}: devices that confirmed \
+                 that never go back below it; build {version} again with counter {newest} or more"
+            ),
+            Rejected::UnknownProduct { product, known } => {
+                write!(
+                    f,
+                    "unknown product {product} (known: {}); correct it, or add it to tuffet.toml",
+                    list(known)
+                )
+            }
+            Rejected::UnknownChannel { channel, known } => {
+                write!(
+                    f,
+                    "unknown channel {channel} (known: {}); correct it, or add it to tuffet.toml",
+                    list(known)
+                )
+            }
+            Rejected::Unproven { path, why } => write!(
+                f,
+                "it is not signed by this repository's keys ({why}): {}; find out who wrote it, and restore it from a \
+                 copy of the repository",
+                path.display()
+            ),
+            Rejected::NotDelegated { role, by, waits: Some(path) } => write!(
+                f,
+                "tuffet.toml gives {role} its keys, and {by} that say so wait for signatures: {}; have them signed, and \
+                 run this again",
+                path.display()
+            ),
+            Rejected::NotDelegated { role, by, waits: None } => write!(
+                f,
+                "tuffet.toml gives {role} its keys, and {by} do not say so yet; run `tuffet renew {by}`, and have that \
+                 signed first"
+            ),
+            Rejected::RequestOfOldKeys { path, role, by } => write!(
+                f,
+                "the request asks other keys than {by} name: {}; run `tuffet renew {role}` and sign the new request",
+                path.display()
+            ),
+            Rejected::NoRelease { channel, version: Some(version), known } => write!(
+                f,
+                "{channel} does not list version {version} (it lists: {}); correct it, or see `tuffet release list`",
+                list(known)
+            ),
+            Rejected::NoRelease { channel, version: None, .. } => {
+                write!(f, "{channel} has no release; add one with `tuffet release add`")
+            }
+            Rejected::LastRelease { version, channel } => write!(
+                f,
+                "{version} is the only release of {channel}, and a channel without any is an error to its devices; \
+                 pause it, or add another first"
+            ),
+            Rejected::NotNewer { version, sequence, newest, channel } => write!(
+                f,
+                "{version} is release {sequence} and {channel} had {newest}: its devices would not take it for an \
+                 update; use `tuffet release rollback` there, or give the build a new version"
+            ),
+            Rejected::NotHalted { digest, halted } => write!(
+                f,
+                "image {digest} is not halted (halted: {}); correct it, or see `tuffet release list`",
+                list(halted)
+            ),
+            Rejected::TooManyHalts { most } => write!(
+                f,
+                "a timestamp halts {most} images at most; lift a halt, or withdraw the release instead"
             ),
             Rejected::MinimumTooHigh { minimum, sequence } => write!(
                 f,
@@ -424,4 +577,8 @@ impl fmt::Display for Rejected {
             }
         }
     }
+}
+
+fn list(known: &[String]) -> String {
+    if known.is_empty() { "none".to_owned() } else { known.join(", ") }
 }

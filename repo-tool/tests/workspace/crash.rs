@@ -5,11 +5,12 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tuffet::publish::{self, Keys};
+use tuffet::publish::{self, Keys, Scope};
 use tuffet::repository::Workspace;
 use tuffet::storage::{Step, Unwatched, Witness};
 use tuffet::verify::{self, Directory};
 use tuffet::{Environment, Error};
+use tuffet_client::limits::DEVICE;
 use tuffet_keys::Role;
 
 use crate::support::{Bench, NOW, copy_tree};
@@ -67,13 +68,14 @@ fn staged_bench() -> Bench {
 
 fn publish(workspace: &Path, keys: &Keys, now: u64, witness: &mut dyn Witness) -> Result<(), Error> {
     let workspace = Workspace::open(workspace)?;
-    publish::plan(&workspace, keys, now)?.apply(witness).map(drop)
+    publish::plan(&workspace, keys, &Scope::Staged, now)?.apply(witness).map(drop)
 }
 
 /// Version of the targets that a device reaches, with every file that they name hashed.
 fn version_seen(workspace: &Path, root: &[u8]) -> u32 {
     let mut public = Directory(workspace.join("public"));
-    let report = verify::replay(&mut public, root, NOW + 60).expect("devices accept what a crash left");
+    let report =
+        verify::replay(&mut public, root, &DEVICE, NOW + 60).expect("devices accept what a crash left");
     verify::hash_targets(&mut public, &report.targets, &mut |_| {}).expect("every file is there and whole");
     let targets = report.roles.iter().find(|(role, ..)| *role == Role::Targets);
     targets.expect("a report has all roles").1
@@ -106,7 +108,7 @@ fn publish_cut_before_every_step_leaves_old_or_new_and_completes_when_run_again(
         publish(&copy, &keys, NOW + 60, &mut Unwatched).unwrap();
         assert_eq!(version_seen(&copy, root), 2, "after the cut before step {cut}");
         let workspace = Workspace::open(&copy).unwrap();
-        assert!(!workspace.request_path().exists() && !workspace.staged_root(2).exists());
+        assert!(!workspace.request_path(&Role::Targets).exists() && !workspace.staged_root(2).exists());
         assert_eq!(fs::read_dir(workspace.staged_image("")).unwrap().count(), 0);
         fs::remove_dir_all(&copy).unwrap();
     }

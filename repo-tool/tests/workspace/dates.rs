@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use tuffet::author::{self, Dates, Signers};
+use tuffet::author::{Dates, Signers};
+use tuffet::document;
 use tuffet_keys::Role;
 use tuffet_keys::lint::Report;
 use tuffet_keys::published::Subject;
@@ -10,8 +11,8 @@ use tuffet_keys::root::{Chain, Period};
 
 use crate::support::{Bench, DAY, Holders, NOW, PUBLISH};
 
-const RELEASE: [&str; 8] =
-    ["release", "fw.bin", "--hardware", "rev-a", "--channel", "stable", "--version", "1.0.0"];
+const RELEASE: [&str; 9] =
+    ["release", "add", "fw.bin", "--hardware", "rev-a", "--channel", "stable", "--version", "1.0.0"];
 
 #[test]
 fn publish_of_targets_with_a_date_of_issue_to_come_is_refused_and_renew_heals_it() {
@@ -34,7 +35,7 @@ fn publish_of_targets_with_a_date_of_issue_to_come_is_refused_and_renew_heals_it
             .status
             .success()
     );
-    bench.ok(&["renew"]);
+    bench.ok(&["renew", "targets"]);
     bench.sign(2);
     bench.publish();
     bench.ok(&["verify"]);
@@ -74,17 +75,18 @@ fn repository_that_devices_take_once_and_never_again_is_refused() {
     bench.ok_at(NOW + 30 * DAY, &PUBLISH);
     bench.ok_at(NOW + 30 * DAY, &["verify"]);
     let public = bench.repo().join("public");
-    let timestamp = author::timestamp(
+    let timestamp = document::timestamp(
         2,
         Dates { issued: NOW, expires: NOW + 7 * DAY },
         1,
         &fs::read(public.join("1.snapshot.json")).unwrap(),
+        &[],
     );
     let keys = bench.holders.online_keys();
     let chain = Chain::verify(&bench.holders.chain).unwrap();
     let allowed = &chain.last().unwrap().roles[&Role::Timestamp];
     let signers = Signers::new(&Role::Timestamp, &keys.timestamp, 1, allowed).unwrap();
-    fs::write(public.join("timestamp.json"), signers.sign(timestamp).unwrap()).unwrap();
+    fs::write(public.join("timestamp.json"), signers.sign(&timestamp).unwrap()).unwrap();
     let message = bench.fails(&["verify"], 1, "C110");
     assert!(message.contains("timestamp: expired 2026-11-29T12:00:00Z"), "{message}");
     // A refresh would publish the same again, and is refused for what a device would say the second time.
@@ -121,9 +123,9 @@ fn repository_by_the_defaults_is_staggered_and_lint_has_nothing_to_say() {
     // What holders of root 1 did not agree to is found.
     let path = bench.repo().join("tuffet.toml");
     let text = fs::read_to_string(&path).unwrap();
-    assert!(text.contains("[roles.targets]\nexpires = \"180d\"\n"), "{text}");
-    fs::write(&path, text.replace("\"180d\"", "\"364d\"")).unwrap();
-    bench.ok(&["renew"]);
+    assert!(text.contains("# [roles.targets]\n# expires = \"180d\"\n"), "{text}");
+    fs::write(&path, format!("{text}\n[roles.targets]\nexpires = \"364d\"\n")).unwrap();
+    bench.ok(&["renew", "targets"]);
     bench.sign(2);
     bench.publish();
     let (clean, said) = lint();
@@ -132,7 +134,7 @@ fn repository_by_the_defaults_is_staggered_and_lint_has_nothing_to_say() {
 }
 
 #[test]
-fn init_takes_the_lifetimes_that_the_root_states() {
+fn files_are_good_for_as_long_as_the_newest_root_states() {
     let mut bench = staggered();
     let mut draft = bench.holders.draft(NOW, NOW + 365 * DAY);
     draft.set_period(&Role::Targets, Period::new(90, 20).unwrap());
@@ -141,7 +143,20 @@ fn init_takes_the_lifetimes_that_the_root_states() {
     bench.holders.sign_root(&draft);
     fs::write(bench.path("1.root.json"), &bench.holders.chain[0]).unwrap();
     bench.ok(&INIT);
-    let lifetimes = &bench.workspace().config().lifetimes.clone();
-    let all = [&lifetimes.targets, &lifetimes.snapshot, &lifetimes.timestamp].map(ToString::to_string);
-    assert_eq!(all, ["90d", "30d", "3d"]);
+    bench.image("fw.bin", b"image");
+    bench.ok(&RELEASE);
+    bench.sign(2);
+    bench.publish();
+    let expires = |file: &str| bench.public_json(file)["signed"]["expires"].as_str().unwrap().to_owned();
+    assert_eq!(expires("1.targets.json"), "2027-02-20T12:00:00Z");
+    assert_eq!(expires("1.snapshot.json"), "2026-12-22T12:00:00Z");
+    assert_eq!(expires("timestamp.json"), "2026-11-25T12:00:00Z");
+
+    let root = bench.holders.next_root_at(NOW, |draft| {
+        draft.set_period(&Role::Timestamp, Period::new(5, 1).unwrap());
+    });
+    fs::write(bench.path("2.root.json"), &root).unwrap();
+    bench.ok(&["root", "add", "2.root.json"]);
+    bench.publish();
+    assert_eq!(bench.public_json("timestamp.json")["signed"]["expires"], "2026-11-27T12:00:00Z");
 }

@@ -2,10 +2,12 @@
 
 mod crash;
 mod dates;
+mod delegated;
 mod origin;
 mod provision;
 mod refusals;
 mod release;
+mod releases;
 mod server;
 mod state;
 mod support;

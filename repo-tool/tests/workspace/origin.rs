@@ -7,8 +7,8 @@ use tuffet_keys::{canonical, review};
 
 use crate::support::{Bench, DAY, Holders, NOW, PUBLISH, copy_tree, sha256, text};
 
-const RELEASE: [&str; 8] =
-    ["release", "fw.bin", "--hardware", "rev-a", "--channel", "stable", "--version", "1.0.0"];
+const RELEASE: [&str; 9] =
+    ["release", "add", "fw.bin", "--hardware", "rev-a", "--channel", "stable", "--version", "1.0.0"];
 const PROVISION: [&str; 7] = ["provision", "--hardware", "rev-a", "--channel", "stable", "--out", "factory"];
 
 fn published_bench() -> Bench {
@@ -35,9 +35,14 @@ fn workspace_takes_no_other_root_1_than_the_one_it_was_made_around() {
     // Well made and well signed, by others.
     let strangers = Holders::new(NOW - DAY, NOW + 400 * DAY);
     fs::write(&first, &strangers.chain[0]).unwrap();
-    for arguments in
-        [&RELEASE[..], &["renew"], &PUBLISH, &["root", "add", "1.root.json"], &["verify"], &PROVISION]
-    {
+    for arguments in [
+        &RELEASE[..],
+        &["renew", "targets"],
+        &PUBLISH,
+        &["root", "add", "1.root.json"],
+        &["verify"],
+        &PROVISION,
+    ] {
         let message = bench.fails(arguments, 1, "T129");
         assert!(
             message.contains("repo/public/1.root.json") && message.contains(&payload_digest(&genuine)),

@@ -15,7 +15,7 @@ fn whole_path_with_two_of_three_signatures_publishes_exactly_the_files_of_the_fo
     bench.image("fw.bin", image);
     let said = bench.release("fw.bin", "1.0.0");
     assert!(said.contains("as release 1 of thermo/rev-a/stable"), "{said}");
-    assert!(said.contains("wait for 2 signatures"), "{said}");
+    assert!(said.contains("waits for 2 signatures"), "{said}");
     assert_eq!(bench.public_files(), ["1.root.json"], "nothing is public before it is signed");
 
     bench.sign(1);
@@ -28,9 +28,9 @@ fn whole_path_with_two_of_three_signatures_publishes_exactly_the_files_of_the_fo
     let missing = bench.holders.release[1].public().keyid();
     assert!(refused.contains(&missing[..16]), "names who is missing: {refused}");
 
-    let mut request = Request::read(&bench.workspace().request_path()).unwrap();
+    let mut request = Request::read(&bench.workspace().request_path(&Role::Targets)).unwrap();
     request.sign(&bench.holders.release[1]).unwrap();
-    request.write(&bench.workspace().request_path()).unwrap();
+    request.write(&bench.workspace().request_path(&Role::Targets)).unwrap();
     let said = bench.publish();
     assert!(said.contains("published targets 1"), "{said}");
 
@@ -157,8 +157,9 @@ fn the_next_publication_numbers_itself_and_keeps_what_never_changes() {
 fn release_of_the_same_image_to_another_channel_shares_its_target_and_takes_the_next_sequence() {
     let bench = Bench::new();
     bench.image("fw.bin", b"image");
-    let to =
-        |channel| ["release", "fw.bin", "--hardware", "rev-a", "--channel", channel, "--version", "1.0.0"];
+    let to = |channel| {
+        ["release", "add", "fw.bin", "--hardware", "rev-a", "--channel", channel, "--version", "1.0.0"]
+    };
     bench.ok(&to("beta"));
     let said = bench.ok(&to("stable"));
     assert!(said.contains("as release 2 of thermo/rev-a/stable"), "{said}");
@@ -182,7 +183,7 @@ fn release_repeated_changes_nothing_and_keeps_signatures() {
     assert_eq!(bench.snapshot(), before);
     bench.publish();
     bench.release("fw.bin", "1.0.0");
-    assert!(!bench.workspace().request_path().exists());
+    assert!(!bench.workspace().request_path(&Role::Targets).exists());
 }
 
 #[test]
@@ -193,6 +194,7 @@ fn release_terms_reach_the_candidate() {
     bench.image("fw.bin", b"two");
     bench.ok(&[
         "release",
+        "add",
         "fw.bin",
         "--hardware",
         "rev-a",
@@ -264,12 +266,14 @@ fn publish_with_nothing_staged_refreshes_the_timestamp_and_the_snapshot_when_due
     let said = bench.ok_at(NOW + 6 * DAY, &PUBLISH);
     assert!(!said.contains("published snapshot"), "{said}");
     assert_eq!(versions(&bench), (2, 1));
-    bench.ok_at(NOW + 16 * DAY, &PUBLISH);
-    assert_eq!(versions(&bench), (3, 2), "in the second half of its life");
+    bench.ok_at(NOW + 22 * DAY, &PUBLISH);
+    assert_eq!(versions(&bench), (3, 1));
+    bench.ok_at(NOW + 23 * DAY, &PUBLISH);
+    assert_eq!(versions(&bench), (4, 2), "in the last week of its month");
     assert!(!bench.repo().join("public/2.targets.json").exists());
     // Expired for months: the repository comes back by itself.
     bench.ok_at(NOW + 120 * DAY, &PUBLISH);
-    assert_eq!(versions(&bench), (4, 3));
+    assert_eq!(versions(&bench), (5, 3));
     bench.ok_at(NOW + 120 * DAY, &["verify"]);
     let said = bench.ok_at(NOW + 160 * DAY, &PUBLISH);
     assert!(said.contains("`tuffet renew`"), "targets expire soon: {said}");
@@ -278,13 +282,13 @@ fn publish_with_nothing_staged_refreshes_the_timestamp_and_the_snapshot_when_due
 #[test]
 fn renew_drafts_the_same_targets_for_longer() {
     let bench = Bench::new();
-    bench.fails(&["renew"], 1, "T116");
+    bench.fails(&["renew", "targets"], 1, "T116");
     bench.image("fw.bin", b"image");
     bench.release("fw.bin", "1.0.0");
     bench.sign(2);
     bench.publish();
     let later = NOW + 150 * DAY;
-    bench.ok_at(later, &["renew"]);
+    bench.ok_at(later, &["renew", "targets"]);
     bench.sign(2);
     bench.ok_at(later, &PUBLISH);
     let (one, two) = (bench.public_json("1.targets.json"), bench.public_json("2.targets.json"));
@@ -376,7 +380,8 @@ fn dry_runs_write_nothing_and_say_the_same() {
     bench.image("fw.bin", b"image");
     let init =
         ["init", "--root", "1.root.json", "--product", "thermo", "--hardware", "rev-a", "--slot-size", "64"];
-    let release = ["release", "fw.bin", "--hardware", "rev-a", "--channel", "stable", "--version", "1.0.0"];
+    let release =
+        ["release", "add", "fw.bin", "--hardware", "rev-a", "--channel", "stable", "--version", "1.0.0"];
     let dry = |arguments: &[&str]| {
         let before = bench.snapshot();
         let said = bench.ok(&[arguments, &["--dry-run"]].concat());
@@ -401,11 +406,20 @@ fn json_output_is_one_object_with_the_facts() {
         assert_eq!(said.matches('\n').count(), 1);
         serde_json::from_str(&said).unwrap()
     };
-    let release =
-        json(&["release", "fw.bin", "--hardware", "rev-a", "--channel", "stable", "--version", "1.0.0"]);
+    let release = json(&[
+        "release",
+        "add",
+        "fw.bin",
+        "--hardware",
+        "rev-a",
+        "--channel",
+        "stable",
+        "--version",
+        "1.0.0",
+    ]);
     assert_eq!(release["sequence"], 1);
     assert_eq!(release["sha256"], sha256(b"image"));
-    assert_eq!(release["draft"]["threshold"], 2);
+    assert_eq!(release["drafts"][0]["threshold"], 2);
     bench.sign(2);
     let published = json(&PUBLISH);
     assert_eq!(published["timestamp"], json!({ "version": 1, "expires": "2026-11-29T12:00:00Z" }));

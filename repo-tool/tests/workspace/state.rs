@@ -19,7 +19,7 @@ fn status_and_lint_of_a_published_release_find_nothing_wrong() {
     bench.image("fw.bin", b"firmware 1.1.0");
     bench.release("fw.bin", "1.1.0");
     bench.sign(2);
-    let staged = Subject::read(&bench.workspace().request_path()).unwrap();
+    let staged = Subject::read(&bench.workspace().request_path(&Role::Targets)).unwrap();
     bench.publish();
     let root = bench.holders.next_root(|draft| draft.set_period(&Role::Root, Period::new(400, 60).unwrap()));
     std::fs::write(bench.path("2.root.json"), root).unwrap();

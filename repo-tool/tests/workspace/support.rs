@@ -24,6 +24,8 @@ pub(crate) const DAY: u64 = 86_400;
 pub(crate) struct Holders {
     pub(crate) root: Vec<SigningKey>,
     pub(crate) release: Vec<SigningKey>,
+    /// Of the product's own role.
+    pub(crate) product: Vec<SigningKey>,
     pub(crate) online: Arc<SigningKey>,
     pub(crate) chain: Vec<Vec<u8>>,
 }
@@ -38,8 +40,8 @@ impl Holders {
     /// Three root keys and three release keys, two of which must sign, and one online key.
     pub(crate) fn new(issued: u64, expires: u64) -> Holders {
         let three = || (0..3).map(|_| key()).collect::<Vec<_>>();
-        let mut holders =
-            Holders { root: three(), release: three(), online: Arc::new(key()), chain: Vec::new() };
+        let (root, release, product) = (three(), three(), three());
+        let mut holders = Holders { root, release, product, online: Arc::new(key()), chain: Vec::new() };
         let draft = holders.draft(issued, expires);
         holders.sign_root(&draft);
         holders
@@ -120,6 +122,22 @@ impl Bench {
         bench
     }
 
+    /// A workspace whose product `thermo` has a role of its own: two of three keys.
+    pub(crate) fn delegated(more: &[&str]) -> Bench {
+        let bench = Bench::bare();
+        for (index, key) in bench.holders.product.iter().enumerate() {
+            fs::write(bench.path(&format!("thermo-{index}.pub.pem")), key.public().to_pem()).unwrap();
+        }
+        let keys = ["thermo-0.pub.pem", "thermo-1.pub.pem", "thermo-2.pub.pem"];
+        let keys = keys.iter().flat_map(|key| ["--product-key", *key]);
+        let mut arguments =
+            vec!["init", "--root", "1.root.json", "--product", "thermo", "--hardware", "rev-a"];
+        arguments.extend(["--slot-size", "4096", "--channel", "stable", "--channel", "beta"]);
+        arguments.extend(keys.chain(more.iter().copied()));
+        bench.ok(&arguments);
+        bench
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -180,17 +198,44 @@ impl Bench {
 
     #[track_caller]
     pub(crate) fn release(&self, image: &str, version: &str) -> String {
-        self.ok(&["release", image, "--hardware", "rev-a", "--channel", "stable", "--version", version])
+        self.ok(&[
+            "release",
+            "add",
+            image,
+            "--hardware",
+            "rev-a",
+            "--channel",
+            "stable",
+            "--version",
+            version,
+        ])
     }
 
-    /// Signs the staged request with the first `count` release keys.
+    /// Signs the staged targets with the first `count` release keys.
     pub(crate) fn sign(&self, count: usize) {
-        let path = self.workspace().request_path();
+        self.sign_role(&Role::Targets, &self.holders.release[..count]);
+    }
+
+    /// Signs the staged request of a role.
+    pub(crate) fn sign_role(&self, role: &Role, keys: &[SigningKey]) {
+        let path = self.workspace().request_path(role);
         let mut request = Request::read(&path).unwrap();
-        for key in &self.holders.release[..count] {
+        for key in keys {
             request.sign(key).unwrap();
         }
         request.write(&path).unwrap();
+    }
+
+    /// Signs all that is staged for the product's own holders with the first two of their keys. Gives the roles.
+    pub(crate) fn sign_product(&self) -> Vec<String> {
+        let workspace = self.workspace();
+        let mut roles = workspace.staged_roles().unwrap();
+        roles.retain(|role| {
+            let waits = || Request::read(&workspace.request_path(role)).unwrap().finish(NOW).is_err();
+            *role != Role::Targets && waits()
+        });
+        roles.iter().for_each(|role| self.sign_role(role, &self.holders.product[..2]));
+        roles.iter().map(|role| role.name().to_owned()).collect()
     }
 
     #[track_caller]

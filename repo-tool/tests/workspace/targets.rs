@@ -3,7 +3,8 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use tuffet::author::{self, Dates, Signers, Target, Targets};
+use tuffet::author::{Dates, Signers};
+use tuffet::document::{self, Listing};
 use tuffet_keys::Role;
 use tuffet_keys::request::Request;
 use tuffet_keys::root::Chain;
@@ -23,7 +24,7 @@ fn signed_bench(change: impl FnOnce(&mut Value)) -> Bench {
 }
 
 fn redraft(bench: &Bench, change: impl FnOnce(&mut Value)) {
-    let path = bench.workspace().request_path();
+    let path = bench.workspace().request_path(&Role::Targets);
     let mut signed = Request::read(&path).unwrap().signed().clone();
     change(&mut signed["targets"]);
     let request = Request::draft(Role::Targets, &signed, &bench.holders.chain).unwrap();
@@ -38,16 +39,18 @@ fn target(sha256: &str, length: u64) -> Value {
 /// Makes public what is staged and signed, without a look at it, as another tool might.
 fn force(bench: &Bench) {
     let public = bench.repo().join("public");
-    let targets = Request::read(&bench.workspace().request_path()).unwrap().finish(NOW).unwrap();
+    let targets =
+        Request::read(&bench.workspace().request_path(&Role::Targets)).unwrap().finish(NOW).unwrap();
     let chain = Chain::verify(&bench.holders.chain).unwrap();
     let keys = bench.holders.online_keys();
-    let sign = |role: Role, signed| {
+    let sign = |role: Role, signed: String| {
         let allowed = &chain.last().unwrap().roles[&role];
-        Signers::new(&role, &keys.snapshot, 1, allowed).unwrap().sign(signed).unwrap()
+        Signers::new(&role, &keys.snapshot, 1, allowed).unwrap().sign(&signed).unwrap()
     };
     let dates = Dates { issued: NOW, expires: NOW + DAY };
-    let snapshot = sign(Role::Snapshot, author::snapshot(1, dates, 1, &targets));
-    let timestamp = sign(Role::Timestamp, author::timestamp(1, dates, 1, &snapshot));
+    let snapshot =
+        sign(Role::Snapshot, Listing::default().edited(1, dates, &[(&Role::Targets, 1, &targets)]));
+    let timestamp = sign(Role::Timestamp, document::timestamp(1, dates, 1, &snapshot, &[]));
     for (name, bytes) in
         [("1.targets.json", targets), ("1.snapshot.json", snapshot), ("timestamp.json", timestamp)]
     {
@@ -58,12 +61,7 @@ fn force(bench: &Bench) {
 #[test]
 fn publish_of_a_request_with_paths_that_lead_outside_is_refused() {
     for path in ["../outside", "thermo/../../outside", "/outside", "thermo//file", "thermo\\file"] {
-        let bench = signed_bench(|targets| {
-            let mut changed = Targets::from_signed(&json!({ "targets": targets.clone() })).unwrap();
-            changed.insert(path, &Target { sha256: sha256(b"image"), length: 5 });
-            let dates = Dates { issued: NOW, expires: NOW + DAY };
-            *targets = changed.signed(1, dates)["targets"].clone();
-        });
+        let bench = signed_bench(|targets| targets[path] = target(&sha256(b"image"), 5));
         bench.fails(&PUBLISH, 1, "T118");
     }
 }
@@ -127,7 +125,7 @@ fn release_entry_that_is_not_its_file_is_refused_by_publish_and_verify() {
     // Under the digest and length of an entry that is public already, too.
     let bench = signed_bench(|_| ());
     bench.publish();
-    bench.ok(&["renew"]);
+    bench.ok(&["renew", "targets"]);
     redraft(&bench, change);
     bench.fails(&PUBLISH, 1, "T111");
 }

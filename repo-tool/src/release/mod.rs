@@ -1,0 +1,417 @@
+//! Releases: which images there are, and which of them the devices of a channel may go to.
+//!
+//! | module | knows |
+//! |---|---|
+//! | this one | where a release lies among the targets, and how a new one comes there |
+//! | [`change`] | what becomes of it: promoted, rolled out, paused, withdrawn, rolled back |
+//! | [`list`](mod@list) | what there is, published and staged |
+
+pub mod change;
+pub mod list;
+
+use std::path::{Path, PathBuf};
+
+use tuffet_client::limits::CANDIDATES;
+use tuffet_client::release::{Candidate, Hex, Image, Rollout, is_path, is_version};
+use tuffet_keys::review::salt;
+
+use crate::author::Target;
+use crate::config::{Config, check_name};
+use crate::document::Listed;
+use crate::repository::{Workspace, successor};
+use crate::staging::{Draft, Mode, Stage};
+use crate::storage::{Content, Summary, Unwatched, Writer, hash_file};
+use crate::{Environment, Error, Misuse, Rejected};
+
+/// A release as a person asks for it. What can be derived is not here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// The image file; its name becomes the last part of the target path.
+    pub image: PathBuf,
+    /// Whose devices get it.
+    pub place: Wanted,
+    /// The version, for people; the directory of the image's target path.
+    pub version: String,
+    /// The image's security counter; without one that of the channel's newest release.
+    pub counter: Option<u32>,
+    /// The lowest installed sequence from which a device may go to it; 0 for any.
+    pub minimum: u32,
+    /// Who gets it when; without one everybody, at once.
+    pub rollout: Option<Ramp>,
+}
+
+/// A channel as a person names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The product; none if the hardware id says it.
+    pub product: Option<String>,
+    /// The hardware id, one of `tuffet.toml`.
+    pub hardware: String,
+    /// The channel.
+    pub channel: String,
+}
+
+/// A channel of a product's hardware: `PRODUCT/HARDWARE/CHANNEL`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Channel {
+    /// The product.
+    pub product: String,
+    /// The hardware id.
+    pub hardware: String,
+    /// The channel's name.
+    pub name: String,
+}
+
+/// A rollout's start and end, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ramp {
+    /// The first device may have it from here on.
+    pub start: u64,
+    /// Every device may have it from here on.
+    pub end: u64,
+}
+
+/// A release that was staged, or would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Staged {
+    /// Its channel.
+    pub channel: Channel,
+    /// The target path of the image.
+    pub path: String,
+    /// Its digest and length.
+    pub image: Target,
+    /// The release's place in the order of releases.
+    pub sequence: u32,
+    /// The version.
+    pub version: String,
+    /// The security counter.
+    pub counter: u32,
+    /// The release that fell off the end of the channel's list.
+    pub dropped: Option<u32>,
+    /// The requests that were written; none if the channel's newest release is this very one already.
+    pub drafts: Vec<Draft>,
+}
+
+impl core::fmt::Display for Channel {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Channel { product, hardware, name } = self;
+        write!(f, "{product}/{hardware}/{name}")
+    }
+}
+
+impl Channel {
+    /// The channel that somebody means.
+    ///
+    /// # Errors
+    /// A product, hardware id or channel that the policy does not know, or a name that none can have.
+    pub fn find(config: &Config, Wanted { product, hardware, channel }: &Wanted) -> Result<Channel, Error> {
+        check_name("hardware id", hardware)?;
+        let (product, _) = config.find(product.as_deref(), hardware)?;
+        if channel == VERSIONS {
+            let allowed = "another name, for this is the directory of images";
+            return Err(Misuse::BadName { what: "channel", text: VERSIONS.to_owned(), allowed }.into());
+        }
+        config.check_channel(product, channel)?;
+        Ok(Channel { product: product.to_owned(), hardware: hardware.clone(), name: channel.clone() })
+    }
+
+    /// The target path of the channel's release entry.
+    #[must_use]
+    pub fn entry(&self) -> String {
+        format!("{self}/release")
+    }
+
+    /// The path of a release entry, taken apart.
+    #[must_use]
+    pub fn of_entry(path: &str) -> Option<Channel> {
+        let [product, hardware, name, "release"] = path.split('/').collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        let text = str::to_owned;
+        Some(Channel { product: text(product), hardware: text(hardware), name: text(name) })
+    }
+
+    /// `PRODUCT/HARDWARE/versions/VERSION/`, where the image of a version is.
+    fn versions(&self, version: &str) -> String {
+        let Channel { product, hardware, .. } = self;
+        format!("{product}/{hardware}/{VERSIONS}/{version}/")
+    }
+
+    /// Every channel of the same hardware that has releases or that the policy names, and its entry: a device that moves
+    /// from one to another must not meet a sequence twice.
+    fn siblings(&self, stage: &mut Stage<'_>, config: &Config) -> Result<Vec<(Channel, Listed)>, Error> {
+        let Channel { product, hardware, .. } = self;
+        let known = config.products.get(product);
+        let mut names: Vec<String> = known.map(|product| product.channels.clone()).unwrap_or_default();
+        let prefix = format!("{product}/{hardware}/");
+        if names.is_empty() {
+            // Bins do not come here: with them the policy must name the channels.
+            let sheet = &stage.state_of(&self.entry())?.sheet;
+            let channels = sheet.below(&prefix).filter_map(Channel::of_entry);
+            names.extend(channels.map(|channel| channel.name));
+        }
+        if !self.name.is_empty() && !names.contains(&self.name) {
+            names.push(self.name.clone());
+        }
+        let mut siblings = Vec::new();
+        for name in names {
+            let channel = Channel { name, ..self.clone() };
+            let listed = stage.entry(&channel.entry())?;
+            siblings.push((channel, listed));
+        }
+        Ok(siblings)
+    }
+}
+
+/// Stages a release at `now` (seconds since 1970).
+///
+/// # Errors
+/// What is wrong with the release, or an I/O failure. Nothing is staged then.
+pub fn add(workspace: &Workspace, release: &Release, now: u64, mode: Mode) -> Result<Staged, Error> {
+    let config = workspace.config();
+    let channel = Channel::find(config, &release.place)?;
+    let new_path = image_path(&channel, release)?;
+    let found = examine(config, &channel.product, &channel.hardware, &release.image)?;
+    let mut stage = Stage::open(workspace)?;
+
+    let length = found.length.try_into().unwrap_or(u32::MAX);
+    let image = Target { sha256: Hex(&found.sha256).to_string(), length };
+    let siblings = channel.siblings(&mut stage, config)?;
+    let path = taken_path(&mut stage, &channel, release, &siblings, &image)?.unwrap_or(new_path);
+    let listed = siblings.iter().find(|(other, _)| *other == channel);
+    let mut listed = listed.map(|(_, listed)| listed.clone()).unwrap_or_default();
+    let newest = siblings.iter().map(|(_, listed)| listed.newest).max().unwrap_or(0);
+    let newest_counter = listed.highest_counter();
+    let counter = release.counter.unwrap_or(newest_counter);
+    let candidate = Candidate {
+        sequence: successor(newest)?,
+        counter,
+        minimum: release.minimum,
+        version: fixed(&release.version)?,
+        image: Image { path: fixed(&path)?, length, sha256: found.sha256 },
+        rollout: release.rollout.map(|ramp| ramp.of(&channel, newest.saturating_add(1))),
+    };
+    let sequence = candidate.sequence;
+    let mut staged = Staged {
+        channel: channel.clone(),
+        path: path.clone(),
+        image: image.clone(),
+        sequence,
+        version: release.version.clone(),
+        counter,
+        dropped: None,
+        drafts: Vec::new(),
+    };
+
+    let taken = listed.candidates.iter().position(|other| other.version == candidate.version);
+    if let Some(index) = taken {
+        let other = &listed.candidates[index];
+        if index > 0 || !same_terms(other, &candidate) {
+            let (version, channel) = (release.version.clone(), channel.name);
+            return Err(Rejected::VersionReleased { version, channel, sequence: other.sequence }.into());
+        }
+        // What was staged may have been lost since.
+        if mode == Mode::Write && stage.state_of(&path)?.pending.is_some() {
+            stage_image(&workspace.staged_image(&image.sha256), &release.image, found.sha256)?;
+        }
+        staged.sequence = other.sequence;
+        return Ok(staged);
+    }
+    listed.check_counter(&release.version, counter)?;
+    if release.minimum >= sequence {
+        return Err(Rejected::MinimumTooHigh { minimum: release.minimum, sequence }.into());
+    }
+    release.rollout.map_or(Ok(()), |ramp| ramp.check(now))?;
+
+    staged.dropped = listed.add(candidate);
+    stage.changes_of(&path).put_file(&path, &image);
+    stage.changes_of(&channel.entry()).put_entry(&channel.entry(), &listed)?;
+    if mode == Mode::Write {
+        // The image first: a request never names an image that is not staged. One that no request comes to name is
+        // thrown away with the next publication.
+        let drafts = stage.drafts(now)?;
+        stage_image(&workspace.staged_image(&image.sha256), &release.image, found.sha256)?;
+        for (request, draft) in drafts {
+            request.write(&draft.path)?;
+            staged.drafts.push(draft);
+        }
+    } else {
+        staged.drafts = stage.finish(now, mode)?;
+    }
+    Ok(staged)
+}
+
+impl Listed {
+    /// The highest security counter of the list.
+    #[must_use]
+    pub fn highest_counter(&self) -> u32 {
+        self.candidates.iter().map(|candidate| candidate.counter).max().unwrap_or(0)
+    }
+
+    /// Whether an image with this counter can follow.
+    fn check_counter(&self, version: &str, offered: u32) -> Result<(), Error> {
+        match self.highest_counter() {
+            newest if offered < newest => {
+                Err(Rejected::CounterDrops { version: version.to_owned(), offered, newest }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts a candidate before all others. Gives the sequence of the one that no longer has room.
+    fn add(&mut self, candidate: Candidate) -> Option<u32> {
+        self.newest = self.newest.max(candidate.sequence);
+        self.candidates.insert(0, candidate);
+        let dropped = self.candidates.get(CANDIDATES).map(|oldest| oldest.sequence);
+        self.candidates.truncate(CANDIDATES);
+        dropped
+    }
+}
+
+impl Ramp {
+    /// The ramp of a channel's release.
+    fn of(self, channel: &Channel, sequence: u32) -> Rollout {
+        let Ramp { start, end } = self;
+        Rollout { start, end, salt: salt(&channel.entry(), sequence) }
+    }
+
+    fn check(self, now: u64) -> Result<(), Error> {
+        let Ramp { start, end } = self;
+        if end <= start {
+            return Err(Misuse::BadRollout { why: "the rollout does not end after its start" }.into());
+        }
+        if end <= now {
+            return Err(Misuse::BadRollout { why: "the rollout is over already" }.into());
+        }
+        Ok(())
+    }
+}
+
+/// The directory of images beside those of channels.
+const VERSIONS: &str = "versions";
+
+/// The target path of a new image.
+fn image_path(channel: &Channel, release: &Release) -> Result<String, Error> {
+    let allowed = "1 to 32 letters, digits, dots, underscores, hyphens and plus signs, no dot first";
+    check_segment("version", &release.version, allowed)?;
+    if !is_version(&release.version) {
+        return Err(Misuse::BadName { what: "version", text: release.version.clone(), allowed }.into());
+    }
+    let file = release.image.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let allowed =
+        "letters, digits, dots, underscores, hyphens and plus signs, no dot first, 160 bytes of path";
+    check_segment("image's file name", &file, allowed)?;
+    let path = format!("{}{file}", channel.versions(&release.version));
+    if !is_path(&path) {
+        return Err(Misuse::BadName { what: "image's file name", text: file, allowed }.into());
+    }
+    Ok(path)
+}
+
+/// Characters that need no escape in a URL, a shell or a file name.
+fn check_segment(what: &'static str, text: &str, allowed: &'static str) -> Result<(), Error> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'+');
+    if !text.is_empty() && !text.starts_with('.') && text.bytes().all(plain) {
+        return Ok(());
+    }
+    Err(Misuse::BadName { what, text: text.to_owned(), allowed }.into())
+}
+
+/// Reads an image through, and holds it against the slot of its hardware.
+pub(crate) fn examine(
+    config: &Config,
+    product: &str,
+    hardware: &str,
+    image: &Path,
+) -> Result<Summary, Error> {
+    let slot_size = config.find(Some(product), hardware)?.1.slot_size;
+    let image = image.to_owned();
+    let metadata = std::fs::metadata(&image).map_err(|error| Error::io("read", &image, &error))?;
+    if !metadata.is_file() {
+        // A pipe or a device could not be read twice, and may never end.
+        let message = "it is no regular file".to_owned();
+        return Err(Environment::Io { what: "read", path: image, message }.into());
+    }
+    match metadata.len() {
+        0 => Err(Rejected::ImageEmpty { image }.into()),
+        length if length > slot_size.into() => {
+            let hardware = hardware.to_owned();
+            Err(Rejected::ImageTooLarge { image, length, hardware, slot_size }.into())
+        }
+        length => {
+            let summary = hash_file(&image)?;
+            if summary.length == length { Ok(summary) } else { Err(Rejected::ImageChanged { image }.into()) }
+        }
+    }
+}
+
+/// The path under which the version is a target already: it is for these bytes alone.
+fn taken_path(
+    stage: &mut Stage<'_>,
+    channel: &Channel,
+    release: &Release,
+    siblings: &[(Channel, Listed)],
+    image: &Target,
+) -> Result<Option<String>, Error> {
+    let directory = channel.versions(&release.version);
+    let new_path = image_path(channel, release)?;
+    let listed = siblings.iter().flat_map(|(_, listed)| &listed.candidates);
+    let mut paths: Vec<String> = listed.map(|candidate| candidate.image.path.to_string()).collect();
+    paths.retain(|path| path.starts_with(&directory));
+    // In bins another file name would be elsewhere, and is not looked for.
+    paths.extend(stage.state_of(&new_path)?.sheet.below(&directory).map(str::to_owned));
+    for path in paths {
+        match stage.state_of(&path)?.sheet.target(&path)? {
+            Some(target) if target == *image => return Ok(Some(path)),
+            Some(_) => return Err(Rejected::VersionTaken { version: release.version.clone(), path }.into()),
+            None => {}
+        }
+    }
+    Ok(None)
+}
+
+fn same_terms(one: &Candidate, other: &Candidate) -> bool {
+    let ramp = |candidate: &Candidate| candidate.rollout.map(|rollout| (rollout.start, rollout.end));
+    one.image == other.image
+        && (one.counter, one.minimum) == (other.counter, other.minimum)
+        && ramp(one) == ramp(other)
+}
+
+/// A text in the fixed room that devices have for it.
+fn fixed<'a, T: TryFrom<&'a str>>(text: &'a str) -> Result<T, Error> {
+    // Lengths were checked with the names.
+    T::try_from(text).map_err(|_| tuffet_client::Error::from(tuffet_client::Misuse::Name).into())
+}
+
+fn stage_image(staged: &Path, image: &Path, sha256: [u8; 32]) -> Result<(), Error> {
+    let content = Content::File { path: image.to_owned(), sha256 };
+    let stored = Writer::new(&mut Unwatched).create(staged, &content);
+    stored.map(drop).map_err(|error| match error {
+        Error::Rejected(Rejected::Damaged { path, .. }) if path == image => {
+            Rejected::ImageChanged { image: path }.into()
+        }
+        error => error,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn image_that_changes_while_it_is_read_is_refused_and_not_staged() {
+        let directory = tempfile::tempdir().unwrap();
+        let (image, staged) = (directory.path().join("fw.bin"), directory.path().join("images/digest"));
+        fs::write(&image, "one").unwrap();
+        let found = hash_file(&image).unwrap();
+        fs::write(&image, "two").unwrap();
+        let refused = stage_image(&staged, &image, found.sha256);
+        assert_eq!(refused, Err(Rejected::ImageChanged { image: image.clone() }.into()));
+        assert!(!staged.exists());
+        fs::write(&image, "one").unwrap();
+        stage_image(&staged, &image, found.sha256).unwrap();
+        assert_eq!(fs::read(&staged).unwrap(), b"one");
+    }
+}

@@ -1,0 +1,181 @@
+//! Products with roles of their own, and hash bins below them.
+
+use std::fs;
+
+use serde_json::Value;
+use tuffet_keys::Role;
+
+use crate::support::{Bench, DAY, NOW, PUBLISH};
+
+fn thermo() -> Role {
+    Role::Delegated("thermo".to_owned())
+}
+
+/// A workspace in which the holders of targets have said who signs for the product.
+fn delegating(more: &[&str]) -> Bench {
+    let bench = Bench::delegated(more);
+    bench.sign(2);
+    bench.image("fw.bin", b"image");
+    bench
+}
+
+fn add(version: &str) -> [&str; 9] {
+    ["release", "add", "fw.bin", "--hardware", "rev-a", "--channel", "stable", "--version", version]
+}
+
+fn verified(bench: &Bench, now: u64) -> Value {
+    serde_json::from_str(&bench.ok_at(now, &["--output", "json", "verify"])).unwrap()
+}
+
+#[test]
+fn product_with_its_own_role_is_released_by_its_own_holders() {
+    let bench = Bench::delegated(&[]);
+    let image = bench.image("fw.bin", b"image");
+    // Nobody has said yet who signs for it.
+    let message = bench.fails(&add("1.0.0"), 1, "T134");
+    assert!(message.contains("wait for signatures: repo/staged/targets.request.json"), "{message}");
+    bench.ok(&["discard"]);
+    let message = bench.fails(&add("1.0.0"), 1, "T134");
+    assert!(message.contains("run `tuffet renew targets`"), "{message}");
+    let said = bench.ok(&["renew"]);
+    assert!(said.contains("targets 1, drafted"), "{said}");
+    bench.sign(2);
+    // Signed is enough; one publication may have both.
+    let said = bench.ok(&add("1.0.0"));
+    assert!(said.contains("sign repo/staged/thermo.request.json`"), "{said}");
+    bench.sign_role(&thermo(), &bench.holders.product[..2]);
+    let said = bench.publish();
+    assert!(said.contains("published targets 1") && said.contains("published thermo 1"), "{said}");
+    assert!(bench.public_files().contains(&"1.thermo.json".to_owned()));
+    let verified = verified(&bench, NOW);
+    assert_eq!(verified["releases"][0]["version"], "1.0.0");
+    assert_eq!(verified["roles"]["thermo"]["version"], 1);
+    assert_eq!(verified["files"], 2);
+
+    // From then on nobody asks the holders of targets, and nothing of theirs changes.
+    fs::write(image, b"image 2").unwrap();
+    bench.ok(&add("1.1.0"));
+    assert_eq!(bench.sign_product(), ["thermo"]);
+    let said = bench.publish();
+    assert!(!said.contains("published targets"), "{said}");
+    let entry = &bench.public_json("2.snapshot.json")["signed"]["meta"];
+    assert_eq!(entry["targets.json"]["version"], 1);
+    assert_eq!(entry["thermo.json"]["version"], 2);
+    bench.ok(&["verify"]);
+}
+
+#[test]
+fn signatures_of_other_holders_are_not_enough_for_a_product() {
+    let bench = delegating(&[]);
+    bench.ok(&add("1.0.0"));
+    let path = bench.workspace().request_path(&thermo());
+    let mut request = tuffet_keys::request::Request::read(&path).unwrap();
+    assert!(request.sign(&bench.holders.release[0]).is_err());
+    bench.sign_role(&thermo(), &bench.holders.product[..1]);
+    // What is complete is published, and what is not is named.
+    let said = bench.publish();
+    assert!(said.contains("published targets 1") && !said.contains("published thermo"), "{said}");
+    assert!(
+        said.contains("left out: thermo: thermo version 1 is signed by 1 of 2 keys of targets 1"),
+        "{said}"
+    );
+    assert!(path.exists() && bench.repo().join("staged/images").read_dir().unwrap().count() == 1);
+    bench.fails(&PUBLISH, 1, "T130");
+    bench.ok(&[
+        "refresh",
+        "--snapshot-key",
+        "online.pem",
+        "--timestamp-key",
+        "online.pem",
+        "--danger-unencrypted",
+    ]);
+    bench.sign_role(&thermo(), &bench.holders.product[2..]);
+    assert!(bench.publish().contains("published thermo 1"));
+    bench.ok(&["verify"]);
+}
+
+#[test]
+fn product_with_other_keys_is_drafted_anew_and_never_half_published() {
+    let bench = delegating(&[]);
+    bench.ok(&add("1.0.0"));
+    bench.sign_product();
+    bench.publish();
+    // Two of the three holders leave, and the release team is told first.
+    let config = bench.repo().join("tuffet.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    for (index, key) in bench.holders.release.iter().enumerate() {
+        fs::write(bench.path(&format!("thermo-{index}.pub.pem")), key.public().to_pem()).unwrap();
+        let inside = bench.repo().join(format!("keys/new-{index}.pub.pem"));
+        fs::write(inside, key.public().to_pem()).unwrap();
+    }
+    fs::write(&config, text.replace("keys/thermo-", "keys/new-")).unwrap();
+    let said = bench.ok(&["renew"]);
+    assert!(
+        said.contains("targets 2") && !said.contains("thermo 2"),
+        "the new holders are nobody yet: {said}"
+    );
+    bench.sign(2);
+    // Devices would refuse the product's file under the new keys.
+    let message = bench.fails(&PUBLISH, 1, "C106");
+    assert!(message.contains("a device as it left the factory"), "{message}");
+    assert!(message.contains("due for 1.0.0 of thermo/rev-a/stable"), "{message}");
+    let said = bench.ok(&["renew"]);
+    assert!(said.contains("thermo 2"), "{said}");
+    bench.sign_role(&thermo(), &bench.holders.release[..2]);
+    bench.publish();
+    bench.ok(&["verify"]);
+    assert!(bench.ok(&["renew"]).contains("nothing is due"));
+}
+
+#[test]
+fn roles_that_are_due_are_drafted_anew_and_others_are_not() {
+    let bench = delegating(&[]);
+    bench.ok(&add("1.0.0"));
+    bench.sign_product();
+    bench.publish();
+    assert!(bench.ok_at(NOW + 144 * DAY, &["renew"]).contains("nothing is due"));
+    let said = bench.ok_at(NOW + 145 * DAY, &["renew"]);
+    assert!(said.contains("targets 2") && said.contains("thermo 2"), "{said}");
+    let said = bench.ok_at(NOW + 145 * DAY, &["discard", "targets"]);
+    assert_eq!(said, "threw away the staged request of targets\n");
+    bench.sign_product();
+    bench.ok_at(NOW + 145 * DAY, &PUBLISH);
+    bench.ok_at(NOW + 145 * DAY, &["verify"]);
+}
+
+#[test]
+fn release_in_bins_touches_the_bins_of_its_two_paths_and_nothing_else() {
+    let bench = delegating(&["--bins", "10"]);
+    // The role that delegates to the bins must be signed before them.
+    let message = bench.fails(&add("1.0.0"), 1, "T134");
+    assert!(message.contains("run `tuffet renew thermo`"), "{message}");
+    let said = bench.ok(&["renew", "thermo"]);
+    assert!(said.contains("thermo 1"), "{said}");
+    assert_eq!(bench.sign_product(), ["thermo"]);
+    bench.ok(&add("1.0.0"));
+    let bins = bench.sign_product();
+    assert_eq!(bins.len(), 2, "{bins:?}");
+    bench.publish();
+    let said = verified(&bench, NOW);
+    assert_eq!(said["releases"][0]["channel"], "thermo/rev-a/stable");
+    assert_eq!(said["files"], 2);
+
+    let before = bench.public_files();
+    bench.image("fw.bin", b"image 2");
+    bench.ok(&add("1.1.0"));
+    bench.sign_product();
+    bench.publish();
+    let after = bench.public_files();
+    let new: Vec<_> = after.iter().filter(|file| !before.contains(file)).collect();
+    let metadata: Vec<_> = new.iter().filter(|file| file.ends_with(".json")).collect();
+    assert_eq!(metadata.len(), 3, "two bins and a snapshot: {new:?}");
+    assert_eq!(verified(&bench, NOW)["releases"].as_array().unwrap().len(), 2);
+    // The sequence goes on over all channels, though their entries are in other bins.
+    let promoted = ["release", "promote", "--hardware", "rev-a", "--channel", "stable", "--to", "beta"];
+    let said = bench.ok(&promoted);
+    assert!(said.contains("staged 1.1.0 as release 2 of thermo/rev-a/beta"), "{said}");
+    bench.sign_product();
+    bench.publish();
+    bench.image("fw.bin", b"image 3");
+    assert!(bench.ok(&add("1.2.0")).contains("as release 3"));
+}
