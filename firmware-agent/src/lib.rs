@@ -14,6 +14,7 @@
 //! * [`slot`] writes an image into the slot that is not active.
 //! * [`trust_store`] keeps root, floors and security counter; [`ledger`] what was tried and failed;
 //!   [`factory`] what a device is born with.
+//! * [`mcuboot`] reads images that are made for MCUboot.
 //! * [`transport`] is how files come, [`engine`] one check of the repository without I/O of its own.
 //! * [`agent`] puts all of it together: [`Agent::check`], a restart, [`Agent::started`].
 //!
@@ -50,6 +51,7 @@ pub mod flash_map;
 pub mod http;
 pub mod journal;
 pub mod ledger;
+pub mod mcuboot;
 pub mod slot;
 pub mod transport;
 pub mod trust_store;
