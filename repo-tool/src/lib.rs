@@ -8,6 +8,7 @@
 //! | [`author`] | who signs online |
 //! | [`staging`] | the next metadata of each role, and the requests that ask key holders to sign them |
 //! | [`release`] | releases: where one lies, and what becomes of it |
+//! | [`image`] | what an image file says of itself |
 //! | [`publish`] | the order of writing |
 //! | [`storage`] | how one file is written so that a crash leaves the old or the new one |
 //! | [`provision`] | what a factory puts into a device |
@@ -20,6 +21,7 @@ pub mod config;
 pub mod demo;
 pub mod document;
 mod error;
+pub mod image;
 mod members;
 mod preflight;
 pub mod provision;

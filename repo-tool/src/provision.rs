@@ -17,7 +17,7 @@ use tuffet_client::time::Date;
 use crate::config::Hardware;
 use crate::release::{Channel, Wanted, examine};
 use crate::repository::{Roots, Workspace, root_sha256};
-use crate::storage::{Content, Summary, Unwatched, Writer, read_optional};
+use crate::storage::{Content, Unwatched, Writer, read_optional};
 use crate::{Error, Misuse, Rejected};
 
 /// A kind of device, as a person asks for it.
@@ -185,7 +185,7 @@ fn flash_content(
     map: &FlashMap,
 ) -> Result<(Vec<u8>, u32, String), Error> {
     let FirstImage { path, version, sequence } = image;
-    let Summary { sha256, .. } = examine(workspace.config(), factory.product, factory.hardware, path)?;
+    let sha256 = examine(workspace.config(), factory.product, factory.hardware, path)?.sha256;
     let released = released(workspace, roots, factory, &sha256)?;
     if let Some(Candidate { counter, .. }) = released
         && counter != factory.counter

@@ -225,11 +225,13 @@ pub(crate) struct ReleaseAdd {
     #[command(flatten)]
     pub(crate) place: Place,
 
-    /// The version, for people; devices go by the sequence, which the tool raises
+    /// The version, for people; devices go by the sequence, which the tool raises [default: what an image of MCUboot's
+    /// says]
     #[arg(long, value_name = "TEXT")]
-    pub(crate) version: String,
+    pub(crate) version: Option<String>,
 
-    /// The image's security counter: once confirmed, devices never go below it [default: as the last release]
+    /// The image's security counter: once confirmed, devices never go below it [default: what an image of MCUboot's
+    /// says, else as the last release]
     #[arg(long, value_name = "N")]
     pub(crate) counter: Option<u32>,
 

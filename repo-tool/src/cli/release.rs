@@ -90,7 +90,7 @@ fn add(workspace: &Workspace, command: &args::ReleaseAdd, now: u64) -> Result<Fa
         rollout,
     };
     let staged = release::add(workspace, &release, now, mode(&command.dry_run))?;
-    let Staged { channel, path, image, sequence, version, counter, dropped, drafts } = &staged;
+    let Staged { channel, path, image, sequence, version, counter, remarks, dropped, drafts } = &staged;
     let mut lines = Vec::new();
     if drafts.is_empty() {
         lines.push(format!("{path} is release {sequence} of {channel} already; nothing to do"));
@@ -103,9 +103,11 @@ fn add(workspace: &Workspace, command: &args::ReleaseAdd, now: u64) -> Result<Fa
         if let Some(oldest) = dropped {
             lines.push(format!("release {oldest} left the list: it holds the newest eight"));
         }
+        lines.extend(remarks.iter().map(|remark| format!("of the image: {remark}")));
         lines.extend(next_lines(drafts, now));
     }
     let json = json!({
+        "remarks": remarks,
         "path": path,
         "sha256": image.sha256,
         "length": image.length,

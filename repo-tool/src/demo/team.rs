@@ -141,7 +141,7 @@ impl Team {
         let release = Release {
             image: path,
             place: Wanted { product: None, hardware: hardware.to_owned(), channel: CHANNEL.to_owned() },
-            version: version.to_owned(),
+            version: Some(version.to_owned()),
             counter: None,
             minimum: 0,
             rollout: None,

@@ -3,6 +3,7 @@
 use core::fmt;
 use std::path::PathBuf;
 
+use tuffet_agent::mcuboot::Fault;
 use tuffet_keys::Role;
 use tuffet_keys::error::short;
 
@@ -302,6 +303,24 @@ pub enum Rejected {
         /// As many as there may be.
         most: usize,
     },
+    /// An image file begins as one of MCUboot's does, and is none.
+    ImageDamaged {
+        /// The image file.
+        image: PathBuf,
+        /// What is wrong with it.
+        fault: Fault,
+    },
+    /// The image says one thing of itself, and the command another.
+    ImageSays {
+        /// The image file.
+        image: PathBuf,
+        /// What it is about: "version".
+        what: &'static str,
+        /// What the image says.
+        says: String,
+        /// What was given.
+        given: String,
+    },
     /// There is nothing to publish and nothing to refresh.
     NothingStaged,
     /// Version, sequence or date has no successor.
@@ -355,6 +374,8 @@ impl Rejected {
             Rejected::NotNewer { .. } => 138,
             Rejected::NotHalted { .. } => 139,
             Rejected::TooManyHalts { .. } => 140,
+            Rejected::ImageDamaged { .. } => 141,
+            Rejected::ImageSays { .. } => 142,
         }
     }
 }
@@ -569,8 +590,20 @@ impl fmt::Display for Rejected {
                     missing.join(", ")
                 )
             }
+            Rejected::ImageDamaged { image, fault } => {
+                let next = match fault {
+                    Fault::OtherDigest { .. } => "sign it by `imgtool sign --sha 256`",
+                    _ => "build and sign it again",
+                };
+                write!(f, "this MCUboot image is not sound, for {fault}: {}; {next}", image.display())
+            }
+            Rejected::ImageSays { image, what, says, given } => write!(
+                f,
+                "the image says {what} {says}, and --{what} {given}: {}; leave --{what} out, or build the image anew",
+                image.display()
+            ),
             Rejected::NothingStaged => f.write_str(
-                "nothing is staged and nothing is published yet; stage an image with `tuffet release`",
+                "nothing is staged and nothing is published yet; stage an image with `tuffet release add`",
             ),
             Rejected::Exhausted { what } => {
                 write!(f, "the last {what} is taken; this repository has reached its end, start a new one")

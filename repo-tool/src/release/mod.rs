@@ -20,8 +20,8 @@ use crate::config::{Config, check_name};
 use crate::document::Listed;
 use crate::repository::{Workspace, successor};
 use crate::staging::{Draft, Mode, Stage};
-use crate::storage::{Content, Summary, Unwatched, Writer, hash_file};
-use crate::{Environment, Error, Misuse, Rejected};
+use crate::storage::{Content, Unwatched, Writer};
+use crate::{Error, Misuse, Rejected, image};
 
 /// A release as a person asks for it. What can be derived is not here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,9 +30,9 @@ pub struct Release {
     pub image: PathBuf,
     /// Whose devices get it.
     pub place: Wanted,
-    /// The version, for people; the directory of the image's target path.
-    pub version: String,
-    /// The image's security counter; without one that of the channel's newest release.
+    /// The version, for people; the directory of the image's target path. None: what an image of MCUboot's says.
+    pub version: Option<String>,
+    /// The image's security counter; without one what it says itself, else that of the channel's newest release.
     pub counter: Option<u32>,
     /// The lowest installed sequence from which a device may go to it; 0 for any.
     pub minimum: u32,
@@ -86,6 +86,8 @@ pub struct Staged {
     pub version: String,
     /// The security counter.
     pub counter: u32,
+    /// What whoever releases the image should know, each a sentence about it.
+    pub remarks: Vec<String>,
     /// The release that fell off the end of the channel's list.
     pub dropped: Option<u32>,
     /// The requests that were written; none if the channel's newest release is this very one already.
@@ -170,24 +172,30 @@ impl Channel {
 pub fn add(workspace: &Workspace, release: &Release, now: u64, mode: Mode) -> Result<Staged, Error> {
     let config = workspace.config();
     let channel = Channel::find(config, &release.place)?;
-    let new_path = image_path(&channel, release)?;
     let found = examine(config, &channel.product, &channel.hardware, &release.image)?;
+    let says = agreed(&release.image, "version", found.version.as_ref(), release.version.as_ref())?;
+    let Some(version) = says else {
+        let why = "the image does not say its version, so that --version must be given";
+        return Err(Misuse::Options { why }.into());
+    };
+    let given = agreed(&release.image, "counter", found.counter.as_ref(), release.counter.as_ref())?;
+    let new_path = image_path(&channel, &version, &release.image)?;
     let mut stage = Stage::open(workspace)?;
 
     let length = found.length.try_into().unwrap_or(u32::MAX);
     let image = Target { sha256: Hex(&found.sha256).to_string(), length };
     let siblings = channel.siblings(&mut stage, config)?;
-    let path = taken_path(&mut stage, &channel, release, &siblings, &image)?.unwrap_or(new_path);
+    let path = taken_path(&mut stage, &channel, &version, &new_path, &siblings, &image)?.unwrap_or(new_path);
     let listed = siblings.iter().find(|(other, _)| *other == channel);
     let mut listed = listed.map(|(_, listed)| listed.clone()).unwrap_or_default();
     let newest = siblings.iter().map(|(_, listed)| listed.newest).max().unwrap_or(0);
     let newest_counter = listed.highest_counter();
-    let counter = release.counter.unwrap_or(newest_counter);
+    let counter = given.unwrap_or(newest_counter);
     let candidate = Candidate {
         sequence: successor(newest)?,
         counter,
         minimum: release.minimum,
-        version: fixed(&release.version)?,
+        version: fixed(&version)?,
         image: Image { path: fixed(&path)?, length, sha256: found.sha256 },
         rollout: release.rollout.map(|ramp| ramp.of(&channel, newest.saturating_add(1))),
     };
@@ -197,8 +205,9 @@ pub fn add(workspace: &Workspace, release: &Release, now: u64, mode: Mode) -> Re
         path: path.clone(),
         image: image.clone(),
         sequence,
-        version: release.version.clone(),
+        version: version.clone(),
         counter,
+        remarks: found.remarks(),
         dropped: None,
         drafts: Vec::new(),
     };
@@ -207,7 +216,7 @@ pub fn add(workspace: &Workspace, release: &Release, now: u64, mode: Mode) -> Re
     if let Some(index) = taken {
         let other = &listed.candidates[index];
         if index > 0 || !same_terms(other, &candidate) {
-            let (version, channel) = (release.version.clone(), channel.name);
+            let channel = channel.name;
             return Err(Rejected::VersionReleased { version, channel, sequence: other.sequence }.into());
         }
         // What was staged may have been lost since.
@@ -217,7 +226,7 @@ pub fn add(workspace: &Workspace, release: &Release, now: u64, mode: Mode) -> Re
         staged.sequence = other.sequence;
         return Ok(staged);
     }
-    listed.check_counter(&release.version, counter)?;
+    listed.check_counter(&version, counter)?;
     if release.minimum >= sequence {
         return Err(Rejected::MinimumTooHigh { minimum: release.minimum, sequence }.into());
     }
@@ -291,17 +300,17 @@ impl Ramp {
 const VERSIONS: &str = "versions";
 
 /// The target path of a new image.
-fn image_path(channel: &Channel, release: &Release) -> Result<String, Error> {
+fn image_path(channel: &Channel, version: &str, image: &Path) -> Result<String, Error> {
     let allowed = "1 to 32 letters, digits, dots, underscores, hyphens and plus signs, no dot first";
-    check_segment("version", &release.version, allowed)?;
-    if !is_version(&release.version) {
-        return Err(Misuse::BadName { what: "version", text: release.version.clone(), allowed }.into());
+    check_segment("version", version, allowed)?;
+    if !is_version(version) {
+        return Err(Misuse::BadName { what: "version", text: version.to_owned(), allowed }.into());
     }
-    let file = release.image.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let file = image.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let allowed =
         "letters, digits, dots, underscores, hyphens and plus signs, no dot first, 160 bytes of path";
     check_segment("image's file name", &file, allowed)?;
-    let path = format!("{}{file}", channel.versions(&release.version));
+    let path = format!("{}{file}", channel.versions(version));
     if !is_path(&path) {
         return Err(Misuse::BadName { what: "image's file name", text: file, allowed }.into());
     }
@@ -322,26 +331,30 @@ pub(crate) fn examine(
     config: &Config,
     product: &str,
     hardware: &str,
-    image: &Path,
-) -> Result<Summary, Error> {
+    path: &Path,
+) -> Result<image::Image, Error> {
     let slot_size = config.find(Some(product), hardware)?.1.slot_size;
-    let image = image.to_owned();
-    let metadata = std::fs::metadata(&image).map_err(|error| Error::io("read", &image, &error))?;
-    if !metadata.is_file() {
-        // A pipe or a device could not be read twice, and may never end.
-        let message = "it is no regular file".to_owned();
-        return Err(Environment::Io { what: "read", path: image, message }.into());
+    let length = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?.len();
+    if length > slot_size.into() {
+        let (image, hardware) = (path.to_owned(), hardware.to_owned());
+        return Err(Rejected::ImageTooLarge { image, length, hardware, slot_size }.into());
     }
-    match metadata.len() {
-        0 => Err(Rejected::ImageEmpty { image }.into()),
-        length if length > slot_size.into() => {
-            let hardware = hardware.to_owned();
-            Err(Rejected::ImageTooLarge { image, length, hardware, slot_size }.into())
+    image::read(path)
+}
+
+/// What the image says, unless the command says otherwise; none if neither says anything.
+fn agreed<T: PartialEq + ToString + Clone>(
+    image: &Path,
+    what: &'static str,
+    says: Option<&T>,
+    given: Option<&T>,
+) -> Result<Option<T>, Error> {
+    match (says, given) {
+        (Some(says), Some(given)) if says != given => {
+            let (says, given) = (says.to_string(), given.to_string());
+            Err(Rejected::ImageSays { image: image.to_owned(), what, says, given }.into())
         }
-        length => {
-            let summary = hash_file(&image)?;
-            if summary.length == length { Ok(summary) } else { Err(Rejected::ImageChanged { image }.into()) }
-        }
+        (says, given) => Ok(says.or(given).cloned()),
     }
 }
 
@@ -349,21 +362,21 @@ pub(crate) fn examine(
 fn taken_path(
     stage: &mut Stage<'_>,
     channel: &Channel,
-    release: &Release,
+    version: &str,
+    new_path: &str,
     siblings: &[(Channel, Listed)],
     image: &Target,
 ) -> Result<Option<String>, Error> {
-    let directory = channel.versions(&release.version);
-    let new_path = image_path(channel, release)?;
+    let directory = channel.versions(version);
     let listed = siblings.iter().flat_map(|(_, listed)| &listed.candidates);
     let mut paths: Vec<String> = listed.map(|candidate| candidate.image.path.to_string()).collect();
     paths.retain(|path| path.starts_with(&directory));
     // In bins another file name would be elsewhere, and is not looked for.
-    paths.extend(stage.state_of(&new_path)?.sheet.below(&directory).map(str::to_owned));
+    paths.extend(stage.state_of(new_path)?.sheet.below(&directory).map(str::to_owned));
     for path in paths {
         match stage.state_of(&path)?.sheet.target(&path)? {
             Some(target) if target == *image => return Ok(Some(path)),
-            Some(_) => return Err(Rejected::VersionTaken { version: release.version.clone(), path }.into()),
+            Some(_) => return Err(Rejected::VersionTaken { version: version.to_owned(), path }.into()),
             None => {}
         }
     }
@@ -399,6 +412,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::storage::hash_file;
 
     #[test]
     fn image_that_changes_while_it_is_read_is_refused_and_not_staged() {
