@@ -172,6 +172,8 @@ impl Channel {
 pub fn add(workspace: &Workspace, release: &Release, now: u64, mode: Mode) -> Result<Staged, Error> {
     let config = workspace.config();
     let channel = Channel::find(config, &release.place)?;
+    // Names first: to look at them costs nothing.
+    image_path(&channel, release.version.as_deref().unwrap_or("0"), &release.image)?;
     let found = examine(config, &channel.product, &channel.hardware, &release.image)?;
     let says = agreed(&release.image, "version", found.version.as_ref(), release.version.as_ref())?;
     let Some(version) = says else {
