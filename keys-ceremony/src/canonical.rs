@@ -5,7 +5,10 @@
 //! published bytes escape control characters, for a JSON file must not hold raw ones.
 //! Source: the TUF specification 1.0.34, section 3.1 and 4.2.1, and <https://wiki.laptop.org/go/Canonical_JSON>.
 
+mod text;
+
 use core::fmt;
+use std::borrow::Cow;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -46,33 +49,86 @@ pub(crate) fn hashed_bytes(value: &Value) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// [`Rejected::TooLarge`] or [`Rejected::NotJson`].
 pub fn parse(bytes: &[u8]) -> Result<Value, Error> {
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(Rejected::TooLarge { limit: MAX_FILE }.into());
-    }
-    let Strict(value) =
-        serde_json::from_slice(bytes).map_err(|error| Rejected::NotJson { message: error.to_string() })?;
-    Ok(value)
+    bounded(bytes)?;
+    strict(bytes)
 }
 
-/// Reads signed bytes back, and makes sure that they are canonical: writing the value again gives them.
+/// Makes sure that bytes are [`signed_bytes`] of some value, and no more than 16 MiB. Builds none: one pass, and no
+/// memory but for the things that are open within each other.
 ///
 /// # Errors
 /// [`Rejected::TooLarge`], [`Rejected::NotJson`] or [`Rejected::NotCanonical`].
+pub fn check_signed(bytes: &[u8]) -> Result<(), Error> {
+    check(bytes, Control::Raw, |_, _| ())
+}
+
+/// [`check_signed`] for an object, of which it gives these members: names in their order, and their signed bytes.
+///
+/// # Errors
+/// As [`check_signed`].
+pub(crate) fn signed_members<'b>(
+    bytes: &'b [u8],
+    wanted: &[&'static str],
+) -> Result<Vec<(&'static str, &'b [u8])>, Error> {
+    let mut found = Vec::new();
+    check(bytes, Control::Raw, |name, value| {
+        let wanted = wanted.iter().find(|wanted| wanted.as_bytes() == name);
+        found.extend(wanted.map(|wanted| (*wanted, value)));
+    })?;
+    Ok(found)
+}
+
+/// Reads signed bytes back, which must be canonical.
+///
+/// # Errors
+/// As [`check_signed`].
 pub fn parse_signed(bytes: &[u8]) -> Result<Value, Error> {
-    // Raw control characters are legal inside canonical strings alone. Anywhere else the escape
-    // that replaces them here is no JSON.
-    let mut json = Vec::with_capacity(bytes.len() + 64);
-    for &byte in bytes {
-        if byte < 0x20 {
-            json.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
-        } else {
-            json.push(byte);
-        }
+    check_signed(bytes)?;
+    // With raw control characters they would be no JSON.
+    strict(&text::escaped(bytes))
+}
+
+/// Signed bytes as they are published, without a detour by a value.
+///
+/// # Errors
+/// As [`check_signed`].
+pub fn published_of_signed(signed: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
+    check_signed(signed)?;
+    Ok(text::escaped(signed))
+}
+
+/// [`published_of_signed`] for bytes that were checked before.
+pub(crate) fn published_of_checked(signed: &[u8]) -> Cow<'_, [u8]> {
+    text::escaped(signed)
+}
+
+/// What of a file was signed, without a detour by a value: `published` is the value of its member `signed`.
+///
+/// # Errors
+/// As [`check_signed`], for bytes that are not [`published_bytes`] of some value.
+pub fn signed_of_published(published: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
+    check(published, Control::Escaped, |_, _| ())?;
+    Ok(text::unescaped(published))
+}
+
+fn check<'b>(bytes: &'b [u8], form: Control, each: impl FnMut(&'b [u8], &'b [u8])) -> Result<(), Error> {
+    bounded(bytes)?;
+    text::walk(bytes, form, each).map_err(|text::Fault { at, what, is_json }| {
+        let what = format!("{what}, at byte {at}");
+        if is_json { not_canonical(what) } else { Rejected::NotJson { message: what }.into() }
+    })
+}
+
+fn bounded(bytes: &[u8]) -> Result<(), Error> {
+    match bytes.len() as u64 > MAX_FILE {
+        true => Err(Rejected::TooLarge { limit: MAX_FILE }.into()),
+        false => Ok(()),
     }
-    let value = parse(&json)?;
-    if signed_bytes(&value)? != bytes {
-        return Err(not_canonical("white space, order of keys, or an escape that is not needed"));
-    }
+}
+
+fn strict(bytes: &[u8]) -> Result<Value, Error> {
+    let Strict(value) =
+        serde_json::from_slice(bytes).map_err(|error| Rejected::NotJson { message: error.to_string() })?;
     Ok(value)
 }
 
@@ -132,15 +188,21 @@ fn write_string(text: &str, control: Control, out: &mut Vec<u8>) -> Result<(), E
     for byte in text.bytes() {
         match (byte, control) {
             (b'"' | b'\\', _) => out.extend_from_slice(&[b'\\', byte]),
-            (b'\n', Control::Escaped) => out.extend_from_slice(b"\\n"),
-            (b'\r', Control::Escaped) => out.extend_from_slice(b"\\r"),
-            (b'\t', Control::Escaped) => out.extend_from_slice(b"\\t"),
-            (0..0x20, Control::Escaped) => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+            (0..0x20, Control::Escaped) => escape_control(byte, out),
             _ => out.push(byte),
         }
     }
     out.push(b'"');
     Ok(())
+}
+
+fn escape_control(byte: u8, out: &mut Vec<u8>) {
+    match byte {
+        b'\n' => out.extend_from_slice(b"\\n"),
+        b'\r' => out.extend_from_slice(b"\\r"),
+        b'\t' => out.extend_from_slice(b"\\t"),
+        _ => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+    }
 }
 
 fn not_canonical(what: impl Into<String>) -> Error {
@@ -294,7 +356,7 @@ mod tests {
         }
     }
 
-    fn ascii_values() -> impl Strategy<Value = Value> {
+    pub(super) fn ascii_values() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
