@@ -1,6 +1,9 @@
 //! Hex and base64, with errors that name the field.
 
+use std::fmt;
+
 use base64ct::{Base64, Encoding as _};
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -15,8 +18,12 @@ pub(crate) fn from_hex(text: &str, field: &str) -> Result<Vec<u8>, Error> {
         .map_err(|_| Rejected::WrongField { field: field.to_owned(), expected: "lower-case hex" }.into())
 }
 
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    hex(&sha256(bytes))
 }
 
 /// Whether `text` looks like a SHA-256 digest in lower-case hex.
@@ -24,13 +31,52 @@ pub(crate) fn is_digest(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    Base64::encode_string(bytes)
+/// Bytes that are written as base64, and of which no copy is made for that.
+pub(crate) struct AsBase64<'b>(pub(crate) &'b [u8]);
+
+/// Bytes that are encoded at once, and their letters: a whole number of groups, so that padding stands at the end alone.
+const PIECE: usize = 3072;
+const LETTERS: usize = PIECE / 3 * 4;
+
+impl fmt::Display for AsBase64<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut letters = [0; LETTERS];
+        self.0
+            .chunks(PIECE)
+            .try_for_each(|piece| f.write_str(Base64::encode(piece, &mut letters).map_err(|_| fmt::Error)?))
+    }
+}
+
+impl Serialize for AsBase64<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 pub(crate) fn from_base64(text: &str, field: &str) -> Result<Vec<u8>, Error> {
-    Base64::decode_vec(text)
-        .map_err(|_| Rejected::WrongField { field: field.to_owned(), expected: "base64" }.into())
+    Base64::decode_vec(text).map_err(|_| not_base64(field))
+}
+
+/// [`from_base64`] without a second place for the bytes: they lie where the letters did.
+pub(crate) fn from_base64_in_place(mut text: Vec<u8>, field: &str) -> Result<Vec<u8>, Error> {
+    let mut piece = [0; PIECE];
+    let (mut read, mut written) = (0, 0);
+    while read < text.len() {
+        let end = text.len().min(read + LETTERS);
+        let bytes = Base64::decode(&text[read..end], &mut piece).map_err(|_| not_base64(field))?;
+        if end < text.len() && bytes.len() < PIECE {
+            return Err(not_base64(field));
+        }
+        text[written..written + bytes.len()].copy_from_slice(bytes);
+        (read, written) = (end, written + bytes.len());
+    }
+    text.truncate(written);
+    text.shrink_to_fit();
+    Ok(text)
+}
+
+fn not_base64(field: &str) -> Error {
+    Rejected::WrongField { field: field.to_owned(), expected: "base64" }.into()
 }
 
 /// A member of an object by name, as `pick` reads it, or an error that names it.
@@ -44,4 +90,45 @@ pub(crate) fn member<'a, T>(
         .get(name)
         .and_then(pick)
         .ok_or_else(|| Rejected::WrongField { field: name.to_owned(), expected }.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_in_pieces_and_in_place_is_that_of_the_whole() {
+        for length in [0, 1, 2, 3, 4, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 2, 9000] {
+            let bytes: Vec<u8> = (0..length).map(|index| (index * 7 % 251) as u8).collect();
+            let text = AsBase64(&bytes).to_string();
+            assert_eq!(text, Base64::encode_string(&bytes));
+            assert_eq!(serde_json::to_string(&AsBase64(&bytes)).unwrap(), format!("\"{text}\""));
+            assert_eq!(from_base64_in_place(text.into_bytes(), "payload").unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn base64_with_a_letter_changed_gets_the_verdict_of_the_whole() {
+        for length in [1, 5, PIECE - 2, PIECE, PIECE + 1, 2 * PIECE] {
+            let text = AsBase64(&vec![0xa5; length]).to_string();
+            let ends = [0, 1, LETTERS - 2, LETTERS - 1, LETTERS, LETTERS + 1, text.len() - 2, text.len() - 1];
+            for index in ends.into_iter().filter(|index| *index < text.len()) {
+                for letter in ['=', 'A', 'B', 'l', ' ', '-', '\n'] {
+                    let mut changed = text.clone();
+                    changed.replace_range(index..=index, letter.encode_utf8(&mut [0; 4]));
+                    let whole = from_base64(&changed, "payload");
+                    assert_eq!(
+                        from_base64_in_place(changed.into_bytes(), "payload"),
+                        whole,
+                        "{letter:?} at {index}"
+                    );
+                }
+                let cut = &text[..index];
+                assert_eq!(
+                    from_base64_in_place(cut.as_bytes().to_vec(), "payload"),
+                    from_base64(cut, "payload")
+                );
+            }
+        }
+    }
 }

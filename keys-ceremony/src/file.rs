@@ -5,7 +5,7 @@
 //! works on the file systems of Linux; some network file systems refuse it, and then nothing is written.
 
 use std::fs::{self, File, Permissions};
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{self, BufWriter, ErrorKind, Read as _, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,8 @@ use zeroize::Zeroizing;
 
 use crate::{Error, Misuse, Rejected};
 
-/// No file that this crate reads may be larger, in bytes: a request carries a root chain and one
-/// metadata file in base64, and 16 MiB is several times the largest that a device would accept.
+/// No file that this crate reads may be larger, in bytes, save a request: it is the largest metadata file that the
+/// smallest devices of today read.
 pub const MAX_FILE: u64 = 16 << 20;
 
 /// Who may read a file that is written.
@@ -37,6 +37,11 @@ pub enum Access {
 /// # Errors
 /// [`Rejected::TooLarge`], or [`Environment::Io`](crate::Environment::Io).
 pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    read_within(MAX_FILE, path)
+}
+
+/// As [`read`], for a file of at most `limit` bytes.
+pub(crate) fn read_within(limit: u64, path: &Path) -> Result<Vec<u8>, Error> {
     let fail = |error| Error::io("read", path, &error);
     let kind = fs::metadata(path).map_err(fail)?.file_type();
     // Of a directory the system itself says what it is.
@@ -45,11 +50,11 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     }
     let file = File::open(path).map_err(fail)?;
     // Room for all of it, so that growing leaves no copies behind: the file may be a key.
-    let length = file.metadata().map_err(fail)?.len().min(MAX_FILE) as usize;
+    let length = file.metadata().map_err(fail)?.len().min(limit) as usize;
     let mut bytes = Vec::with_capacity(length + 1);
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(fail)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(Error::from(Rejected::TooLarge { limit: MAX_FILE }).in_file(path));
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::from(Rejected::TooLarge { limit }).in_file(path));
     }
     Ok(bytes)
 }
@@ -64,7 +69,12 @@ fn is_descriptor(path: &Path) -> bool {
 /// # Errors
 /// [`Misuse::FileExists`], or [`Environment::Io`](crate::Environment::Io).
 pub fn create(path: &Path, bytes: &[u8], access: Access) -> Result<(), Error> {
-    let written = write_beside(path, bytes, access)?;
+    create_with(path, access, |out| out.write_all(bytes))
+}
+
+/// As [`create`], of what `write` writes piece by piece.
+pub(crate) fn create_with(path: &Path, access: Access, write: impl Contents) -> Result<(), Error> {
+    let written = write_beside(path, access, write)?;
     written.persist_noclobber(path).map_err(|failed| match failed.error.kind() {
         ErrorKind::AlreadyExists => Error::from(Misuse::FileExists).in_file(path),
         _ => Error::io("create", path, &failed.error),
@@ -78,8 +88,13 @@ pub fn create(path: &Path, bytes: &[u8], access: Access) -> Result<(), Error> {
 /// # Errors
 /// [`Environment::Io`](crate::Environment::Io).
 pub fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), Error> {
+    replace_with(path, access, |out| out.write_all(bytes))
+}
+
+/// As [`replace`], by what `write` writes piece by piece.
+pub(crate) fn replace_with(path: &Path, access: Access, write: impl Contents) -> Result<(), Error> {
     let _lock = lock_directory(path)?;
-    swap(path, bytes, access)
+    swap(path, access, write)
 }
 
 /// Replaces a file by what `change` makes of the bytes that it holds. Nobody else who writes through
@@ -93,11 +108,30 @@ pub fn update(
     access: Access,
     change: impl FnOnce(&[u8]) -> Result<Vec<u8>, Error>,
 ) -> Result<(), Error> {
-    let _lock = lock_directory(path)?;
-    // It may be a key.
-    let there = Zeroizing::new(read(path)?);
-    swap(path, &change(&there)?, access)
+    update_with(MAX_FILE, path, access, |there| {
+        // It may be a key.
+        let new = change(&Zeroizing::new(there))?;
+        Ok(move |out: &mut dyn Write| out.write_all(&new))
+    })
 }
+
+/// As [`update`], for a file of at most `limit` bytes, which `change` is given to keep; what it gives writes the new one
+/// piece by piece.
+pub(crate) fn update_with<C: Contents>(
+    limit: u64,
+    path: &Path,
+    access: Access,
+    change: impl FnOnce(Vec<u8>) -> Result<C, Error>,
+) -> Result<(), Error> {
+    let _lock = lock_directory(path)?;
+    let there = read_within(limit, path)?;
+    swap(path, access, change(there)?)
+}
+
+/// What writes a file's bytes. A large file need not be in memory at once for it.
+pub(crate) trait Contents: FnOnce(&mut dyn Write) -> io::Result<()> {}
+
+impl<T: FnOnce(&mut dyn Write) -> io::Result<()>> Contents for T {}
 
 /// As [`update`], for a file that need not be there yet: `change` gets nothing then.
 ///
@@ -114,7 +148,8 @@ pub fn update_or_create(
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         _ => Some(read(path)?),
     };
-    swap(path, &change(there.as_deref())?, access)
+    let new = change(there.as_deref())?;
+    swap(path, access, |out| out.write_all(&new))
 }
 
 /// Waits for the others who write into the directory of `path`. The lock ends with the value, or the process.
@@ -126,13 +161,13 @@ fn lock_directory(path: &Path) -> Result<File, Error> {
     Ok(opened)
 }
 
-fn swap(path: &Path, bytes: &[u8], access: Access) -> Result<(), Error> {
-    let written = write_beside(path, bytes, access)?;
+fn swap(path: &Path, access: Access, write: impl Contents) -> Result<(), Error> {
+    let written = write_beside(path, access, write)?;
     written.persist(path).map_err(|failed| Error::io("replace", path, &failed.error))?;
     sync_directory(path)
 }
 
-fn write_beside(path: &Path, bytes: &[u8], access: Access) -> Result<NamedTempFile, Error> {
+fn write_beside(path: &Path, access: Access, write: impl Contents) -> Result<NamedTempFile, Error> {
     let fail = |error| Error::io("write", path, &error);
     let mode = match access {
         Access::Private => 0o600,
@@ -143,7 +178,9 @@ fn write_beside(path: &Path, bytes: &[u8], access: Access) -> Result<NamedTempFi
         .permissions(Permissions::from_mode(mode))
         .tempfile_in(directory(path))
         .map_err(fail)?;
-    file.write_all(bytes).map_err(fail)?;
+    let mut out = BufWriter::new(file.as_file_mut());
+    write(&mut out).and_then(|()| out.flush()).map_err(fail)?;
+    drop(out);
     file.as_file().sync_all().map_err(fail)?;
     Ok(file)
 }

@@ -7,15 +7,14 @@ use core::cmp::Ordering;
 use std::path::Path;
 
 use getrandom::SysRng;
-use p256::ecdsa::signature::{Signer as _, Verifier as _};
+use p256::ecdsa::signature::hazmat::{PrehashSigner as _, PrehashVerifier as _};
 use p256::ecdsa::{Signature, SigningKey as EcdsaKey, VerifyingKey};
 use p256::elliptic_curve::Generate as _;
 use pkcs8::{DecodePublicKey as _, EncodePublicKey as _, LineEnding};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use crate::encoding::{member, sha256_hex};
+use crate::encoding::{member, sha256, sha256_hex};
 use crate::passphrase::{self, Source};
 use crate::text::plain;
 use crate::uri::{KeyUri, TokenUri};
@@ -138,14 +137,15 @@ impl PublicKey {
     /// # Errors
     /// [`Rejected::BadSignature`].
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Error> {
-        self.verified(message, signature).map(drop)
+        self.verified(&sha256(message), signature).map(drop)
     }
 
-    /// Verifies a DER signature and gives it in its low-S form.
-    pub(crate) fn verified(&self, message: &[u8], signature: &[u8]) -> Result<Vec<u8>, Error> {
+    /// Verifies a DER signature over the message of this SHA-256 digest, and gives it in its low-S form. A message of
+    /// megabytes is hashed once that way, however many keys may have signed it.
+    pub(crate) fn verified(&self, digest: &[u8; 32], signature: &[u8]) -> Result<Vec<u8>, Error> {
         let bad = |_| Error::from(Rejected::BadSignature { keyid: self.keyid.clone() });
         let signature = Signature::from_der(signature).map_err(bad)?;
-        self.point.verify(message, &signature).map_err(bad)?;
+        self.point.verify_prehash(digest, &signature).map_err(bad)?;
         Ok(signature.normalize_s().to_der().as_bytes().to_vec())
     }
 }
@@ -266,16 +266,23 @@ impl SigningKey {
     /// # Errors
     /// [`Environment::SelfCheck`], [`Environment::TokenSignature`] or [`Environment::Token`].
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        self.sign_digest(&sha256(message))
+    }
+
+    /// The same for the message of this SHA-256 digest.
+    pub(crate) fn sign_digest(&self, digest: &[u8; 32]) -> Result<Vec<u8>, Error> {
+        let fault = || match &self.secret {
+            Secret::Here(_) => Error::from(Environment::SelfCheck),
+            Secret::OnToken(key) => Error::from(Environment::TokenSignature).at(key.name()),
+        };
         let signature: Signature = match &self.secret {
-            Secret::Here(secret) => secret.sign(message),
-            Secret::OnToken(key) => key.sign(&Sha256::digest(message))?,
+            // RFC 6979 with SHA-256, which gives the same signature as signing the message does.
+            Secret::Here(secret) => secret.sign_prehash(digest).map_err(|_| fault())?,
+            Secret::OnToken(key) => key.sign(digest)?,
         };
         // A fault while signing can give the key away, and a token may hold another key than the one that it
         // shows: nothing leaves that does not verify.
-        self.public.verified(message, signature.to_der().as_bytes()).map_err(|_| match &self.secret {
-            Secret::Here(_) => Environment::SelfCheck.into(),
-            Secret::OnToken(key) => Error::from(Environment::TokenSignature).at(key.name()),
-        })
+        self.public.verified(digest, signature.to_der().as_bytes()).map_err(|_| fault())
     }
 
     /// Signs a nonce, and verifies the signature. No metadata can begin as what is signed here does.
@@ -438,7 +445,7 @@ mod tests {
             assert_ne!(high.normalize_s(), high);
             let high = high.to_der().as_bytes().to_vec();
             key.public().verify(&message, &high).unwrap();
-            assert_eq!(key.public().verified(&message, &high).unwrap(), low);
+            assert_eq!(key.public().verified(&sha256(&message), &high).unwrap(), low);
             let error = key.public().verify(b"another", &low).unwrap_err();
             assert_eq!(error, Rejected::BadSignature { keyid: key.public().keyid().to_owned() }.into());
         }

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tuffet_client::FileName;
 
-use crate::encoding::{from_hex, is_digest, member};
+use crate::encoding::{from_hex, hex, is_digest, member};
 use crate::text::plain;
 use crate::{Error, Rejected, canonical, date};
 
@@ -230,14 +230,18 @@ impl Envelope {
     /// # Errors
     /// [`Rejected::NotCanonical`].
     pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
-        let mut signatures = self.signatures.clone();
-        signatures.sort();
-        let signatures: Vec<Value> = signatures
-            .iter()
-            .map(|(keyid, sig)| serde_json::json!({ "keyid": keyid, "sig": crate::encoding::hex(sig) }))
-            .collect();
-        canonical::published_bytes(&serde_json::json!({ "signatures": signatures, "signed": self.signed }))
+        published(&canonical::published_bytes(&self.signed)?, &self.signatures)
     }
+}
+
+/// The published bytes of a file: `signed` has those of its member, and the signatures are sorted by keyid.
+pub(crate) fn published(signed: &[u8], signatures: &[(String, Vec<u8>)]) -> Result<Vec<u8>, Error> {
+    let mut signatures = signatures.to_vec();
+    signatures.sort();
+    let signature = |(keyid, sig): &(String, Vec<u8>)| json!({ "keyid": keyid, "sig": hex(sig) });
+    let signatures: Vec<Value> = signatures.iter().map(signature).collect();
+    let before = canonical::published_bytes(&signatures.into())?;
+    Ok([&b"{\"signatures\":"[..], &before, b",\"signed\":", signed, b"}"].concat())
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub(crate) fn preflight(request: &Request, file: &[u8], now: u64) -> Result<(), 
     let limits = request.devices().limits();
     let judged = request.accepts_within(&limits, file)?.and_then(|()| delegates(request, &limits, file));
     judged.map_err(|refusal| refused(request, "a device".to_owned(), &refusal))?;
-    delegation::check(request.signed(), &limits)
+    delegation::check(request.head(), &limits)
 }
 
 /// Whether devices can read what a targets file delegates, whatever they search for.
@@ -41,7 +41,7 @@ pub(crate) fn delegates(request: &Request, limits: &Limits, file: &[u8]) -> Resu
     match &request.header().role {
         role @ (Role::Targets | Role::Delegated(_)) => {
             // Of more parts than any pattern has, so that none covers it and one reading is enough.
-            let listed = request.signed()["delegations"]["roles"].as_array();
+            let listed = request.head()["delegations"]["roles"].as_array();
             let patterns = listed.into_iter().flatten().filter_map(|role| role["paths"].as_array());
             let parts = patterns.flatten().filter_map(|pattern| pattern.as_str());
             let most = parts.map(|pattern| pattern.matches('/').count()).max().unwrap_or(0);

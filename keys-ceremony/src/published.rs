@@ -14,11 +14,12 @@ use tuffet_client::limits::DEVICE;
 use tuffet_client::{Goal, SOFTWARE, Trusted};
 
 use crate::encoding::sha256_hex;
+use crate::file::{self, MAX_FILE};
 use crate::metadata::{Envelope, Header, Role};
-use crate::request::Request;
+use crate::request::{MAX_REQUEST, Request, is_request};
 use crate::root::Chain;
 use crate::text::plain;
-use crate::{Error, Rejected, canonical, delegation, file};
+use crate::{Error, Rejected, canonical, delegation};
 
 pub(crate) use device::{Files, Outcome, is_freeze, role_of, search};
 pub(crate) use signers::{Signers, read_key};
@@ -116,7 +117,6 @@ impl Subject {
             return Subject::repository(path);
         }
         let directory = path.parent().unwrap_or(Path::new("")).to_owned();
-        let mut document = Document::read(path)?;
         let mut subject = Subject {
             path: path.to_owned(),
             kind: Kind::Metadata,
@@ -127,11 +127,18 @@ impl Subject {
             above: Vec::new(),
             request: None,
         };
-        if is_request(&document.bytes) {
-            subject.kind = Kind::Request;
-            subject.request = Some(Request::from_bytes(&document.bytes).map(Box::new));
-            return Ok(subject);
-        }
+        let file = match file::read_within(MAX_REQUEST, path) {
+            Ok(bytes) if is_request(&bytes) => {
+                subject.kind = Kind::Request;
+                subject.request = Some(Request::from_file(bytes).map(Box::new));
+                return Ok(subject);
+            }
+            Ok(bytes) if bytes.len() as u64 > MAX_FILE => {
+                Err(Error::from(Rejected::TooLarge { limit: MAX_FILE }).in_file(path))
+            }
+            other => other,
+        };
+        let mut document = Document::of(path, file)?;
         let last = match document.role {
             Some(Role::Root) => document.version().map(|version| version.saturating_sub(1)),
             _ => None,
@@ -282,9 +289,7 @@ impl Subject {
     /// The digest of root 1, which names the repository.
     pub(crate) fn repository_digest(&self) -> Option<String> {
         match &self.request {
-            Some(Ok(request)) => {
-                Some(sha256_hex(request.chain().first_payload().unwrap_or(request.payload())))
-            }
+            Some(Ok(request)) => Some(request.repository()),
             _ => {
                 let first = self.roots.accepted().first()?.signed()?;
                 canonical::signed_bytes(first).ok().map(|bytes| sha256_hex(&bytes))
@@ -352,7 +357,12 @@ impl Roots {
 
 impl Document {
     fn read(path: &Path) -> Result<Document, Error> {
-        let (bytes, too_large) = match file::read(path) {
+        Document::of(path, file::read(path))
+    }
+
+    /// The file that was read there. One that is too large is refused, and no error.
+    fn of(path: &Path, read: Result<Vec<u8>, Error>) -> Result<Document, Error> {
+        let (bytes, too_large) = match read {
             Err(error @ Error::Rejected { .. }) => (Vec::new(), Some(error)),
             bytes => (bytes?, None),
         };
@@ -439,10 +449,6 @@ impl Document {
             refused: self.refused.clone(),
         }
     }
-}
-
-fn is_request(bytes: &[u8]) -> bool {
-    canonical::parse(bytes).is_ok_and(|value| value["_type"] == "tuffet-signing-request")
 }
 
 /// By what it says, or if it says nothing, by its name.

@@ -5,28 +5,39 @@
 //! do not is refused. (That of a delegated role says its name, for its metadata do not: it is one to which the last of
 //! those files delegates.)
 
+mod written;
+
+use core::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tuffet_client::limits::{DEVICE, Limits};
 
-use crate::delegation::{Step, Way};
+use crate::delegation::Way;
 use crate::detached::readings;
-use crate::encoding::{base64, from_base64, from_hex, hex, sha256_hex};
+use crate::encoding::{hex, sha256, sha256_hex};
 use crate::key::{PublicKey, SigningKey};
-use crate::metadata::{Envelope, Header, Role};
+use crate::metadata::{Header, Role, published};
 use crate::names::Names;
 use crate::preflight::{delegates, preflight};
 use crate::root::{Chain, Devices, RoleKeys, Root, distinct};
 use crate::{Error, Misuse, Rejected, canonical, file};
 
+pub(crate) use written::{MAX_REQUEST, is_request};
+
 /// A request for signatures over one metadata file. Everything in it is verified.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// Canonical.
     payload: Vec<u8>,
-    signed: Value,
+    /// SHA-256 of the payload, which is what is signed.
+    digest: [u8; 32],
+    /// Decoded from the payload when somebody asks: it takes ten times the memory.
+    signed: OnceCell<Value>,
+    /// What of it is decoded at once: the header and the delegations.
+    head: Value,
     header: Header,
     chain: Chain,
     /// Of a delegated role: the files that lead to it.
@@ -99,12 +110,7 @@ impl Request {
     /// # Errors
     /// [`Misuse::WrongChain`], [`Rejected::NotCanonical`], or what is wrong with the value or the chain.
     pub fn draft(role: Role, signed: &Value, root_chain: &[Vec<u8>]) -> Result<Request, Error> {
-        let request = Request::assemble(canonical::signed_bytes(signed)?, root_chain)?;
-        if request.header.role != role {
-            let expected = "the role that the request is for";
-            return Err(Rejected::WrongField { field: "_type".to_owned(), expected }.into());
-        }
-        Ok(request)
+        Request::from_payload(role, canonical::signed_bytes(signed)?, root_chain, &[])
     }
 
     /// Drafts a request for signatures over `signed`, the targets metadata of the delegated role `name`. `way` has the
@@ -118,17 +124,46 @@ impl Request {
         root_chain: &[Vec<u8>],
         way: &[(Role, Vec<u8>)],
     ) -> Result<Request, Error> {
-        Request::assemble_delegated(canonical::signed_bytes(signed)?, root_chain, name, way)
+        let payload = canonical::signed_bytes(signed)?;
+        Request::assemble_delegated(payload, root_chain, name, way)
+    }
+
+    /// As [`Request::draft`] and [`Request::draft_delegated`], of the very bytes that are to be signed: canonical JSON
+    /// as [`canonical::signed_bytes`] writes it. No value is built of them, so that those of a role with many targets
+    /// cost no more memory than they have. `way` is empty for a top-level role.
+    ///
+    /// # Errors
+    /// As those.
+    pub fn from_payload(
+        role: Role,
+        payload: Vec<u8>,
+        root_chain: &[Vec<u8>],
+        way: &[(Role, Vec<u8>)],
+    ) -> Result<Request, Error> {
+        if let (Role::Delegated(name), [_, ..]) = (&role, way) {
+            return Request::assemble_delegated(payload, root_chain, name, way);
+        }
+        let request = Request::assemble(payload, root_chain)?;
+        if request.header.role != role {
+            let expected = "the role that the request is for";
+            return Err(Rejected::WrongField { field: "_type".to_owned(), expected }.into());
+        }
+        if !way.is_empty() {
+            let why = format!("targets files that lead to {role}, to which nothing leads");
+            return Err(Misuse::WrongChain { why }.into());
+        }
+        Ok(request)
     }
 
     /// A request without signatures; all else follows from the payload and the chain.
     fn assemble(payload: Vec<u8>, root_chain: &[Vec<u8>]) -> Result<Request, Error> {
-        let (signed, header) = decoded(&payload)?;
+        let payload = Payload::read(payload)?;
         let chain = Chain::verify(root_chain)?;
-        let own = match header.role {
-            Role::Root => Some(Root::from_signed(&signed).map_err(|error| error.at("payload"))?),
+        let own = match payload.header.role {
+            Role::Root => Some(payload.root()?),
             _ => None,
         };
+        let header = &payload.header;
         let last = chain.last();
         let wrong_chain = |why: String| Err(Misuse::WrongChain { why }.into());
         match (&own, last.map_or(0, |root| root.header.version)) {
@@ -149,8 +184,7 @@ impl Request {
                 Requirement { by: Role::Root, version: root.header.version, threshold, keys }
             })
             .collect();
-        let (way, signatures) = (None, BTreeMap::new());
-        Ok(Request { payload, signed, header, chain, way, requirements, signatures })
+        Ok(payload.unsigned(chain, None, requirements))
     }
 
     /// The same for a delegated role, whose signers follow from the files that lead to it, too.
@@ -160,11 +194,11 @@ impl Request {
         name: &str,
         files: &[(Role, Vec<u8>)],
     ) -> Result<Request, Error> {
-        let (signed, mut header) = decoded(&payload)?;
+        let mut payload = Payload::read(payload)?;
         let chain = Chain::verify(root_chain)?;
         let role = Role::named(name).filter(|role| matches!(role, Role::Delegated(_)));
-        let (Some(role), Role::Targets) = (role, &header.role) else {
-            let why = format!("{} is not the metadata of a delegated role", header.role);
+        let (Some(role), Role::Targets) = (role, &payload.header.role) else {
+            let why = format!("{} is not the metadata of a delegated role", payload.header.role);
             return Err(Misuse::WrongChain { why }.into());
         };
         let way = Way::verify(&chain, files.iter().map(|(role, file)| (role, &file[..])))?;
@@ -172,10 +206,9 @@ impl Request {
         let last = way.steps().last();
         // A way that delegates has a last file.
         let (by, version) = last.map_or((Role::Targets, 0), |step| (step.role.clone(), step.version));
-        header.role = role;
+        payload.header.role = role;
         let requirements = vec![Requirement { by, version, threshold, keys }];
-        let (way, signatures) = (Some(way), BTreeMap::new());
-        Ok(Request { payload, signed, header, chain, way, requirements, signatures })
+        Ok(payload.unsigned(chain, Some(way), requirements))
     }
 
     /// Reads a request, and verifies everything in it.
@@ -183,91 +216,21 @@ impl Request {
     /// # Errors
     /// [`Rejected`], whatever is wrong with it.
     pub fn from_bytes(bytes: &[u8]) -> Result<Request, Error> {
-        let value = canonical::parse(bytes)?;
-        match (&value["_type"], &value["format"]) {
-            (Value::String(kind), Value::Number(format)) if kind == KIND => {
-                if format.as_u64() != Some(FORMAT) {
-                    return Err(Rejected::UnknownFormat { found: format.to_string() }.into());
-                }
-            }
-            _ => return Err(Rejected::NotARequest { message: format!("`_type` is not {KIND}") }.into()),
-        }
-        let written: Written = serde_json::from_value(value)
-            .map_err(|error| Rejected::NotARequest { message: error.to_string() })?;
+        Request::from_file(bytes.to_vec())
+    }
 
-        let payload = from_base64(&written.payload, "payload")?;
-        let chain: Vec<Vec<u8>> = written
-            .root_chain
-            .iter()
-            .map(|root| from_base64(root, "root_chain"))
-            .collect::<Result<_, _>>()?;
-        let way: Vec<(Role, Vec<u8>)> = written
-            .delegated_by
-            .iter()
-            .map(|WrittenStep { role, file }| {
-                let expected = "the name of a role";
-                let role = Role::named(role)
-                    .ok_or(Rejected::WrongField { field: "delegated_by".to_owned(), expected })?;
-                Ok((role, from_base64(file, "delegated_by")?))
-            })
-            .collect::<Result<_, Error>>()?;
-        let assembled = match way.is_empty() {
-            true => Request::assemble(payload, &chain),
-            false => Request::assemble_delegated(payload, &chain, &written.role, &way),
-        };
-        let mut request = assembled.map_err(|error| match error {
-            // The chain is the sender's, not the caller's: to him the request is bad.
-            Error::Misuse { .. } => Rejected::Contradiction { field: "root_chain" }.into(),
-            other => other,
-        })?;
-        let derived = request.written();
-        let contradiction = |field| Err(Rejected::Contradiction { field }.into());
-        if written.role != derived.role {
-            return contradiction("role");
-        }
-        if written.version != derived.version {
-            return contradiction("version");
-        }
-        if written.signers != derived.signers {
-            return contradiction("signers");
-        }
-        for WrittenSignature { keyid, sig } in written.signatures {
-            if request.signatures.contains_key(&keyid) {
-                return Err(Rejected::DuplicateSignature { keyid }.into());
-            }
-            request.accept(&keyid, &from_hex(&sig, "sig")?)?;
-        }
-        Ok(request)
+    /// The same from a file's own bytes, of which no copy is made.
+    pub(crate) fn from_file(bytes: Vec<u8>) -> Result<Request, Error> {
+        written::read(bytes)
     }
 
     /// The request as a file: the same request always gives the same bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
+        // Room for all of it, so that growing leaves no copies behind.
+        let mut bytes = Vec::with_capacity(self.payload.len() / 3 * 4 + 16 * 1024);
         // Serialising strings and integers into memory cannot fail.
-        let mut bytes = serde_json::to_vec_pretty(&self.written()).unwrap_or_default();
-        bytes.push(b'\n');
+        let _ = written::write(self, &mut bytes);
         bytes
-    }
-
-    fn written(&self) -> Written {
-        let signer = |requirement: &Requirement| Signers {
-            by: requirement.by.name().to_owned(),
-            version: requirement.version,
-            threshold: requirement.threshold,
-            keyids: requirement.keys.keys().cloned().collect(),
-        };
-        let signature =
-            |(keyid, sig): (&String, &Vec<u8>)| WrittenSignature { keyid: keyid.clone(), sig: hex(sig) };
-        Written {
-            kind: KIND.to_owned(),
-            format: FORMAT,
-            role: self.header.role.name().to_owned(),
-            version: self.header.version,
-            payload: base64(&self.payload),
-            root_chain: self.chain.files().iter().map(|file| base64(file)).collect(),
-            delegated_by: self.way.iter().flat_map(Way::steps).map(WrittenStep::of).collect(),
-            signers: self.requirements.iter().map(signer).collect(),
-            signatures: self.signatures.iter().map(signature).collect(),
-        }
     }
 
     /// [`Request::from_bytes`] from a file.
@@ -275,7 +238,8 @@ impl Request {
     /// # Errors
     /// As [`Request::from_bytes`], or [`Environment::Io`](crate::Environment::Io).
     pub fn read(path: &Path) -> Result<Request, Error> {
-        Request::from_bytes(&file::read(path)?).map_err(|error| error.part_of(path))
+        let file = file::read_within(MAX_REQUEST, path)?;
+        Request::from_file(file).map_err(|error| error.part_of(path))
     }
 
     /// Writes a new file.
@@ -283,7 +247,7 @@ impl Request {
     /// # Errors
     /// [`Misuse::FileExists`] or [`Environment::Io`](crate::Environment::Io).
     pub fn create(&self, path: &Path) -> Result<(), Error> {
-        file::create(path, &self.to_bytes(), file::Access::Shared)
+        file::create_with(path, file::Access::Shared, |out| written::write(self, out))
     }
 
     /// Writes the file, in the place of an older one whatever that holds: for who drafts. Who signs or merges
@@ -292,7 +256,7 @@ impl Request {
     /// # Errors
     /// [`Environment::Io`](crate::Environment::Io).
     pub fn write(&self, path: &Path) -> Result<(), Error> {
-        file::replace(path, &self.to_bytes(), file::Access::Shared)
+        file::replace_with(path, file::Access::Shared, |out| written::write(self, out))
     }
 
     /// Writes the file in the place of a copy of the same request. The copy's signatures are taken over at the
@@ -302,12 +266,12 @@ impl Request {
     /// [`Rejected::RequestChanged`] if another request has come to lie there, and
     /// [`Environment::Io`](crate::Environment::Io). Nothing is written then.
     pub fn write_over(&mut self, path: &Path) -> Result<(), Error> {
-        file::update(path, file::Access::Shared, |bytes| {
-            let there = Request::from_bytes(bytes);
+        file::update_with(MAX_REQUEST, path, file::Access::Shared, |bytes| {
+            let there = Request::from_file(bytes);
             let merged = there.and_then(|there| self.merge(&there));
             // That other request may be good or bad: nobody has looked at it yet.
             merged.map_err(|_| Error::from(Rejected::RequestChanged).in_file(path))?;
-            Ok(self.to_bytes())
+            Ok(|out: &mut dyn Write| written::write(self, out))
         })
     }
 
@@ -321,14 +285,26 @@ impl Request {
         &self.payload
     }
 
-    /// The value that was decoded from [`Request::payload`].
+    /// SHA-256 of [`Request::payload`], in hexadecimal.
+    pub fn sha256(&self) -> String {
+        hex(&self.digest)
+    }
+
+    /// The value of [`Request::payload`], which is decoded when it is first asked for. For payloads of megabytes that
+    /// takes ten times their memory.
     pub fn signed(&self) -> &Value {
-        &self.signed
+        // They were checked when the request was made, and what is canonical can be read.
+        self.signed.get_or_init(|| canonical::parse_signed(&self.payload).unwrap_or_default())
+    }
+
+    /// The header and the member `delegations` of [`Request::signed`], of which nothing else is decoded for that.
+    pub(crate) fn head(&self) -> &Value {
+        &self.head
     }
 
     /// The repository that it is for: SHA-256 of the signed bytes of root 1, in hexadecimal.
     pub fn repository(&self) -> String {
-        sha256_hex(self.chain.first_payload().unwrap_or(&self.payload))
+        self.chain.first_payload().map_or_else(|| self.sha256(), sha256_hex)
     }
 
     /// The root chain that names the signers.
@@ -360,7 +336,7 @@ impl Request {
         if self.signatures.contains_key(&label) {
             return Err(Rejected::AlreadySigned { keyid }.into());
         }
-        let signature = key.sign(&self.payload)?;
+        let signature = key.sign_digest(&self.digest)?;
         self.accept(&label, &signature)?;
         Ok(keyid)
     }
@@ -375,7 +351,7 @@ impl Request {
         let readings = readings(signature);
         let keys = self.requirements.iter().flat_map(|requirement| &requirement.keys);
         let made =
-            |key: &PublicKey| readings.iter().find(|it| key.verify(&self.payload, it).is_ok()).cloned();
+            |key: &PublicKey| readings.iter().find(|it| key.verified(&self.digest, it).is_ok()).cloned();
         let found = keys.filter_map(|(label, key)| Some((label.clone(), key.keyid(), made(key)?))).next();
         let (label, keyid, signature) = found.ok_or(Rejected::NobodysSignature)?;
         let keyid = keyid.to_owned();
@@ -403,11 +379,10 @@ impl Request {
         if (&self.payload, &self.header.role) != (&other.payload, &other.header.role) {
             return Err(Rejected::OtherPayload { ours: self.title(), theirs: other.title() }.into());
         }
-        let files = |request: &Request| {
-            let steps = request.way.iter().flat_map(Way::steps);
-            steps.map(|step| (step.role.clone(), step.file.clone())).collect::<Vec<_>>()
-        };
-        if self.chain.files() != other.chain.files() || files(self) != files(other) {
+        fn files(request: &Request) -> impl Iterator<Item = (&Role, &Vec<u8>)> {
+            request.way.iter().flat_map(Way::steps).map(|step| (&step.role, &step.file))
+        }
+        if self.chain.files() != other.chain.files() || !files(self).eq(files(other)) {
             return Err(Rejected::OtherChain.into());
         }
         for (keyid, signature) in &other.signatures {
@@ -420,7 +395,7 @@ impl Request {
     /// of merges does not matter.
     fn accept(&mut self, keyid: &str, signature: &[u8]) -> Result<(), Error> {
         let key = self.signer(keyid).ok_or_else(|| Rejected::ForeignKey { keyid: keyid.to_owned() })?;
-        let signature = key.verified(&self.payload, signature)?;
+        let signature = key.verified(&self.digest, signature)?;
         let kept = self.signatures.entry(keyid.to_owned()).or_insert_with(|| signature.clone());
         if signature < *kept {
             *kept = signature;
@@ -435,9 +410,14 @@ impl Request {
     /// How far each requirement is met, in the order of the roots. A display of progress: whether it is enough
     /// is for the devices' verifier to say, in [`Request::finish`].
     pub fn state(&self) -> Vec<Progress> {
+        self.state_with(|label| self.signatures.contains_key(label))
+    }
+
+    /// The same if those keyids have signed.
+    fn state_with(&self, has_signed: impl Fn(&String) -> bool) -> Vec<Progress> {
         let progress = |Requirement { by, version, threshold, keys }: &Requirement| {
             let (labels, others): (Vec<&String>, Vec<&String>) =
-                keys.keys().partition(|label| self.signatures.contains_key(*label));
+                keys.keys().partition(|label| has_signed(label));
             let have = u32::try_from(distinct(keys, labels.iter().copied()).len()).unwrap_or(u32::MAX);
             // By the keyids that are their own: what a file above calls a key may be the keyid of another.
             let own = |labels: Vec<&String>| -> Vec<String> {
@@ -458,7 +438,7 @@ impl Request {
     /// [`Rejected::ThresholdNotMet`] with the names of those who have not signed; [`Rejected::DeviceRefuses`] and
     /// [`Rejected::SmallestRefuses`] with the verifier's words; or [`Rejected::Expired`].
     pub fn finish(&self, now: u64) -> Result<Vec<u8>, Error> {
-        let finished = Envelope { signed: self.signed.clone(), signatures: self.sufficient() }.to_bytes()?;
+        let finished = self.published(&self.sufficient())?;
         let judged = self.accepts_within(&DEVICE, &finished)?;
         judged.map_err(|refusal| self.explained(&refusal))?;
         preflight(self, &finished, now)?;
@@ -468,7 +448,7 @@ impl Request {
     /// What the smallest devices would say of it when it is signed; nothing, if they would take it. Asked before anybody
     /// signs, so signatures are not there yet.
     pub(crate) fn smallest_would_refuse(&self) -> Option<tuffet_client::Error> {
-        let unsigned = Envelope { signed: self.signed.clone(), signatures: Vec::new() }.to_bytes().ok()?;
+        let unsigned = self.published(&[]).ok()?;
         let limits = self.devices().limits();
         let judged = self.accepts_within(&limits, &unsigned).ok()?;
         let unmet = |refusal: &tuffet_client::Error| {
@@ -482,7 +462,7 @@ impl Request {
     pub(crate) fn devices(&self) -> Devices {
         let own = match self.header.role {
             // It was decoded when the request was made.
-            Role::Root => Devices::from_root(&self.signed).unwrap_or_default(),
+            Role::Root => Devices::from_root(self.signed()).unwrap_or_default(),
             _ => None,
         };
         own.or_else(|| self.chain.last()?.devices).unwrap_or_default()
@@ -527,17 +507,22 @@ impl Request {
 
     /// All signatures, or if they are more than a device reads, only as many as leave every threshold met.
     fn sufficient(&self) -> Vec<(String, Vec<u8>)> {
-        let (mut kept, most) = (self.clone(), self.devices().limits().signatures);
+        let (mut kept, most) = (self.signatures.clone(), self.devices().limits().signatures);
         for (keyid, signature) in &self.signatures {
-            if kept.signatures.len() <= most {
+            if kept.len() <= most {
                 break;
             }
-            kept.signatures.remove(keyid);
-            if !kept.state().iter().all(Progress::met) {
-                kept.signatures.insert(keyid.clone(), signature.clone());
+            kept.remove(keyid);
+            if !self.state_with(|label| kept.contains_key(label)).iter().all(Progress::met) {
+                kept.insert(keyid.clone(), signature.clone());
             }
         }
-        kept.signatures.into_iter().collect()
+        kept.into_iter().collect()
+    }
+
+    /// The file with these signatures.
+    fn published(&self, signatures: &[(String, Vec<u8>)]) -> Result<Vec<u8>, Error> {
+        published(&canonical::published_of_checked(&self.payload), signatures)
     }
 
     /// Role and version, as "root version 2".
@@ -546,61 +531,44 @@ impl Request {
     }
 }
 
-/// What a payload says.
-fn decoded(payload: &[u8]) -> Result<(Value, Header), Error> {
-    let signed = canonical::parse_signed(payload).map_err(|error| error.at("payload"))?;
-    let header = Header::from_signed(&signed).map_err(|error| error.at("payload"))?;
-    Ok((signed, header))
+/// A payload and what it says of itself.
+struct Payload {
+    bytes: Vec<u8>,
+    head: Value,
+    signed: OnceCell<Value>,
+    header: Header,
 }
 
-const KIND: &str = "tuffet-signing-request";
+/// The members of a file that are decoded in any case. They are small, and the targets need not be.
+const HEAD: [&str; 6] = ["_type", "delegations", "expires", "issued", "spec_version", "version"];
 
-/// The format of the file. Raised when a reader of the old one could misunderstand the new.
-const FORMAT: u64 = 2;
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    #[serde(rename = "_type")]
-    kind: String,
-    format: u64,
-    role: String,
-    version: u32,
-    payload: String,
-    root_chain: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    delegated_by: Vec<WrittenStep>,
-    signers: Vec<Signers>,
-    signatures: Vec<WrittenSignature>,
-}
-
-#[derive(PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Signers {
-    by: String,
-    version: u32,
-    threshold: u32,
-    keyids: Vec<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenStep {
-    role: String,
-    file: String,
-}
-
-impl WrittenStep {
-    fn of(step: &Step) -> WrittenStep {
-        WrittenStep { role: step.role.name().to_owned(), file: base64(&step.file) }
+impl Payload {
+    fn read(bytes: Vec<u8>) -> Result<Payload, Error> {
+        let head = || {
+            let members = canonical::signed_members(&bytes, &HEAD)?.into_iter();
+            let members = members.map(|(name, value)| Ok((name.to_owned(), canonical::parse_signed(value)?)));
+            let head = Value::Object(members.collect::<Result<Map<_, _>, Error>>()?);
+            Ok((Header::from_signed(&head)?, head))
+        };
+        let (header, head) = head().map_err(|error: Error| error.at("payload"))?;
+        Ok(Payload { bytes, head, signed: OnceCell::new(), header })
     }
-}
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenSignature {
-    keyid: String,
-    sig: String,
+    /// The root that it is: of one all is looked at.
+    fn root(&self) -> Result<Root, Error> {
+        let decoded = || {
+            let signed = canonical::parse_signed(&self.bytes)?;
+            Root::from_signed(self.signed.get_or_init(|| signed))
+        };
+        decoded().map_err(|error| error.at("payload"))
+    }
+
+    /// A request that nobody has signed yet.
+    fn unsigned(self, chain: Chain, way: Option<Way>, requirements: Vec<Requirement>) -> Request {
+        let Payload { bytes: payload, head, signed, header } = self;
+        let (digest, signatures) = (sha256(&payload), BTreeMap::new());
+        Request { payload, digest, signed, head, header, chain, way, requirements, signatures }
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::encoding::{is_digest, sha256_hex};
+use crate::encoding::is_digest;
 use crate::error::short;
 use crate::key::{PublicKey, grouped};
 use crate::metadata::Role;
@@ -41,7 +41,7 @@ pub fn describe(request: &Request, names: &Names, now: u64) -> Review {
     let mut review = Review { lines: Vec::new(), names: names.clone(), now };
     review.line(0, &request.title());
 
-    let (digest, repository) = (sha256_hex(request.payload()), request.repository());
+    let (digest, repository) = (request.sha256(), request.repository());
     review.digest(1, &format!("to sign    {} bytes, sha256 ", request.payload().len()), "", &digest);
     review.digest(1, "repository root 1 is sha256 ", "", &repository);
     review.delegated(request);

@@ -323,12 +323,15 @@ impl Repository {
             let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
             return stale(&Role::Root, number(self.roots.len()), number(payloads.len()));
         }
-        let brought = steps_of(request).map(|(way, step)| (way, step.version, &step.signed));
-        for (way, version, signed) in brought.chain([(way_of(request), *version, request.signed())]) {
+        let brought = steps_of(request).map(|(way, step)| (way, step.version, Some(&step.signed)));
+        // What it asks to sign is decoded only if there is something to compare it with.
+        for (way, version, signed) in brought.chain([(way_of(request), *version, None)]) {
             let role = way.last().unwrap_or(role);
             match self.verified.get(&way) {
                 Some((header, _)) if version < header.version => return stale(role, header.version, version),
-                Some((header, value)) if version == header.version && value != signed => {
+                Some((header, value))
+                    if version == header.version && value != signed.unwrap_or_else(|| request.signed()) =>
+                {
                     return stale(role, header.version, version);
                 }
                 _ => {}

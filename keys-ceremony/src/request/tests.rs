@@ -3,6 +3,8 @@ use tuffet_client::limits::{DEVICE, ROOT};
 use tuffet_client::{SOFTWARE, Trusted};
 
 use super::*;
+use crate::encoding::AsBase64;
+use crate::metadata::Envelope;
 use crate::root::Draft;
 
 /// 2026-11-22T13:14:15Z, when everything here is issued.
@@ -262,7 +264,7 @@ fn request_with_a_bad_signature_is_refused_by_name() {
     });
     assert_eq!(rejected(twice), Rejected::DuplicateSignature { keyid: keyid(&holders[0]) });
     let other = first_root(&keys(3));
-    let moved = edited(&request, |file| file["payload"] = json!(base64(other.payload())));
+    let moved = edited(&request, |file| file["payload"] = json!(AsBase64(other.payload())));
     assert!(matches!(rejected(moved), Rejected::Contradiction { field: "signers" }));
 }
 
@@ -274,7 +276,7 @@ fn request_with_a_payload_that_is_not_canonical_is_refused() {
         canonical::published_bytes(request.signed()).unwrap(),
         serde_json::to_vec_pretty(request.signed()).unwrap(),
     ] {
-        let error = edited(&request, |file| file["payload"] = json!(base64(&payload)));
+        let error = edited(&request, |file| file["payload"] = json!(AsBase64(&payload)));
         assert!(matches!(rejected(error), Rejected::NotCanonical { .. } | Rejected::NotJson { .. }));
     }
 }

@@ -250,7 +250,7 @@ pub fn to_json(request: &Request, comparison: &Comparison) -> Value {
         "before": { "source": source, "version": before },
         "built": built.collect::<Vec<_>>(),
         "changes": changes.iter().map(change).collect::<Vec<_>>(),
-        "payload": { "length": request.payload().len(), "sha256": sha256_hex(request.payload()) },
+        "payload": { "length": request.payload().len(), "sha256": request.sha256() },
         "repository": { "known": known, "sha256": request.repository() },
         "signatures": request.state().iter().map(progress).collect::<Vec<_>>(),
         "signed": request.signed(),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::encoding::{is_digest, member, sha256_hex};
+use crate::encoding::{is_digest, member};
 use crate::metadata::Role;
 use crate::request::Request;
 use crate::uri::KeyUri;
@@ -122,7 +122,7 @@ impl Act {
     /// Something that is done to what a request asks to sign.
     pub fn of(request: &Request, action: Action) -> Act {
         let header = request.header();
-        let sha256 = sha256_hex(request.payload());
+        let sha256 = request.sha256();
         Act { action, role: header.role.clone(), version: header.version, sha256 }
     }
 }

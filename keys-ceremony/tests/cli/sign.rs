@@ -223,7 +223,7 @@ fn request_that_is_damaged_is_refused_by_every_command() {
         ("binary", 102, "binary"),
         ("typed", 120, "typed"),
         ("future", 105, "unknown format 3"),
-        ("huge", 101, "16384 KiB"),
+        ("huge", 101, "65536 KiB"),
         ("1.root.json", 120, "not a signing request"),
         ("a.pem", 102, "a.pem"),
         ("missing", 301, "missing"),
