@@ -237,6 +237,12 @@ impl Error {
             Error::Environment(environment) => environment.code(),
         }
     }
+
+    /// Whether it is too few signatures alone that is wrong: more of them, over the same bytes, may mend it.
+    #[must_use]
+    pub fn is_unmet(&self) -> bool {
+        matches!(self, Error::Rejected(Rejected::ThresholdNotMet { .. }))
+    }
 }
 
 impl Rejected {

@@ -451,10 +451,7 @@ impl Request {
         let unsigned = self.published(&[]).ok()?;
         let limits = self.devices().limits();
         let judged = self.accepts_within(&limits, &unsigned).ok()?;
-        let unmet = |refusal: &tuffet_client::Error| {
-            matches!(refusal, tuffet_client::Error::Rejected(tuffet_client::Rejected::ThresholdNotMet { .. }))
-        };
-        let refused = judged.err().filter(|refusal| !unmet(refusal));
+        let refused = judged.err().filter(|refusal| !refusal.is_unmet());
         refused.or_else(|| delegates(self, &limits, &unsigned).err())
     }
 
@@ -485,12 +482,8 @@ impl Request {
 
     /// The verifier's refusal in this crate's words. It counts the signatures; whose are missing is known here.
     fn explained(&self, refusal: &tuffet_client::Error) -> Rejected {
-        let too_few = matches!(
-            refusal,
-            tuffet_client::Error::Rejected(tuffet_client::Rejected::ThresholdNotMet { .. })
-        );
         match self.state().into_iter().find(|progress| !progress.met()) {
-            Some(unmet) if too_few => Rejected::ThresholdNotMet {
+            Some(unmet) if refusal.is_unmet() => Rejected::ThresholdNotMet {
                 what: self.title(),
                 by: unmet.by().into(),
                 threshold: unmet.need,

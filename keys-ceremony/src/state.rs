@@ -36,9 +36,6 @@ const DELEGATED: &str = "delegated";
 /// How a directory's name ends that holds what is below a role. No file's name does.
 const BELOW: &str = ".d";
 
-/// The devices' code for too few signatures.
-const UNSIGNED: u16 = 106;
-
 /// All repositories that a holder knows.
 #[derive(Clone, Debug)]
 pub struct State {
@@ -477,8 +474,17 @@ impl Repository {
 
     /// Whether enough of those who sign for the role at the end of a way have signed a file.
     fn accepts(&self, way: &[Role], version: u32, bytes: &[u8]) -> Result<(), Error> {
-        let Some((role, above)) = way.split_last() else { return Ok(()) };
-        let judged = match role {
+        let Some(role) = way.last() else { return Ok(()) };
+        self.judged(way, bytes)?.map_err(|refusal| {
+            let (what, code) = (format!("{role} version {version}"), refusal.code());
+            Rejected::DeviceRefuses { what, code, message: refusal.to_string() }.into()
+        })
+    }
+
+    /// The same in the verifier's words.
+    fn judged(&self, way: &[Role], bytes: &[u8]) -> Result<Result<(), tuffet_client::Error>, Error> {
+        let Some((role, above)) = way.split_last() else { return Ok(Ok(())) };
+        Ok(match role {
             Role::Delegated(name) => {
                 let mut files = Vec::new();
                 for count in 1..=above.len() {
@@ -488,10 +494,6 @@ impl Repository {
                 Way::verify(&self.chain, files)?.accepts(name, bytes)?
             }
             _ => self.chain.accepts(role, bytes),
-        };
-        judged.map_err(|refusal| {
-            let (what, code) = (format!("{role} version {version}"), refusal.code());
-            Rejected::DeviceRefuses { what, code, message: refusal.to_string() }.into()
         })
     }
 
@@ -579,14 +581,11 @@ impl Repository {
             let ways: Vec<Vec<Role>> = below.cloned().collect();
             let mut gone = false;
             for way in ways {
-                let Some((header, _)) = self.verified.get(&way) else { continue };
                 let path = self.file_of(&way);
                 // What cannot be judged is kept: nobody has said that others sign for the role now.
-                let unsigned = match self.accepts(&way, header.version, &file::read(&path)?) {
+                let unsigned = match self.judged(&way, &file::read(&path)?) {
+                    Ok(judged) => judged.is_err_and(|refusal| refusal.is_unmet()),
                     Err(Error::Rejected { why: Rejected::NotDelegated { .. }, .. }) => true,
-                    Err(Error::Rejected { why: Rejected::DeviceRefuses { code, .. }, .. }) => {
-                        code == UNSIGNED
-                    }
                     // A role on the way to it is gone.
                     Err(Error::Environment { .. }) => {
                         (1..way.len()).any(|end| !self.file_of(&way[..end]).exists())
