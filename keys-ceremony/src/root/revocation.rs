@@ -1,6 +1,6 @@
 //! What lost keys could have signed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
@@ -64,22 +64,20 @@ pub fn exposures(chain: &Chain, lost: &BTreeSet<String>) -> Vec<Exposure> {
 
 /// Every role that keys could sign for because a targets file delegates to it. Bins go by one name, `PREFIX-*`.
 pub fn delegated_exposures(files: &TargetsFiles, lost: &BTreeSet<String>) -> Vec<Exposure> {
-    let mut all = BTreeMap::new();
-    for file in &files.files {
-        for (name, _) in delegated(&file.signed) {
-            all.entry((&file.role, name)).or_insert_with(Vec::new);
-        }
-    }
-    for ((by, name), found) in &mut all {
+    let named =
+        files.files.iter().flat_map(|file| delegated(&file.signed).map(|(name, _)| (&file.role, name)));
+    let roles: BTreeSet<(&Role, String)> = named.collect();
+    let of = |(by, name): &(&Role, String)| {
         let states = |verified: bool| {
             let files = files.files.iter().filter(move |file| file.role == **by && file.verified == verified);
             files.map(|file| (file.version, issued(file), delegated_exposure(file, name, lost)))
         };
-        *found = intervals(states(true));
+        let mut found = intervals(states(true));
         // What nobody may have signed stands by itself: it ends, begins and changes nothing.
         found.extend(states(false).filter_map(|(.., exposure)| exposure));
-    }
-    all.into_values().flatten().collect()
+        found
+    };
+    roles.iter().flat_map(of).collect()
 }
 
 /// When a file was issued, in seconds since 1970-01-01 UTC; 0 if it does not say.
