@@ -447,12 +447,7 @@ fn header_edits(role: &Role, version: u32, dates: Dates) -> Edits {
 /// # Errors
 /// What is not canonical about it.
 pub fn payload(signed: &str) -> Result<Vec<u8>, tuffet_keys::Error> {
-    let value = canonical::parse(signed.as_bytes())?;
-    if canonical::published_bytes(&value)? != signed.as_bytes() {
-        let what = "white space, order of keys, or an escape that is not needed".to_owned();
-        return Err(tuffet_keys::Rejected::NotCanonical { what }.into());
-    }
-    canonical::signed_bytes(&value)
+    Ok(canonical::signed_of_published(signed.as_bytes())?.into_owned())
 }
 
 /// The published file of a `signed` text.
@@ -460,7 +455,7 @@ pub fn payload(signed: &str) -> Result<Vec<u8>, tuffet_keys::Error> {
 /// # Errors
 /// What is not canonical about it, or what signing says.
 pub fn sign<'k>(signed: &str, keys: impl IntoIterator<Item = &'k SigningKey>) -> Result<Vec<u8>, Error> {
-    let payload = payload(signed)?;
+    let payload = canonical::signed_of_published(signed.as_bytes())?;
     let mut signatures = Vec::new();
     for key in keys {
         let signature = key.sign(&payload)?;
@@ -472,8 +467,9 @@ pub fn sign<'k>(signed: &str, keys: impl IntoIterator<Item = &'k SigningKey>) ->
 
 /// The `signed` text of bytes that are to be signed.
 pub(crate) fn text_of(payload: &[u8]) -> Result<String, tuffet_keys::Error> {
-    let published = canonical::published_bytes(&canonical::parse_signed(payload)?)?;
-    Ok(String::from_utf8_lossy(&published).into_owned())
+    let published = canonical::published_of_signed(payload)?.into_owned();
+    // What is canonical is ASCII.
+    Ok(String::from_utf8(published).unwrap_or_default())
 }
 
 fn damaged(path: &Path, why: &str) -> Error {

@@ -182,14 +182,8 @@ impl<'w> Stage<'w> {
         let term = self.workspace.config().term(role, self.roots.newest().periods.as_ref());
         let dates = Dates { issued: now, expires: term.expires.after(now)? };
         let text = self.state(role)?.sheet.edited(version, dates, changes);
-        let signed = payload_value(&text)?;
-        let request = match role {
-            Role::Delegated(name) => {
-                let way = self.way(role)?;
-                Request::draft_delegated(name, &signed, self.roots.chain.files(), &way)?
-            }
-            role => Request::draft(role.clone(), &signed, self.roots.chain.files())?,
-        };
+        let way = self.way(role)?;
+        let request = Request::from_payload(role.clone(), payload(&text)?, self.roots.chain.files(), &way)?;
         let threshold =
             request.requirements().iter().map(|requirement| requirement.threshold).max().unwrap_or(0);
         let pending = self.state(role)?.pending.iter().flat_map(Request::state);
@@ -278,10 +272,6 @@ impl<'w> Stage<'w> {
         Err(Rejected::NotDelegated { role: Role::Delegated(below.to_owned()), by: role.clone(), waits }
             .into())
     }
-}
-
-fn payload_value(text: &str) -> Result<Value, Error> {
-    Ok(canonical::parse_signed(&payload(text)?)?)
 }
 
 fn delegation_of(delegations: &str, name: &str) -> Result<Option<Delegation>, Error> {
