@@ -11,7 +11,7 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     let arguments = cli::args::Cli::parse();
-    match cli::run(arguments, clock()) {
+    match cli::run(arguments, clock) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));

@@ -114,3 +114,95 @@ pub(crate) fn changed(listed: &Listed, before: &Listed) -> Vec<usize> {
     let indices = listed.candidates.iter().enumerate();
     indices.filter(|(_, candidate)| is_new(candidate)).map(|(index, _)| index).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tuffet_client::Rejected;
+    use tuffet_keys::Role;
+    use tuffet_keys::key::SigningKey;
+    use tuffet_keys::request::Request;
+    use tuffet_keys::root::{Chain, Draft};
+
+    use super::*;
+    use crate::author::Dates;
+    use crate::document::{self, Changes, Listing, Sheet};
+    use crate::repository::metadata_name;
+
+    const NOW: u64 = 1_795_348_800;
+    const DATES: Dates = Dates { issued: NOW, expires: NOW + 1_000_000 };
+
+    /// Roots 1 to `count`, each with online keys of its own, and a repository without targets under the last.
+    fn repository(count: u32) -> (Roots, BTreeMap<String, Vec<u8>>) {
+        let key = || SigningKey::generate().unwrap();
+        let (root, targets, mut online) = (key(), key(), Arc::new(key()));
+        let mut chain: Vec<Vec<u8>> = Vec::new();
+        for version in 1..=count {
+            let before = Arc::clone(&online);
+            online = Arc::new(key());
+            let mut draft = match version {
+                1 => {
+                    let mut draft = Draft::new(NOW, NOW + 1_000_000);
+                    draft.add_key(&Role::Root, root.public()).unwrap();
+                    draft.add_key(&Role::Targets, targets.public()).unwrap();
+                    draft
+                }
+                _ => Draft::next(&Chain::verify(&chain).unwrap(), NOW, NOW + 1_000_000).unwrap(),
+            };
+            for role in [Role::Snapshot, Role::Timestamp] {
+                draft.add_key(&role, online.public()).unwrap();
+                if version > 1 {
+                    draft.remove_key(&role, before.public().keyid()).unwrap();
+                }
+            }
+            let mut request = Request::draft(Role::Root, &draft.signed().unwrap(), &chain).unwrap();
+            request.sign(&root).unwrap();
+            chain.push(request.finish(NOW).unwrap());
+        }
+        let text = Sheet::default().edited(1, DATES, &Changes::default());
+        let file = document::sign(&text, [&targets]).unwrap();
+        let listed = Listing::default().edited(1, DATES, &[(&Role::Targets, 1, &file)]);
+        let snapshot = document::sign(&listed, [&*online]).unwrap();
+        let timestamp =
+            document::sign(&document::timestamp(1, DATES, 1, &snapshot, &[]), [&*online]).unwrap();
+        let mut files: BTreeMap<String, Vec<u8>> = (1..)
+            .zip(&chain)
+            .map(|(version, root)| (metadata_name(&Role::Root, version), root.clone()))
+            .collect();
+        files.insert("1.targets.json".to_owned(), file);
+        files.insert("1.snapshot.json".to_owned(), snapshot);
+        files.insert("timestamp.json".to_owned(), timestamp);
+        (Roots::verify(&chain, 1).unwrap(), files)
+    }
+
+    fn run(roots: &Roots, files: BTreeMap<String, Vec<u8>>) -> Result<(), Error> {
+        let directory = tempfile::tempdir().unwrap();
+        let below = Directory(directory.path().to_owned());
+        Trial { roots, below, published: false, files, smallest: DEVICE, releases: Vec::new() }.run(NOW)
+    }
+
+    #[test]
+    fn root_that_is_missing_strands_the_device_before_it_and_not_the_one_behind() {
+        let (roots, mut files) = repository(4);
+        run(&roots, files.clone()).unwrap();
+        files.remove("2.root.json");
+        let refused = run(&roots, files.clone()).unwrap_err();
+        let unmet = |error: &Error| match error {
+            Error::Preflight {
+                device,
+                why: tuffet_client::Error::Rejected(Rejected::ThresholdNotMet { role, .. }),
+            } => {
+                assert_eq!(*role, tuffet_client::Role::Timestamp);
+                device.clone()
+            }
+            other => panic!("{other}"),
+        };
+        assert_eq!(unmet(&refused), "a device as it left the factory");
+        assert_eq!(refused.label(), "C106");
+
+        let (roots, mut files) = repository(4);
+        files.remove("4.root.json");
+        assert_eq!(unmet(&run(&roots, files).unwrap_err()), "a device as it left the factory");
+    }
+}

@@ -185,6 +185,11 @@ impl Workspace {
             } else if let Some(bytes) = read_optional(&self.staged().join(&name))? {
                 files.push(bytes);
             } else {
+                let next = metadata_name(&Role::Root, version.saturating_add(1));
+                if self.read(&next)?.is_some() {
+                    let path = self.public().join(&name);
+                    return Err(damaged(&path, "a root is missing, and a later one is there"));
+                }
                 break;
             }
         }

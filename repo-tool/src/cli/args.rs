@@ -110,15 +110,15 @@ It publishes whatever is staged and has its signatures. What lacks some is refus
 the timestamp is not refreshed then: have it signed before the timestamp \
 expires, or move staged/targets.request.json away until it is.";
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct Init {
-    /// The first root, version 1, as `tuffet-keys finish` wrote it
+    /// The first root, version 1, as `tuffet-keys finish` wrote it [default: asked for at a terminal]
     #[arg(long, value_name = "FILE")]
-    pub(crate) root: PathBuf,
+    pub(crate) root: Option<PathBuf>,
 
-    /// The product's name, the first part of every target path
+    /// The product's name, the first part of every target path [default: asked for at a terminal]
     #[arg(long, value_name = "NAME")]
-    pub(crate) product: String,
+    pub(crate) product: Option<String>,
 
     /// A channel; give it again for each. Without any, every name is one
     #[arg(long, value_name = "NAME")]
@@ -486,7 +486,7 @@ pub(crate) struct Provision {
     pub(crate) out: PathBuf,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct DryRun {
     /// Say what would happen, and write nothing
     #[arg(long)]
@@ -494,7 +494,7 @@ pub(crate) struct DryRun {
 }
 
 /// A number of bytes, decimal or after `0x`.
-fn bytes(text: &str) -> Result<u32, String> {
+pub(crate) fn bytes(text: &str) -> Result<u32, String> {
     let parsed = match text.strip_prefix("0x") {
         Some(digits) => u32::from_str_radix(digits, 16),
         None => text.parse(),

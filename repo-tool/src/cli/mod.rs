@@ -2,6 +2,7 @@
 
 pub(crate) mod args;
 mod demo;
+mod init;
 mod publish;
 mod release;
 
@@ -12,7 +13,6 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use tuffet::config::{Config, Delegate, Hardware, Term};
 use tuffet::repository::{Workspace, root_sha256};
 use tuffet::staging::{self, Draft, Mode};
 use tuffet::{Error, Misuse, provision, verify};
@@ -24,23 +24,26 @@ use tuffet_keys::{Role, date};
 
 use args::{Cli, Command, Output};
 
-/// Runs a command at `clock`, in seconds since 1970-01-01 UTC.
-pub(crate) fn run(Cli { repo, output, now, command }: Cli, clock: u64) -> Result<(), Error> {
+/// Runs a command at the moment that `clock` tells, in seconds since 1970-01-01 UTC.
+pub(crate) fn run(Cli { repo, output, now, command }: Cli, clock: fn() -> u64) -> Result<(), Error> {
+    let start = clock();
     let now = match now {
-        Some(text) => date::when(&text, clock).map_err(|error| error.at("--now"))?,
-        None => clock,
+        Some(text) => date::when(&text, start).map_err(|error| error.at("--now"))?,
+        None => start,
     };
+    // The present of a command that stays moves on, wherever it began.
+    let present = || now.saturating_add(clock().saturating_sub(start));
     // So that files are shown as `staged/x`, not `./staged/x`.
     let repo = repo.strip_prefix(".").map(Path::to_owned).unwrap_or(repo);
     let facts = match command {
-        Command::Init(command) => init(&repo, &command, now)?,
+        Command::Init(command) => init::init(&repo, &command, now)?,
         Command::Root(args::Root::Add(command)) => root_add(&repo, &command, now)?,
         Command::Release(command) => release::run(&repo, &command, now)?,
         Command::Halt(command) => publish::halt(&repo, &command, now)?,
         Command::Renew(command) => renew(&repo, &command, now)?,
         Command::Discard(command) => discard(&repo, &command)?,
         Command::Publish(command) => publish::publish(&repo, &command, now)?,
-        Command::Refresh(command) => publish::refresh(&repo, &command, now)?,
+        Command::Refresh(command) => publish::refresh(&repo, &command, output, &present)?,
         Command::Verify(command) => verify(&repo, &command, now)?,
         Command::Provision(command) => provision(&repo, &command, now)?,
         Command::Demo(command) => demo::run(&command, output, now)?,
@@ -89,65 +92,6 @@ fn man(Manual { out }: &Manual) -> Result<Facts, Error> {
 /// A text that is all that there is to say; `name` is its member in JSON.
 fn text(name: &str, text: &str) -> Facts {
     Facts { lines: text.lines().map(str::to_owned).collect(), json: json!({ name: text }) }
-}
-
-fn init(repo: &Path, command: &args::Init, now: u64) -> Result<Facts, Error> {
-    let args::Init { root, product, channel, hardware, slot_size, flash_map, dry_run, .. } = command;
-    if hardware.len() != slot_size.len() {
-        return Err(Misuse::Options { why: "each --hardware needs one --slot-size" }.into());
-    }
-    if !flash_map.is_empty() && flash_map.len() != hardware.len() {
-        return Err(Misuse::Options { why: "give one --flash-map for each --hardware, or none" }.into());
-    }
-    let mut config = Config::new();
-    let parts = config.add_product(product)?;
-    parts.channels = channel.clone();
-    parts.role = delegate(product, command)?;
-    for (index, (id, slot_size)) in hardware.iter().zip(slot_size).enumerate() {
-        let flash_map = flash_map.get(index).cloned();
-        parts.add_hardware(id, Hardware { slot_size: *slot_size, flash_map })?;
-    }
-    let root = tuffet_keys::file::read(root)?;
-    Workspace::check_init(repo, &root, now)?;
-    let mut drafts = Vec::new();
-    let verb = match dry_run.dry_run {
-        true => "would make",
-        false => {
-            let workspace = Workspace::init(repo, &root, config, now)?;
-            // Holders of a product sign nothing before those of targets said who they are.
-            if workspace.config().delegates().next().is_some() {
-                drafts = staging::renew(&workspace, &[], now, Mode::Write)?.drafts;
-            }
-            "made"
-        }
-    };
-    let sha256 = root_sha256(&root)?;
-    let mut lines =
-        vec![format!("{verb} a repository of {product} in {}", shown(repo)), digest_line(1, &sha256)];
-    if hardware.is_empty() {
-        lines.push("next: add your hardware to tuffet.toml".to_owned());
-    }
-    lines.extend(release::next_lines(&drafts, now));
-    let json = json!({
-        "drafts": drafts_json(&drafts),
-        "product": product,
-        "repo": repo,
-        "root_1_sha256": sha256,
-        "hardware": hardware,
-        "dry_run": dry_run.dry_run,
-    });
-    Ok(Facts { lines, json })
-}
-
-/// The role of the product, if it has keys of its own.
-fn delegate(product: &str, command: &args::Init) -> Result<Option<Delegate>, Error> {
-    let args::Init { product_key, product_threshold, bins, .. } = command;
-    if product_key.is_empty() {
-        return Ok(None);
-    }
-    let threshold = product_threshold.unwrap_or(if product_key.len() == 1 { 1 } else { 2 });
-    let (name, keys, term) = (product.to_owned(), product_key.clone(), Term::default());
-    Ok(Some(Delegate { name, keys, threshold, term, bins: *bins }))
 }
 
 fn root_add(repo: &Path, command: &args::RootAdd, now: u64) -> Result<Facts, Error> {

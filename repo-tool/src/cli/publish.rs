@@ -1,6 +1,8 @@
 //! What online keys do: publish, refresh, halt.
 
+use core::time::Duration;
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,13 +11,15 @@ use tuffet::publish::{self, Keys, Scope, Summary, Waiting};
 use tuffet::release::list::{Filter, list};
 use tuffet::repository::Workspace;
 use tuffet::storage::Unwatched;
-use tuffet::{Error, Rejected};
+use tuffet::{Error, Family, Rejected};
 use tuffet_client::release::Hex;
 use tuffet_client::time::Date;
 use tuffet_keys::Role;
+use tuffet_keys::date;
 use tuffet_keys::key::SigningKey;
 use tuffet_keys::uri::KeyUri;
 
+use super::args::Output;
 use super::{Facts, args};
 
 pub(super) fn publish(repo: &Path, command: &args::Publish, now: u64) -> Result<Facts, Error> {
@@ -23,10 +27,41 @@ pub(super) fn publish(repo: &Path, command: &args::Publish, now: u64) -> Result<
     write(repo, &keys, &Scope::Staged, command.dry_run.dry_run, now)
 }
 
-pub(super) fn refresh(repo: &Path, command: &args::Refresh, now: u64) -> Result<Facts, Error> {
+pub(super) fn refresh(
+    repo: &Path,
+    command: &args::Refresh,
+    output: Output,
+    clock: &dyn Fn() -> u64,
+) -> Result<Facts, Error> {
+    let every = command.every.as_ref().map(|every| {
+        let start = clock();
+        let end = date::when(every, start).map_err(|error| error.at("--every"))?;
+        Ok::<_, Error>(Duration::from_secs(end.saturating_sub(start).max(1)))
+    });
+    let every = every.transpose()?;
     let keys = read_keys(&command.keys)?;
-    write(repo, &keys, &Scope::Refresh, command.dry_run.dry_run, now)
+    let Some(every) = every else {
+        return write(repo, &keys, &Scope::Refresh, command.dry_run.dry_run, clock());
+    };
+    loop {
+        let pause = match write(repo, &keys, &Scope::Refresh, false, clock()) {
+            Ok(facts) => {
+                facts.print(output)?;
+                every
+            }
+            // Nobody starts it again, so it goes on; whoever watches sees each failure, and the timestamp's expiry.
+            Err(error) if error.family() != Family::Misuse => {
+                let _ = writeln!(anstream::stderr(), "error[{}]: {error}", error.label());
+                every.min(RETRY)
+            }
+            Err(error) => return Err(error),
+        };
+        std::thread::sleep(pause);
+    }
 }
+
+/// How soon it is tried again after a failure.
+const RETRY: Duration = Duration::from_secs(60);
 
 pub(super) fn halt(repo: &Path, command: &args::Halt, now: u64) -> Result<Facts, Error> {
     let workspace = Workspace::open(repo)?;

@@ -3,7 +3,9 @@
 mod crash;
 mod dates;
 mod delegated;
+mod init;
 mod origin;
+mod preflight;
 mod provision;
 mod refusals;
 mod release;

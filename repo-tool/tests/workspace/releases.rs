@@ -1,5 +1,8 @@
 //! What becomes of a release after it was added.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
 use serde_json::Value;
 
 use crate::support::{Bench, DAY, NOW, PUBLISH};
@@ -149,6 +152,34 @@ fn halt_stops_a_release_by_the_timestamp_key_and_refreshes_keep_it() {
     bench.ok_at(NOW + DAY, &lift("1.2.0"));
     assert!(!bench.ok_at(NOW + DAY, &["verify"]).contains("halted"));
     assert!(bench.public_json("timestamp.json")["signed"].get("halt").is_none());
+}
+
+#[test]
+fn refresh_that_stays_signs_again_and_goes_on_after_a_failure() {
+    let bench = bench();
+    let refresh = ["refresh", "--snapshot-key", "online.pem", "--timestamp-key", "online.pem"];
+    let arguments = [&refresh[..], &["--danger-unencrypted", "--every", "1s"]].concat();
+    let mut process =
+        bench.command(&arguments).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
+    for version in 2..=3 {
+        let line = said.next().unwrap().unwrap();
+        assert!(line.starts_with(&format!("published timestamp {version}, ")), "{line}");
+        said.next().unwrap().unwrap();
+    }
+    // Somebody else is at work for a while.
+    let lock = bench.workspace().lock();
+    let mut errors = BufReader::new(process.stderr.take().unwrap()).lines();
+    if lock.is_ok() {
+        let line = errors.next().unwrap().unwrap();
+        assert!(line.starts_with("error[T302]: another tuffet is at work"), "{line}");
+    }
+    drop(lock);
+    let next = said.next().unwrap().unwrap();
+    assert!(next.starts_with("published timestamp "), "{next}");
+    process.kill().unwrap();
+    process.wait().unwrap();
+    bench.ok_at(NOW + 60, &["verify"]);
 }
 
 #[test]
