@@ -11,6 +11,7 @@
 //! | [`image`] | what an image file says of itself |
 //! | [`publish`] | the order of writing |
 //! | [`storage`] | how one file is written so that a crash leaves the old or the new one |
+//! | [`store`] | where a repository is published: a directory, or a bucket |
 //! | [`provision`] | what a factory puts into a device |
 //! | [`verify`] | how devices see a repository: the client, fed from a directory or a server |
 //!
@@ -30,6 +31,7 @@ pub mod release;
 pub mod repository;
 pub mod staging;
 pub mod storage;
+pub mod store;
 pub mod verify;
 
 pub use error::{Environment, Error, Family, Misuse, Rejected};

@@ -13,14 +13,14 @@ use crate::Error;
 use crate::document::Listed;
 use crate::release::Channel;
 use crate::repository::Roots;
-use crate::verify::{Directory, Files, Overlay, Rehearsal};
+use crate::verify::{Files, Overlay, Rehearsal, Stored};
 
 /// A publication that is to be tried.
 pub(crate) struct Trial<'t> {
     /// The roots, those that become public among them.
     pub(crate) roots: &'t Roots,
     /// What is public.
-    pub(crate) below: Directory,
+    pub(crate) below: Stored,
     /// Whether there is a repository yet.
     pub(crate) published: bool,
     /// What is to come, by name.
@@ -187,7 +187,7 @@ mod tests {
 
     fn run(roots: &Roots, files: BTreeMap<String, Vec<u8>>) -> Result<(), Error> {
         let directory = tempfile::tempdir().unwrap();
-        let below = Directory(directory.path().to_owned());
+        let below = Stored(Arc::new(crate::store::Directory::new(directory.path())));
         Trial { roots, below, published: false, files, smallest: DEVICE, releases: Vec::new() }.run(NOW)
     }
 

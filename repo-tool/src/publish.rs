@@ -1,14 +1,15 @@
 //! Publishing: what is staged becomes what devices see, in one step that no crash can halve.
 //!
-//! Files are written in the order in which nothing refers to a file that is not there: images, roots, targets,
-//! snapshot, and `timestamp.json` last. Until it is renamed, devices see the old repository; from then on the
-//! new one. All other names are new for each version and never change, so a publisher that died is simply run
+//! Files are written in the order in which nothing refers to a file that is not there: images, targets, snapshot, roots,
+//! and `timestamp.json` last, in the place of the one that was read at the start and of no other. Until then devices see
+//! the old repository; from then on the new one. All other names are new for each version and never change, so a publisher that died is simply run
 //! again: it keeps what is there, and numbers what it signs above every orphan.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
 use tuffet_client::limits::HALTS;
 use tuffet_client::release::Hex;
 use tuffet_client::time::Date;
@@ -26,8 +27,10 @@ use crate::release::Channel;
 use crate::repository::{
     Lock, Published, Roots, Workspace, check_issued, metadata_name, successor, target_name,
 };
-use crate::storage::{self, Content, Witness, Writer, hash_file, read_optional};
-use crate::{Environment, Error, Rejected, verify};
+use crate::storage::{self, Content, Witness, Writer, hash_file};
+use crate::store::{self, Tag};
+use crate::verify::{self, Fetched};
+use crate::{Environment, Error, Rejected};
 
 /// The keys that are online. One key may serve both roles.
 #[derive(Clone)]
@@ -58,10 +61,12 @@ pub struct Plan {
     /// In the order of writing, the timestamp excepted.
     files: Vec<(String, Content)>,
     timestamp: Vec<u8>,
+    /// The timestamp that it takes the place of.
+    before: Option<Tag>,
     summary: Summary,
     /// What is cleared away afterwards.
     staged: Vec<PathBuf>,
-    _lock: Lock,
+    _lock: (Lock, store::Lock),
 }
 
 /// What a publication changes.
@@ -109,7 +114,8 @@ struct New {
 /// What keeps it from being published: missing signatures, keys of another role, a damaged workspace, or what a
 /// device would say.
 pub fn plan(workspace: &Workspace, keys: &Keys, scope: &Scope, now: u64) -> Result<Plan, Error> {
-    let lock = workspace.lock()?;
+    let workspace = &workspace.writable()?;
+    let lock = (workspace.lock()?, workspace.store().lock()?);
     let roots = workspace.roots()?;
     let published = workspace.published(&roots)?;
     if let Some(Published { timestamp, .. }) = &published
@@ -158,6 +164,7 @@ pub fn plan(workspace: &Workspace, keys: &Keys, scope: &Scope, now: u64) -> Resu
         workspace: workspace.clone(),
         files,
         timestamp: Vec::new(),
+        before: published.as_ref().map(|published| published.tag.clone()),
         summary: Summary {
             roots: roots_to_come,
             targets: Vec::new(),
@@ -347,14 +354,18 @@ impl Plan {
     /// [`Rejected::ImmutableDiffers`], or an I/O failure. Devices see the old repository as long as the
     /// timestamp was not renamed; running again completes the work.
     pub fn apply(self, witness: &mut dyn Witness) -> Result<Summary, Error> {
-        let public = self.workspace.public();
-        let mut writer = Writer::new(witness);
-        for (name, content) in &self.files {
-            check_directories(&public, name)?;
-            writer.create(&public.join(name), content)?;
+        let store = self.workspace.store();
+        // Devices walk roots before they look at a timestamp, so a root comes as late as it can.
+        let (roots, others): (Vec<_>, Vec<_>) =
+            self.files.into_iter().partition(|(name, _)| name.ends_with(".root.json"));
+        for files in [others, roots] {
+            if !files.is_empty() {
+                store.create(&files, witness)?;
+            }
         }
-        let timestamp = public.join(metadata_name(&Role::Timestamp, 0));
-        writer.replace(&timestamp, &Content::Bytes(self.timestamp))?;
+        let timestamp = metadata_name(&Role::Timestamp, 0);
+        store.swap(&timestamp, self.before.as_ref(), &self.timestamp, witness)?;
+        let mut writer = Writer::new(witness);
         for path in &self.staged {
             writer.remove(path)?;
         }
@@ -372,12 +383,11 @@ impl Plan {
     ) -> Result<(), Error> {
         let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         for (name, content) in &self.files {
-            check_directories(&self.workspace.public(), name)?;
-            let path = self.workspace.public().join(name);
-            if path.exists() && Hex(&hash_file(&path)?.sha256).to_string() != content.sha256() {
-                return Err(Rejected::ImmutableDiffers { path }.into());
-            }
             if let Content::Bytes(bytes) = content {
+                let there = self.workspace.read(name)?;
+                if there.is_some_and(|there| there != *bytes) {
+                    return Err(Rejected::ImmutableDiffers { path: self.workspace.place(name) }.into());
+                }
                 files.insert(name.clone(), bytes.clone());
             }
         }
@@ -417,7 +427,7 @@ impl Plan {
         }
         Trial {
             roots,
-            below: verify::Directory(self.workspace.public()),
+            below: verify::Stored(Arc::clone(self.workspace.store())),
             published: published.is_some(),
             files,
             smallest: self.workspace.limits(roots),
@@ -425,19 +435,6 @@ impl Plan {
         }
         .run(now)
     }
-}
-
-/// Whether the directories of a file lie below the public one, and not elsewhere behind a link that somebody
-/// planted. The public one itself may be a link: who may change that owns the workspace.
-fn check_directories(public: &Path, name: &str) -> Result<(), Error> {
-    for (end, _) in name.match_indices('/') {
-        let path = public.join(&name[..end]);
-        if path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink()) {
-            let why = "a directory of the repository is a symbolic link".to_owned();
-            return Err(Rejected::Damaged { path, why }.into());
-        }
-    }
-    Ok(())
 }
 
 /// The signed file of a request, which must not have expired `now` (seconds since 1970). If it is public already, as a
@@ -457,10 +454,12 @@ fn finish(workspace: &Workspace, roots: &Roots, request: &Request, now: u64) -> 
         }
         error => Error::from(error.in_file(&path)),
     })?;
-    let public = workspace.public().join(metadata_name(role, request.header().version));
+    let public = metadata_name(role, request.header().version);
     let finished = Document::parse(finished, role, &path)?;
     // Another signature may have come since; the file that is there has enough, or preflight says that it has not.
-    let there = read_optional(&public)?.and_then(|bytes| Document::parse(bytes, role, &public).ok());
+    let there = workspace
+        .read(&public)?
+        .and_then(|bytes| Document::parse(bytes, role, &workspace.place(&public)).ok());
     Ok(there.filter(|there| there.signed() == finished.signed()).unwrap_or(finished))
 }
 
@@ -471,7 +470,7 @@ fn target_files(workspace: &Workspace, new: &New) -> Result<Vec<(String, Content
         let Some(target) = new.sheet.target(path)? else { continue };
         let name = target_name(path, &target.sha256);
         let content = match new.sheet.custom(path) {
-            Some(custom) if target.is(custom.as_bytes()) => Content::Bytes(custom.as_bytes().to_vec()),
+            Some(custom) if target.is(custom.as_bytes()) => Some(Content::Bytes(custom.as_bytes().to_vec())),
             Some(_) => {
                 let path = workspace.request_path(&new.role);
                 let why = "a release entry is not the file that it says it is".to_owned();
@@ -479,29 +478,39 @@ fn target_files(workspace: &Workspace, new: &New) -> Result<Vec<(String, Content
             }
             None => image_content(workspace, &target, &name)?,
         };
-        files.push((name, content));
+        files.extend(content.map(|content| (name, content)));
     }
     Ok(files)
 }
 
-fn image_content(workspace: &Workspace, target: &Target, name: &str) -> Result<Content, Error> {
-    let staged = workspace.staged_image(&target.sha256);
-    // Public already: a publisher that died wrote it, and somebody tidied up.
-    let public = workspace.public().join(name);
-    for path in [staged.clone(), public] {
-        if path.is_file() {
-            let storage::Summary { sha256, length } = hash_file(&path)?;
-            if Hex(&sha256).to_string() != target.sha256 {
-                let why = "the image does not have the digest that it is stored under".to_owned();
-                return Err(Rejected::Damaged { path, why }.into());
-            }
-            if length != u64::from(target.length) {
-                return Err(Rejected::TargetDiffers { path }.into());
-            }
-            return Ok(Content::File { path, sha256 });
+/// The staged image; none if it is public already, as a publisher that died left it.
+fn image_content(workspace: &Workspace, target: &Target, name: &str) -> Result<Option<Content>, Error> {
+    let path = workspace.staged_image(&target.sha256);
+    let differs = |sha256: [u8; 32], length: u64, path: PathBuf| {
+        if Hex(&sha256).to_string() != target.sha256 {
+            let why = "the image does not have the digest that it is stored under".to_owned();
+            return Err(Rejected::Damaged { path, why }.into());
         }
+        match length == u64::from(target.length) {
+            true => Ok(()),
+            false => Err(Error::from(Rejected::TargetDiffers { path })),
+        }
+    };
+    if path.is_file() {
+        let storage::Summary { sha256, length } = hash_file(&path)?;
+        differs(sha256, length, path.clone())?;
+        return Ok(Some(Content::File { path, sha256 }));
     }
-    Err(Rejected::TargetMissing { path: staged }.into())
+    let (mut hash, mut length) = (Sha256::new(), 0);
+    let fetched = workspace.store().fetch(name, u32::MAX, &mut |chunk| {
+        hash.update(chunk);
+        length += chunk.len() as u64;
+    })?;
+    if fetched == Fetched::Missing {
+        return Err(Rejected::TargetMissing { path }.into());
+    }
+    differs(hash.finalize().into(), length, workspace.place(name))?;
+    Ok(None)
 }
 
 /// What is staged and will be public: requests first, for while they are there their images are.

@@ -17,6 +17,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use tuffet_client::limits::{DEVICE, Limits};
@@ -24,25 +25,29 @@ use tuffet_client::release::{Hex, served_path};
 use tuffet_client::time::Date;
 use tuffet_keys::Role;
 use tuffet_keys::canonical;
+use tuffet_keys::file::MAX_FILE;
 use tuffet_keys::metadata::{Envelope, Header};
 use tuffet_keys::request::Request;
 use tuffet_keys::root::{Chain, RoleKeys, Root};
 
 use crate::author::summary;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Storage};
 use crate::document::{self, Document, Listing, Meta};
 use crate::release::Channel;
 use crate::storage::{Content, Unwatched, Writer, read_optional};
+use crate::store::{self, Access, Settings, Store, Stored, Tag};
 use crate::{Environment, Error, Misuse, Rejected, verify};
 
 /// How the names of staged requests end.
 const REQUEST: &str = ".request.json";
 
 /// A directory with a `tuffet.toml`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Workspace {
     directory: PathBuf,
     config: Config,
+    /// Where what is published is.
+    store: Arc<dyn Store>,
 }
 
 impl Workspace {
@@ -56,7 +61,32 @@ impl Workspace {
             return Err(Misuse::NoWorkspace { path }.into());
         };
         let config = Config::parse(&String::from_utf8_lossy(&bytes), &path)?;
-        Ok(Workspace { directory: directory.to_owned(), config })
+        Workspace::with(directory, config, Access::Read)
+    }
+
+    fn with(directory: &Path, config: Config, access: Access) -> Result<Workspace, Error> {
+        let Storage { url, danger_allow_plain_http } = &config.storage;
+        let place = match url.contains("://") {
+            true => url.clone(),
+            false => directory.join(url).display().to_string(),
+        };
+        let settings = Settings { danger_plain_http: *danger_allow_plain_http, ..Settings::from_env() };
+        let store = store::open(&place, access, &settings)?.into();
+        Ok(Workspace { directory: directory.to_owned(), config, store })
+    }
+
+    /// The same, to publish: a server is probed for what that needs.
+    ///
+    /// # Errors
+    /// As [`store::open`].
+    pub fn writable(&self) -> Result<Workspace, Error> {
+        Workspace::with(&self.directory, self.config.clone(), Access::Write)
+    }
+
+    /// Where what is published is.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
     }
 
     /// Makes a workspace whose first root is `root`, a file of version 1 that its own keys have signed and that
@@ -71,14 +101,15 @@ impl Workspace {
         Workspace::check_init(directory, root, now)?;
         let mut config = Config { root_1_sha256: Some(root_sha256(root)?), ..config };
         let keys = config.adopt_keys()?;
-        let workspace = Workspace { directory: directory.to_owned(), config };
-        let mut witness = Unwatched;
-        let mut writer = Writer::new(&mut witness);
+        let workspace = Workspace::with(directory, config, Access::Write)?;
+        let mut writer_witness = Unwatched;
+        let mut writer = Writer::new(&mut writer_witness);
+        writer.create_directories(directory)?;
         for (path, pem) in keys {
             writer.create(&directory.join(path), &Content::Bytes(pem))?;
         }
-        let first = workspace.public().join(metadata_name(&Role::Root, 1));
-        writer.create(&first, &Content::Bytes(root.to_owned()))?;
+        let first = (metadata_name(&Role::Root, 1), Content::Bytes(root.to_owned()));
+        workspace.store.create(&[first], &mut Unwatched)?;
         writer.create_directories(&workspace.staged().join("images"))?;
         let text = workspace.config.to_text().into_bytes();
         writer.create(&directory.join(config::FILE), &Content::Bytes(text))?;
@@ -110,9 +141,12 @@ impl Workspace {
         &self.config
     }
 
-    /// What a web server serves.
+    /// What a web server serves: the directory, or the address of the store.
     pub fn public(&self) -> PathBuf {
-        self.directory.join("public")
+        match self.config.storage.url.contains("://") {
+            true => self.config.storage.url.clone().into(),
+            false => self.directory.join(&self.config.storage.url),
+        }
     }
 
     /// The request for signatures over the next metadata of a role.
@@ -154,17 +188,15 @@ impl Workspace {
     /// # Errors
     /// [`Rejected::OtherRepository`] if another one lies in its place, what is wrong with it, or an I/O failure.
     pub fn first_root(&self) -> Result<Vec<u8>, Error> {
-        let bytes = tuffet_keys::file::read(&self.first_root_path())?;
+        let name = metadata_name(&Role::Root, 1);
+        let bytes =
+            self.read(&name)?.ok_or_else(|| damaged(&self.place(&name), "the first root is missing"))?;
         self.check_first_root(&bytes)?;
         Ok(bytes)
     }
 
-    fn first_root_path(&self) -> PathBuf {
-        self.public().join(metadata_name(&Role::Root, 1))
-    }
-
     fn check_first_root(&self, bytes: &[u8]) -> Result<(), Error> {
-        let path = self.first_root_path();
+        let path = self.place(&metadata_name(&Role::Root, 1));
         let found = root_sha256(bytes).map_err(|error| error.in_file(&path))?;
         let pinned = self.config.root_1_sha256.clone().unwrap_or_default();
         if found == pinned { Ok(()) } else { Err(Rejected::OtherRepository { path, found, pinned }.into()) }
@@ -179,7 +211,7 @@ impl Workspace {
         let mut published = 0;
         for version in 1.. {
             let name = metadata_name(&Role::Root, version);
-            if let Some(bytes) = read_optional(&self.public().join(&name))? {
+            if let Some(bytes) = self.read(&name)? {
                 files.push(bytes);
                 published = version;
             } else if let Some(bytes) = read_optional(&self.staged().join(&name))? {
@@ -187,7 +219,7 @@ impl Workspace {
             } else {
                 let next = metadata_name(&Role::Root, version.saturating_add(1));
                 if self.read(&next)?.is_some() {
-                    let path = self.public().join(&name);
+                    let path = self.place(&name);
                     return Err(damaged(&path, "a root is missing, and a later one is there"));
                 }
                 break;
@@ -206,26 +238,24 @@ impl Workspace {
     /// the repository's keys did not sign, or an I/O failure.
     pub fn published(&self, roots: &Roots) -> Result<Option<Published>, Error> {
         let name = metadata_name(&Role::Timestamp, 0);
-        let path = self.public().join(&name);
-        let Some(bytes) = self.read(&name)? else { return Ok(None) };
+        let path = self.place(&name);
+        let Some(Stored { bytes, tag }) = self.store.read(&name, MAX_FILE)? else { return Ok(None) };
         let timestamp = Document::parse(bytes, &Role::Timestamp, &path)?;
         roots.check_signed(&timestamp, &path)?;
         let listed = timestamp.listing()?.of(&Role::Snapshot);
         let snapshot = self.listed(&Role::Snapshot, listed.as_ref())?;
         let snapshot = snapshot.ok_or_else(|| damaged(&path, "it names no snapshot"))?;
-        roots.check_signed(
-            &snapshot,
-            &self.public().join(metadata_name(&Role::Snapshot, snapshot.header.version)),
-        )?;
+        roots
+            .check_signed(&snapshot, &self.place(&metadata_name(&Role::Snapshot, snapshot.header.version)))?;
         let listing = snapshot.listing()?;
-        Ok(Some(Published { workspace: self.clone(), timestamp, snapshot, listing }))
+        Ok(Some(Published { workspace: self.clone(), tag, timestamp, snapshot, listing }))
     }
 
     /// The file that another one lists.
     fn listed(&self, role: &Role, meta: Option<&Meta>) -> Result<Option<Document>, Error> {
         let Some(Meta { version, length, sha256 }) = meta else { return Ok(None) };
         let name = metadata_name(role, *version);
-        let path = self.public().join(&name);
+        let path = self.place(&name);
         let bytes = self.read(&name)?.ok_or_else(|| damaged(&path, "a published file is missing"))?;
         if summary(&bytes) != (sha256.clone(), *length) {
             return Err(damaged(&path, "the file is not the one that the metadata above it names"));
@@ -242,7 +272,12 @@ impl Workspace {
     /// # Errors
     /// An I/O failure, or a file too large for metadata.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        read_optional(&self.public().join(name))
+        Ok(self.store.read(name, MAX_FILE)?.map(|stored| stored.bytes))
+    }
+
+    /// Where a published file is, for messages.
+    pub(crate) fn place(&self, name: &str) -> PathBuf {
+        self.store.place(name)
     }
 
     /// The roles whose metadata wait for signatures, and their requests.
@@ -351,7 +386,7 @@ impl Workspace {
     /// [`Rejected::Exhausted`] or an I/O failure.
     pub fn next_version(&self, role: &Role, published: Option<&Published>) -> Result<u32, Error> {
         let mut version = successor(published.and_then(|published| published.version(role)).unwrap_or(0))?;
-        while self.public().join(metadata_name(role, version)).try_exists().unwrap_or(true) {
+        while self.store.exists(&metadata_name(role, version))? {
             version = successor(version)?;
         }
         Ok(version)
@@ -430,9 +465,11 @@ impl Roots {
 
 /// The metadata that the public timestamp leads to. Timestamp and snapshot are signed by the repository's keys; all else
 /// is read when it is asked for, and is what the snapshot names.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Published {
     workspace: Workspace,
+    /// Of `timestamp.json`: what the next one takes the place of.
+    pub(crate) tag: Tag,
     /// `timestamp.json`.
     pub timestamp: Document,
     /// The snapshot that it names.

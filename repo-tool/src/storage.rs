@@ -40,7 +40,7 @@ impl Witness for Unwatched {
     }
 }
 
-/// One thing that is done to a disk.
+/// One thing that is done to a disk, or asked of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
     /// A directory is made.
@@ -57,6 +57,14 @@ pub enum Step<'a> {
     SyncDirectory(&'a Path),
     /// A file is removed.
     Remove(&'a Path),
+    /// All that was written to the file system of this directory is flushed.
+    SyncFileSystem(&'a Path),
+    /// A server is asked to make an object of so many bytes, if there is none of that name.
+    Put(&'a Path, u64),
+    /// A server is asked to replace an object, if it is still the one that was read.
+    Swap(&'a Path),
+    /// A server is asked to delete an object.
+    Delete(&'a Path),
 }
 
 /// What a file shall hold.
@@ -79,7 +87,7 @@ impl Content {
         Hex(&self.digest()).to_string()
     }
 
-    fn digest(&self) -> [u8; 32] {
+    pub(crate) fn digest(&self) -> [u8; 32] {
         match self {
             Content::Bytes(bytes) => Sha256::digest(bytes).into(),
             Content::File { sha256, .. } => *sha256,
@@ -90,12 +98,14 @@ impl Content {
 /// Writes files durably, telling a [`Witness`].
 pub struct Writer<'w> {
     witness: &'w mut dyn Witness,
+    /// What is copied passes through here; kept, for a batch has many small files.
+    chunk: Vec<u8>,
 }
 
 impl<'w> Writer<'w> {
     /// A writer that tells `witness`.
     pub fn new(witness: &'w mut dyn Witness) -> Writer<'w> {
-        Writer { witness }
+        Writer { witness, chunk: Vec::new() }
     }
 
     /// Writes a file that never changes. One that is there with the same bytes is kept, and flushed, for
@@ -156,7 +166,11 @@ impl<'w> Writer<'w> {
         }
         let above = parent(path);
         self.create_directories(above)?;
-        self.step("create", path, Step::CreateDirectory(path), |path| fs::create_dir(path))?;
+        self.step("create", path, Step::CreateDirectory(path), |path| match fs::create_dir(path) {
+            // Somebody else was faster.
+            Err(_) if path.is_dir() => Ok(()),
+            made => made,
+        })?;
         self.sync_directory(above)
     }
 
@@ -167,28 +181,36 @@ impl<'w> Writer<'w> {
         }
         self.witnessed("create", partial, Step::Create(partial))?;
         let mut file = File::create_new(partial).map_err(|error| Error::io("create", partial, &error))?;
+        self.fill(partial, &mut file, content)?;
+        Ok(file)
+    }
+
+    /// Writes into a file that was just made under the name `partial`.
+    pub(crate) fn fill(&mut self, partial: &Path, file: &mut File, content: &Content) -> Result<(), Error> {
         match content {
-            Content::Bytes(bytes) => self.append(partial, &mut file, bytes)?,
+            Content::Bytes(bytes) => self.append(partial, file, bytes)?,
             Content::File { path, sha256 } => {
                 let read_failed = |error| Error::io("read", path, &error);
                 let mut source = File::open(path).map_err(read_failed)?;
                 let mut hash = Sha256::new();
-                let mut chunk = vec![0; CHUNK];
+                let mut chunk = core::mem::take(&mut self.chunk);
+                chunk.resize(CHUNK, 0);
                 loop {
                     let count = source.read(&mut chunk).map_err(read_failed)?;
                     if count == 0 {
                         break;
                     }
                     hash.update(&chunk[..count]);
-                    self.append(partial, &mut file, &chunk[..count])?;
+                    self.append(partial, file, &chunk[..count])?;
                 }
+                self.chunk = chunk;
                 if <[u8; 32]>::from(hash.finalize()) != *sha256 {
                     let why = "the file does not have the SHA-256 that it was stored under".to_owned();
                     return Err(Rejected::Damaged { path: path.clone(), why }.into());
                 }
             }
         }
-        Ok(file)
+        Ok(())
     }
 
     fn append(&mut self, partial: &Path, file: &mut File, bytes: &[u8]) -> Result<(), Error> {
@@ -200,7 +222,8 @@ impl<'w> Writer<'w> {
         self.step("flush", directory, Step::SyncDirectory(directory), |path| File::open(path)?.sync_all())
     }
 
-    fn step(
+    /// Takes a step, unless the witness refuses it.
+    pub(crate) fn step(
         &mut self,
         what: &'static str,
         path: &Path,
@@ -211,7 +234,7 @@ impl<'w> Writer<'w> {
         take(path).map_err(|error| Error::io(what, path, &error))
     }
 
-    fn witnessed(&mut self, what: &'static str, path: &Path, step: Step<'_>) -> Result<(), Error> {
+    pub(crate) fn witnessed(&mut self, what: &'static str, path: &Path, step: Step<'_>) -> Result<(), Error> {
         self.witness.before(step).map_err(|error| Error::io(what, path, &error))
     }
 }
@@ -230,8 +253,12 @@ pub struct Summary {
 /// # Errors
 /// An I/O failure.
 pub fn hash_file(path: &Path) -> Result<Summary, Error> {
+    hash_open_file(&mut File::open(path).map_err(|error| Error::io("read", path, &error))?, path)
+}
+
+/// As [`hash_file`], of a file that is open already.
+pub(crate) fn hash_open_file(file: &mut File, path: &Path) -> Result<Summary, Error> {
     let failed = |error| Error::io("read", path, &error);
-    let mut file = File::open(path).map_err(failed)?;
     let mut hash = Sha256::new();
     let mut length = 0;
     let mut chunk = vec![0; CHUNK];

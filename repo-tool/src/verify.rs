@@ -9,6 +9,7 @@ use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use tuffet_agent::http::{HttpOptions, HttpTransport};
@@ -25,6 +26,7 @@ use crate::author::Target;
 use crate::document::{Document, Listing};
 use crate::release::Channel;
 use crate::repository::{metadata_name, target_name};
+use crate::store::Store;
 use crate::{Environment, Error, Misuse, Rejected};
 
 /// Bytes that are read at a time.
@@ -86,6 +88,20 @@ impl Source for Directory {
 
     fn place(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+}
+
+/// A repository in a store.
+#[derive(Clone)]
+pub struct Stored(pub Arc<dyn Store>);
+
+impl Source for Stored {
+    fn fetch(&mut self, name: &str, limit: u32, sink: &mut dyn FnMut(&[u8])) -> Result<Fetched, Error> {
+        self.0.fetch(name, limit, sink)
+    }
+
+    fn place(&self, name: &str) -> PathBuf {
+        self.0.place(name)
     }
 }
 

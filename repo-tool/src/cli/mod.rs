@@ -9,12 +9,14 @@ mod release;
 use core::fmt::Display;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::CommandFactory as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tuffet::repository::{Workspace, root_sha256};
 use tuffet::staging::{self, Draft, Mode};
+use tuffet::store::{self, Access, Settings};
 use tuffet::{Error, Misuse, provision, verify};
 use tuffet_agent::http::HttpOptions;
 use tuffet_client::limits::DEVICE;
@@ -152,11 +154,6 @@ fn roles(names: &[String]) -> Result<Vec<Role>, Error> {
 }
 
 fn verify(repo: &Path, command: &args::Verify, now: u64) -> Result<Facts, Error> {
-    let place = match &command.repository {
-        Some(place) => place.clone(),
-        None => Workspace::open(repo)?.public().display().to_string(),
-    };
-    let is_url = place.contains("://");
     let root = match &command.root {
         Some(path) => tuffet_keys::file::read(path)?,
         // What lies beside the files that are to be verified says nothing about them.
@@ -169,15 +166,7 @@ fn verify(repo: &Path, command: &args::Verify, now: u64) -> Result<Facts, Error>
             Err(error) => return Err(error),
         },
     };
-    let mut source: Box<dyn verify::Source> = if is_url {
-        let danger_allow_plain_http = command.danger_allow_plain_http;
-        Box::new(verify::Server::new(
-            &place,
-            HttpOptions { danger_allow_plain_http, ..HttpOptions::default() },
-        )?)
-    } else {
-        Box::new(verify::Directory(PathBuf::from(&place)))
-    };
+    let (place, mut source) = source(repo, command)?;
     let source = source.as_mut();
     let report = verify::replay(source, &root, &DEVICE, now)?;
     let total = report.targets.iter().map(|(_, target)| u64::from(target.length)).sum();
@@ -258,6 +247,28 @@ fn provision(repo: &Path, command: &args::Provision, now: u64) -> Result<Facts, 
         "image": image.map(|(sequence, version)| json!({ "sequence": sequence, "version": version })),
     });
     Ok(Facts { lines, json })
+}
+
+/// What is to be verified, and what to call it.
+fn source(repo: &Path, command: &args::Verify) -> Result<(String, Box<dyn verify::Source>), Error> {
+    let danger_allow_plain_http = command.danger_allow_plain_http;
+    let Some(place) = &command.repository else {
+        let workspace = Workspace::open(repo)?;
+        let place = workspace.public().display().to_string();
+        return Ok((place, Box::new(verify::Stored(Arc::clone(workspace.store())))));
+    };
+    let source: Box<dyn verify::Source> = match place.split_once("://") {
+        None => Box::new(verify::Directory(PathBuf::from(place))),
+        Some(("s3", _)) => {
+            let settings = Settings { danger_plain_http: danger_allow_plain_http, ..Settings::from_env() };
+            Box::new(verify::Stored(store::open(place, Access::Read, &settings)?.into()))
+        }
+        Some(_) => {
+            let options = HttpOptions { danger_allow_plain_http, ..HttpOptions::default() };
+            Box::new(verify::Server::new(place, options)?)
+        }
+    };
+    Ok((place.clone(), source))
 }
 
 /// A root's digest as `tuffet-keys` shows it to those who sign: people compare groups.

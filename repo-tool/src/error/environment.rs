@@ -37,6 +37,27 @@ pub enum Environment {
         /// Why.
         fault: TransportFault,
     },
+    /// Another publisher was faster.
+    Outrun {
+        /// The file that it has replaced.
+        path: PathBuf,
+    },
+    /// A server did not do what it was asked.
+    Server {
+        /// What was being done, an infinitive.
+        what: &'static str,
+        /// The object.
+        place: PathBuf,
+        /// Why not, and what to do next.
+        why: String,
+    },
+    /// A server cannot keep two publishers apart.
+    Unconditional {
+        /// The repository.
+        place: PathBuf,
+        /// What the server does.
+        fault: &'static str,
+    },
     /// The demo's firmware could not be built.
     Firmware {
         /// What was missing, and what to do next.
@@ -53,6 +74,9 @@ impl Environment {
             Environment::ClockBehind { .. } => 303,
             Environment::Firmware { .. } => 304,
             Environment::Fetch { .. } => 305,
+            Environment::Outrun { .. } => 306,
+            Environment::Server { .. } => 307,
+            Environment::Unconditional { .. } => 308,
         }
     }
 }
@@ -70,6 +94,16 @@ impl fmt::Display for Environment {
             Environment::Locked { path } => {
                 write!(f, "another tuffet is at work here: {}; wait for it to end", path.display())
             }
+            Environment::Outrun { path } => {
+                write!(f, "another publisher was faster, and has replaced {}; run again", path.display())
+            }
+            Environment::Server { what, place, why } => write!(f, "cannot {what} {}: {why}", place.display()),
+            Environment::Unconditional { place, fault } => write!(
+                f,
+                "the server of {} {fault}, so that two publishers would overwrite each other; use a server that \
+                 honours conditional writes, or publish into a directory",
+                place.display()
+            ),
             Environment::Firmware { message } => f.write_str(message),
             Environment::Fetch { url, fault } => {
                 write!(f, "cannot fetch {url}: ")?;
