@@ -61,12 +61,12 @@ impl Directory {
     }
 
     /// The lock file lies beside the directory that is meant, by whatever name it was given.
-    fn open_lock(&self) -> Result<(File, PathBuf), Error> {
+    fn open_lock(&self, witness: &mut dyn Witness) -> Result<(File, PathBuf), Error> {
         let failed = |error| Error::io("open", &self.top, &error);
         let top = match fs::canonicalize(&self.top) {
             // Whoever comes second finds it made, by its other name.
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                Writer::new(&mut Unwatched).create_directories(&self.top)?;
+                Writer::new(witness).create_directories(&self.top)?;
                 fs::canonicalize(&self.top).map_err(failed)?
             }
             top => top.map_err(failed)?,
@@ -91,13 +91,13 @@ impl Directory {
     }
 
     /// Waits until nobody else writes.
-    fn turn(&self) -> Result<Turn<'_>, Error> {
+    fn turn(&self, witness: &mut dyn Witness) -> Result<Turn<'_>, Error> {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let held = self.held().upgrade();
         let held = match held {
             Some(held) => held,
             None => {
-                let (file, path) = self.open_lock()?;
+                let (file, path) = self.open_lock(witness)?;
                 file.lock().map_err(|error| Error::io("lock", &path, &error))?;
                 Arc::new(Held { file })
             }
@@ -206,7 +206,7 @@ impl Store for Directory {
         for (name, _) in files {
             check_new_name(name)?;
         }
-        let _turn = self.turn()?;
+        let _turn = self.turn(witness)?;
         let tree = Tree::make(&self.top, &mut Writer::new(witness))?;
         let mut batch = Batch::new(tree, witness, files.len());
         let created = self.create_in(&mut batch, files);
@@ -225,7 +225,7 @@ impl Store for Directory {
     ) -> Result<Tag, Error> {
         check_new_name(name)?;
         let path = self.place(name);
-        let _turn = self.turn()?;
+        let _turn = self.turn(witness)?;
         let mut tree = Tree::make(&self.top, &mut Writer::new(witness))?;
         let there = match tree.open_file(name)? {
             None => None,
@@ -264,7 +264,7 @@ impl Store for Directory {
         for name in names {
             check_name(name)?;
         }
-        let _turn = self.turn()?;
+        let _turn = self.turn(witness)?;
         let Some(tree) = Tree::open(&self.top)? else { return Ok(()) };
         let mut batch = Batch::new(tree, witness, 0);
         for name in names {
@@ -275,7 +275,7 @@ impl Store for Directory {
 
     fn lock(&self) -> Result<Lock, Error> {
         let mut held = self.held();
-        let (file, path) = self.open_lock()?;
+        let (file, path) = self.open_lock(&mut Unwatched)?;
         match file.try_lock() {
             Ok(()) => {
                 let lock = Arc::new(Held { file });

@@ -10,7 +10,10 @@
 //! what a publisher that died left behind.
 
 mod batch;
+mod client;
+mod connection;
 mod directory;
+mod failure;
 mod probe;
 mod s3;
 mod tree;

@@ -8,7 +8,8 @@ use tuffet_client::release::Hex;
 
 use crate::{Environment, Error};
 
-use super::s3::{Cache, Client, Failure};
+use super::client::{Cache, Client};
+use super::failure::Failure;
 use super::{Mark, Tag};
 
 /// Objects of these names are probes that were cut off.

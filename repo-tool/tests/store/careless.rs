@@ -35,6 +35,10 @@ pub(crate) enum Fault {
     LosesAnswerAndIsOutrun,
     /// A write is refused because of another one that is under way, this often.
     IsBusy(u32),
+    /// Every write is sent elsewhere, without saying where.
+    Redirects,
+    /// Every write fails with a page of text.
+    Complains,
     /// Every write ends in status 500, done or not.
     Fails {
         done: bool,
@@ -142,6 +146,12 @@ impl State {
             Some(Fault::IsBusy(times)) if times > 0 => {
                 self.fault = Some(Fault::IsBusy(times - 1));
                 return Ok(status(StatusCode::CONFLICT));
+            }
+            Some(Fault::Redirects) => return Ok(status(StatusCode::MOVED_PERMANENTLY)),
+            Some(Fault::Complains) => {
+                let mut response = status(StatusCode::BAD_REQUEST);
+                *response.body_mut() = Full::from("a page;\n".repeat(1000));
+                return Ok(response);
             }
             Some(Fault::Fails { done: false }) => return Ok(status(StatusCode::INTERNAL_SERVER_ERROR)),
             Some(Fault::ForgetsWrites) => {}

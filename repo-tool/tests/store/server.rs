@@ -131,6 +131,13 @@ fn server_that_always_fails_is_asked_a_bounded_number_of_times() {
     assert!((2..=24).contains(&asked), "{asked}");
     assert!(server.state().objects.is_empty());
 
+    server.state().fault = Some(Fault::Redirects);
+    let text = assert_server(store.swap("timestamp.json", None, b"1", &mut Unwatched));
+    assert!(text.ends_with("; correct AWS_REGION"), "{text}");
+    server.state().fault = Some(Fault::Complains);
+    let error = store.swap("timestamp.json", None, b"1", &mut Unwatched).unwrap_err().to_string();
+    assert!(error.len() < 500 && !error.contains('\n'), "{error}");
+
     // It says that it fails, and does it: what counts is what is there.
     server.state().fault = Some(Fault::Fails { done: true });
     store.create(&[file("1.root.json", "root")], &mut Unwatched).unwrap();
