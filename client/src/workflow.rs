@@ -208,6 +208,14 @@ impl<'a> Refresh<'a> {
         self.trusted
     }
 
+    /// Whose file expires first of the root and of the targets files that this cycle verified, and when, in seconds
+    /// since 1970. Until then no new look is needed at what came with a bundle, which cannot change.
+    #[must_use]
+    pub fn good_until(&self) -> (Role, u64) {
+        let root = self.trusted.root().expires();
+        if root <= self.expires { (Role::Root, root) } else { (Role::Targets, self.expires) }
+    }
+
     /// Takes the next bytes of the wanted file, one or many.
     ///
     /// # Errors
