@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! check():   settle -> refresh -> select -> download -> read back -> refresh again -> pending
+//!            the same over a bundle, which does not change: … -> read back -> not expired yet -> pending
 //!            settle -> refresh -> select -> still pending | withdrawn
 //! restart:   decide_boot
 //! started(): health -> contact -> confirmed | reverted | still on trial
@@ -12,7 +13,8 @@
 
 use embedded_storage::nor_flash::NorFlash;
 use heapless::Vec;
-use tuffet_client::{Candidate, Change, Clock, Crypto, Device, Entry, Plan, limits};
+use tuffet_client::time::Date;
+use tuffet_client::{Candidate, Change, Clock, Crypto, Device, Entry, Plan, Role, limits};
 
 use crate::boot::{self, BootRecord, Decision, SlotImage, TRIES, Trial, Unfit};
 use crate::engine::{Check, Request, SCRATCH};
@@ -105,6 +107,13 @@ pub enum Started {
     NoContact(SlotImage, Error),
 }
 
+/// A release to install.
+struct Selected {
+    candidate: Candidate,
+    /// Whose file of those that lead to it expires first, and when.
+    good_until: (Role, u64),
+}
+
 /// What a refresh is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Goal {
@@ -152,7 +161,8 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
     /// as long as the repository cannot be asked, it stays pending.
     ///
     /// `now` is read at the start of each refresh, of which there are two when there is something to install:
-    /// a download may take days, and what expired meanwhile is not installed.
+    /// a download may take days, and what expired meanwhile is not installed. Over a bundle there is one refresh, and
+    /// the second reading is held against its dates.
     ///
     /// # Errors
     ///
@@ -219,7 +229,7 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
                 self.review(&record, image, now(), observe)
             };
         }
-        let Some(candidate) = self.select(&record, now(), observe)? else {
+        let Some(Selected { candidate, good_until }) = self.select(&record, now(), observe)? else {
             return Ok(Checked::UpToDate);
         };
         observe(Event::Selected(&candidate));
@@ -227,8 +237,14 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
         observe(Event::Staged(&candidate));
 
         // Rule: authorised again, against what the repository says now.
-        let again = self.select(&record, now(), observe);
-        if again.as_ref().is_ok_and(|again| again.as_ref() == Some(&candidate)) {
+        let again = if self.transport.is_bundle() {
+            // A bundle says what it said, and a line may not say it twice. But it may have expired on the line.
+            self.still_good(good_until, now()).map(|()| true)
+        } else {
+            let again = self.select(&record, now(), observe);
+            again.map(|again| again.is_some_and(|again| again.candidate == candidate))
+        };
+        if again == Ok(true) {
             boot::mark_pending(&mut self.flash, &image, TRIES)?;
             observe(Event::Pending(&image));
             return Ok(Checked::Pending(image));
@@ -254,7 +270,7 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
             Err(Error::Rejected(Rejected::Metadata(tuffet_client::Rejected::NoRelease))) => None,
             other => other?,
         };
-        let same = |candidate: Candidate| slot_image(pending.slot, &candidate) == *pending;
+        let same = |wanted: Selected| slot_image(pending.slot, &wanted.candidate) == *pending;
         if wanted.is_some_and(same) {
             return Ok(Checked::Pending(pending.clone()));
         }
@@ -328,25 +344,45 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
         Ok(record)
     }
 
+    /// Whether metadata that are good until then are good yet.
+    fn still_good(&self, (role, expires): (Role, u64), clock: Clock) -> Result<(), Error> {
+        let start = self.trust.trusted.start_time(self.not_before_built(clock));
+        if expires > start {
+            return Ok(());
+        }
+        let freeze = tuffet_client::Rejected::Freeze { role, expires: Date(expires), start: Date(start) };
+        Err(Rejected::Metadata(freeze).into())
+    }
+
+    /// It is later than the image was built, whatever the clock says.
+    fn not_before_built(&self, clock: Clock) -> Clock {
+        let built = self.factory.built;
+        Clock::At(match clock {
+            Clock::At(now) => now.max(built),
+            Clock::Unknown => built,
+        })
+    }
+
     /// The release to install, if there is one whose image did not fail here before.
     fn select(
         &mut self,
         record: &BootRecord,
         clock: Clock,
         observe: &mut dyn FnMut(Event<'_>),
-    ) -> Result<Option<Candidate>, Error> {
+    ) -> Result<Option<Selected>, Error> {
         let mut passed_over: Vec<[u8; 32], { limits::CANDIDATES }> = Vec::new();
         loop {
             let sequence = record.active.sequence;
             let found = self.refresh(Goal::Release, sequence, &passed_over, clock, observe)?;
-            let Some(candidate) = found else {
+            let Some(selected) = found else {
                 return Ok(None);
             };
+            let candidate = &selected.candidate;
             let digest = candidate.image.sha256;
             if !self.trust.memory.ledger.bans(&digest, candidate.sequence) {
-                return Ok(Some(candidate));
+                return Ok(Some(selected));
             }
-            observe(Event::PassedOver(&candidate));
+            observe(Event::PassedOver(candidate));
             // Each turn bans one more of at most so many candidates.
             if passed_over.push(digest).is_err() {
                 return Ok(None);
@@ -362,24 +398,20 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
         banned: &[[u8; 32]],
         clock: Clock,
         observe: &mut dyn FnMut(Event<'_>),
-    ) -> Result<Option<Candidate>, Error> {
+    ) -> Result<Option<Selected>, Error> {
+        let clock = self.not_before_built(clock);
         let Self { flash, transport, crypto, factory, id, trust } = self;
-        let Factory { product, hardware, channel, built, counter, .. } = *factory;
+        let Factory { product, hardware, channel, counter, .. } = *factory;
         let Trust { trusted, memory, lost } = trust;
         // The running image's own counter binds what it installs. It is not stored, for this may be a trial.
         let counter = memory.counter.max(counter);
         let device = Device { product, hardware, channel, id, sequence, counter, banned };
-        // It is later than the image was built, whatever the clock says.
-        let clock = Clock::At(match clock {
-            Clock::At(now) => now.max(built),
-            Clock::Unknown => built,
-        });
         let mut scratch = [0; SCRATCH];
         let plan = Plan {
             crypto,
             limits: &limits::DEVICE,
             goal: tuffet_client::Goal::Release(device),
-            entry: Entry::Refresh,
+            entry: if transport.is_bundle() { Entry::Offline } else { Entry::Refresh },
             clock,
             kept: None,
         };
@@ -398,9 +430,11 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
                 observe(Event::Stored(change));
             }
         }
-        let candidate = check.outcome()?.cloned();
+        let good_until = check.good_until();
+        let selected =
+            check.outcome()?.map(|candidate| Selected { candidate: candidate.clone(), good_until });
         self.mend(observe)?;
-        Ok(candidate)
+        Ok(selected)
     }
 
     /// Writes a lost trust store anew, once the repository was verified from the factory's facts on.

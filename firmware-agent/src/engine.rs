@@ -168,6 +168,11 @@ impl<'a, F: NorFlash> Check<'a, F> {
         }
     }
 
+    /// Whose file of those that were verified expires first, and when: [`Refresh::good_until`].
+    pub fn good_until(&self) -> (Role, u64) {
+        self.refresh.good_until()
+    }
+
     fn role(&self) -> Option<Role> {
         match self.refresh.want() {
             Want::Fetch { file, .. } | Want::Again { file, .. } => Some(file.role),

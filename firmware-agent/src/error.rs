@@ -5,6 +5,7 @@ use core::fmt;
 
 use embedded_storage::nor_flash::NorFlashErrorKind;
 
+use crate::bundle::IndexFault;
 use crate::flash_map::{MapFault, SlotId};
 use crate::journal::Kind;
 use crate::transport::TransportFault;
@@ -48,6 +49,30 @@ pub enum Rejected {
     },
     /// The server's bytes do not have the signed digest.
     ImageDigest,
+    /// What should be a bundle does not begin as one.
+    NotABundle,
+    /// A bundle of a format that this build does not know.
+    BundleFormat {
+        /// The format found.
+        format: u16,
+    },
+    /// The index of a bundle says what no index can say. Nothing behind it was read.
+    BundleIndex {
+        /// The first byte of what is wrong.
+        at: u32,
+        /// What is wrong there.
+        fault: IndexFault,
+    },
+    /// A bundle ends before it holds all that its index lists.
+    BundleCutShort {
+        /// Where it ends.
+        at: u32,
+    },
+    /// A bundle holds later roots, and not the one that this device needs first.
+    BundleLacksRoot {
+        /// The version of that root.
+        version: u32,
+    },
 }
 
 /// A call that was out of place.
@@ -176,6 +201,11 @@ impl Rejected {
             Self::ImageTooLong { .. } => 402,
             Self::ImageTooShort { .. } => 403,
             Self::ImageDigest => 404,
+            Self::NotABundle => 420,
+            Self::BundleFormat { .. } => 421,
+            Self::BundleIndex { .. } => 422,
+            Self::BundleCutShort { .. } => 423,
+            Self::BundleLacksRoot { .. } => 424,
         }
     }
 }
@@ -241,6 +271,21 @@ impl fmt::Display for Rejected {
                 write!(f, "the server sent {received} of the image's {length} signed bytes")
             }
             Self::ImageDigest => f.write_str("the image's SHA-256 is not the signed one"),
+            Self::NotABundle => f.write_str("this is no bundle; `tuffet bundle` writes one"),
+            Self::BundleFormat { format } => {
+                write!(f, "the bundle has format {format}, which this version does not know")
+            }
+            Self::BundleIndex { at, fault } => {
+                write!(f, "the bundle's index is damaged at byte {at}: {fault}; copy it again")
+            }
+            Self::BundleCutShort { at } => {
+                write!(f, "the bundle ends at byte {at}, before the end of what it lists; copy it again")
+            }
+            Self::BundleLacksRoot { version } => write!(
+                f,
+                "the bundle does not have root {version}, which this device needs first; make one `--from-root {}`",
+                version.saturating_sub(1)
+            ),
         }
     }
 }
@@ -365,7 +410,7 @@ mod tests {
         let flash =
             Environment::Flash { operation: FlashOperation::Read, offset: 0, kind: NorFlashErrorKind::Other };
         let missing = tuffet_client::Environment::Missing { role: tuffet_client::Role::Snapshot };
-        let golden: [(Error, u16); 31] = [
+        let golden: [(Error, u16); 38] = [
             (Rejected::Metadata(tuffet_client::Rejected::NoRelease).into(), 114),
             (Misuse::Metadata(tuffet_client::Misuse::CycleOver).into(), 201),
             (Environment::Metadata(missing).into(), 300),
@@ -373,6 +418,11 @@ mod tests {
             (Rejected::ImageTooLong { length: 0 }.into(), 402),
             (Rejected::ImageTooShort { length: 0, received: 0 }.into(), 403),
             (Rejected::ImageDigest.into(), 404),
+            (Rejected::NotABundle.into(), 420),
+            (Rejected::BundleFormat { format: 2 }.into(), 421),
+            (Rejected::BundleIndex { at: 0, fault: IndexFault::Name }.into(), 422),
+            (Rejected::BundleCutShort { at: 0 }.into(), 423),
+            (Rejected::BundleLacksRoot { version: 2 }.into(), 424),
             (Misuse::Map(MapFault::Erased).into(), 501),
             (Misuse::TrialUndecided.into(), 502),
             (Misuse::NoTrial.into(), 503),
@@ -397,6 +447,8 @@ mod tests {
             (TransportFault::Connection.into(), 623),
             (TransportFault::Tls.into(), 624),
             (TransportFault::Status { code: 503 }.into(), 625),
+            (TransportFault::Unreadable { at: 0 }.into(), 626),
+            (TransportFault::Passed { at: 0 }.into(), 627),
         ];
         for (error, code) in golden {
             assert_eq!(error.code(), code, "{error}");

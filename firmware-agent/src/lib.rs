@@ -15,7 +15,8 @@
 //! * [`trust_store`] keeps root, floors and security counter; [`ledger`] what was tried and failed;
 //!   [`factory`] what a device is born with.
 //! * [`mcuboot`] reads images that are made for MCUboot.
-//! * [`transport`] is how files come, [`engine`] one check of the repository without I/O of its own.
+//! * [`transport`] is how files come, [`bundle`] how they come in one file from a stick or over a line,
+//!   [`engine`] one check of the repository without I/O of its own.
 //! * [`agent`] puts all of it together: [`Agent::check`], a restart, [`Agent::started`].
 //!
 //! With the feature `std` there are also a flash in a file, `file_flash`, HTTP, `http`, and a
@@ -38,6 +39,7 @@ extern crate std;
 
 pub mod agent;
 pub mod boot;
+pub mod bundle;
 pub mod engine;
 mod error;
 pub mod factory;
@@ -58,6 +60,7 @@ pub mod trust_store;
 
 pub use agent::{Agent, Checked, Event, Started};
 pub use boot::{BootRecord, SlotImage};
+pub use bundle::Bundle;
 pub use error::{Environment, Error, FlashOperation, Misuse, Rejected};
 pub use factory::{Factory, FactoryImage, provision, provision_trust};
 pub use flash::Flash;

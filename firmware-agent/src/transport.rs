@@ -23,6 +23,13 @@ pub trait Transport {
         limit: u32,
         sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<(), Error>;
+
+    /// Whether the files come together with a bundle, by other ways than a network. Its timestamp and snapshot may have
+    /// expired on the way, and it does not change while it is used. Over a network `true` would let a mirror hold a
+    /// device on an old state for as long as the targets files of that state are good.
+    fn is_bundle(&self) -> bool {
+        false
+    }
 }
 
 impl<T: Transport + ?Sized> Transport for &mut T {
@@ -33,6 +40,10 @@ impl<T: Transport + ?Sized> Transport for &mut T {
         sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<(), Error> {
         (**self).fetch(path, limit, sink)
+    }
+
+    fn is_bundle(&self) -> bool {
+        (**self).is_bundle()
     }
 }
 
@@ -59,6 +70,16 @@ pub enum TransportFault {
         /// The status code.
         code: u16,
     },
+    /// What a bundle lies on cannot be read.
+    Unreadable {
+        /// From this byte of the bundle on.
+        at: u32,
+    },
+    /// A byte of a bundle is wanted that has passed, on a line that cannot go back.
+    Passed {
+        /// That byte.
+        at: u32,
+    },
 }
 
 impl TransportFault {
@@ -71,6 +92,8 @@ impl TransportFault {
             Self::Connection => 623,
             Self::Tls => 624,
             Self::Status { .. } => 625,
+            Self::Unreadable { .. } => 626,
+            Self::Passed { .. } => 627,
         }
     }
 }
@@ -92,6 +115,10 @@ impl fmt::Display for TransportFault {
                 )
             }
             Self::Status { code } => write!(f, "the server answers with status {code}"),
+            Self::Unreadable { at } => write!(f, "cannot be read from byte {at} on; try again"),
+            Self::Passed { at } => {
+                write!(f, "byte {at} of the bundle has passed; send the bundle once more from its first byte")
+            }
         }
     }
 }

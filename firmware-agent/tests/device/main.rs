@@ -3,6 +3,7 @@
 
 mod agent;
 mod boot;
+mod bundle;
 #[cfg(feature = "std")]
 mod cli;
 mod journal;
