@@ -1,6 +1,6 @@
 //! The agent as a program, for a simulated device whose flash is a file. This file alone reads the clock.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,7 +12,9 @@ use tuffet_agent::boot::{BootRecord, SlotImage};
 use tuffet_agent::factory_file::FactoryFile;
 use tuffet_agent::file_flash::FileFlash;
 use tuffet_agent::http::{HttpOptions, HttpTransport};
-use tuffet_agent::{Environment, Error, Factory, Flash, FlashMap, Trust};
+use tuffet_agent::{
+    Bundle, Environment, Error, Factory, Flash, FlashMap, Rejected, Transport, TransportFault, Trust,
+};
 use tuffet_client::time::Date;
 use tuffet_client::{Clock, SOFTWARE};
 
@@ -34,7 +36,7 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct Repository {
-    /// Where the repository is; once and boot need it
+    /// Where the repository is; once needs it, and boot without a bundle
     #[arg(long, global = true, value_name = "URL", env = "TUFFET_URL")]
     url: Option<String>,
     /// The device's place in rollouts; nothing else depends on it
@@ -48,13 +50,22 @@ struct Repository {
     danger_allow_plain_http: bool,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Command {
     /// Check the repository once, and bring what it has as far as to be tried at the next start
     Once,
+    /// The same with the files of a bundle, from a stick for instance. Its timestamp and snapshot may have expired
+    Bundle {
+        /// The bundle, as `tuffet bundle` wrote it
+        file: PathBuf,
+    },
     /// Start the device: what its bootloader does, then what its image does. The simulated image is healthy
     /// when it reaches its repository
-    Boot,
+    Boot {
+        /// Reach this bundle instead: for devices that get their updates so
+        #[arg(long, value_name = "FILE")]
+        bundle: Option<PathBuf>,
+    },
     /// Show what runs, what is on trial, and what is trusted
     Status,
 }
@@ -85,19 +96,40 @@ fn run(cli: &Cli) -> Result<String, Failure> {
         return Ok(status(&mut flash, &factory)?);
     }
 
-    let transport = cli.repository.transport()?;
+    let bundle = match &cli.command {
+        Command::Bundle { file } => Some(file.as_path()),
+        Command::Boot { bundle } => bundle.as_deref(),
+        Command::Once | Command::Status => None,
+    };
+    let mut transport: Box<dyn Transport> = match bundle {
+        Some(path) => Box::new(open_bundle(path)?),
+        None => Box::new(cli.repository.transport()?),
+    };
     let id = cli.repository.device_id.as_bytes();
-    let mut agent = Agent::new(flash, transport, &SOFTWARE, factory, id)?;
+    let mut agent = Agent::new(flash, &mut *transport, &SOFTWARE, factory, id)?;
     let mut file = String::new();
     let outcome = match cli.command {
-        Command::Once => agent.check(&mut clock, &mut |event| narrate(event, &mut file)).map(checked),
-        Command::Boot | Command::Status => {
+        Command::Once | Command::Bundle { .. } => {
+            agent.check(&mut clock, &mut |event| narrate(event, &mut file)).map(checked)
+        }
+        Command::Boot { .. } | Command::Status => {
             let healthy = &mut |_: &SlotImage| true;
             agent.boot(&mut clock, healthy, &mut |event| narrate(event, &mut file)).and_then(started)
         }
     };
     agent.flash_mut().nor_mut().sync().map_err(|error| Failure::file(&cli.flash, &error))?;
-    outcome.map_err(|error| Failure::about(&file, error))
+    outcome.map_err(|error| match bundle {
+        Some(path) => Failure::of_bundle(path, &file, error),
+        None => Failure::about(&file, error),
+    })
+}
+
+/// Bytes of a bundle that are read at once.
+const CHUNK: usize = 16 * 1024;
+
+fn open_bundle(path: &Path) -> Result<Bundle<File, CHUNK>, Failure> {
+    let file = File::open(path).map_err(|error| Failure::file(path, &error))?;
+    Bundle::open_in_chunks(file).map_err(|error| Failure::of_bundle(path, "", error))
 }
 
 impl Repository {
@@ -232,6 +264,27 @@ impl Failure {
         let text = error.to_string();
         let message = text.split(" (os error").next().unwrap_or_default();
         Self { label: "A650".to_owned(), line: format!("{}: {message}", path.display()), status: 3 }
+    }
+
+    /// What is wrong with a bundle, or with a file in it.
+    fn of_bundle(path: &Path, file: &str, error: Error) -> Self {
+        let failure = Self::from(error);
+        let path = path.display();
+        let line = match error {
+            Error::Environment(Environment::Transport(TransportFault::NotFound)) => {
+                format!("{path}: has no {file}; it is incomplete, or for other devices")
+            }
+            Error::Environment(Environment::Transport(_))
+            | Error::Rejected(
+                Rejected::NotABundle
+                | Rejected::BundleFormat { .. }
+                | Rejected::BundleIndex { .. }
+                | Rejected::BundleCutShort { .. }
+                | Rejected::BundleLacksRoot { .. },
+            ) => format!("{path}: {}", failure.line),
+            _ => return failure,
+        };
+        Self { line, ..failure }
     }
 
     /// A fault of the transport does not know its file.

@@ -15,6 +15,7 @@ use tuffet_agent::file_flash::FileFlash;
 use tuffet_agent::{Factory, FactoryImage, Flash, FlashMap, provision};
 use tuffet_client::SOFTWARE;
 
+use crate::bundle::{contents, encode};
 use crate::repository::{DAY, Files, Release, Repository};
 
 /// A simulated device in a folder of its own, and a repository on a loopback port.
@@ -56,6 +57,55 @@ fn update_from_release_to_release() {
                 .into()
         )
     );
+}
+
+#[test]
+fn bundle_updates_a_device_without_a_server() {
+    let setup = Setup::new();
+    fs::write(setup.folder.path().join("lamp.bundle"), encode(&contents(&setup.repository, 1))).unwrap();
+    let (status, pending) = setup.run_without_url(&["bundle", "lamp.bundle"]);
+    assert_eq!(status, 0, "{pending}");
+    assert_eq!(
+        pending,
+        "pending: 1.0.0 (sequence 7) in slot B; restart to try it\nrelease 7 (1.0.0), 9000 bytes\n"
+    );
+    let (status, no_url) = setup.run_without_url(&["boot"]);
+    assert_eq!((status, no_url.starts_with("error[A521]")), (2, true), "{no_url}");
+    assert_eq!(
+        setup.run_without_url(&["boot", "--bundle", "lamp.bundle"]),
+        (0, "runs: 1.0.0 (sequence 7) in slot B, confirmed\n".into())
+    );
+    assert_eq!(setup.run_without_url(&["bundle", "lamp.bundle"]), (0, "up to date\n".into()));
+    let (_, status) = setup.run_without_url(&["status"]);
+    assert!(status.contains("active: 1.0.0 (sequence 7) in slot B\n"), "{status}");
+}
+
+#[test]
+fn bundle_that_will_not_do_is_named_with_what_is_wrong() {
+    let setup = Setup::new();
+    let files = contents(&setup.repository, 1);
+    let write = |name: &str, bytes: &[u8]| fs::write(setup.folder.path().join(name), bytes).unwrap();
+    let said = |status, line: &str| (status, line.to_owned());
+    let whole = encode(&files);
+    write("short", &whole[..whole.len() - 1]);
+    let line = "release 7 (1.0.0), 9000 bytes\nerror[A423]: short: the bundle ends at byte";
+    let (status, text) = setup.run_without_url(&["bundle", "short"]);
+    assert_eq!((status, text.starts_with(line)), (1, true), "{text}");
+    write("text", b"{}");
+    let line = "error[A420]: text: this is no bundle; `tuffet bundle` writes one\n";
+    assert_eq!(setup.run_without_url(&["bundle", "text"]), said(1, line));
+    let line = "error[A650]: none: No such file or directory\n";
+    assert_eq!(setup.run_without_url(&["bundle", "none"]), said(3, line));
+    write("headless", &encode(&files[..files.len() - 1]));
+    let image = setup.repository.releases[0].file();
+    let line = format!(
+        "release 7 (1.0.0), 9000 bytes\nerror[A620]: headless: has no {image}; it is incomplete, or for other devices\n"
+    );
+    assert_eq!(setup.run_without_url(&["bundle", "headless"]), said(3, &line));
+    write("later", &encode(&[("3.root.json".to_owned(), vec![0])]));
+    let line = "error[A424]: later: the bundle does not have root 2, which this device needs first; make one \
+                `--from-root 1`\n";
+    assert_eq!(setup.run_without_url(&["bundle", "later"]), said(1, line));
 }
 
 #[test]
