@@ -12,12 +12,14 @@
 //! | [`publish`] | the order of writing |
 //! | [`storage`] | how one file is written so that a crash leaves the old or the new one |
 //! | [`store`] | where a repository is published: a directory, or a bucket |
+//! | [`bundle`] | all that brings a release to devices, in one file |
 //! | [`provision`] | what a factory puts into a device |
 //! | [`verify`] | how devices see a repository: the client, fed from a directory or a server |
 //!
 //! Nothing here reads the clock: the present is a parameter, in seconds since 1970-01-01 UTC.
 
 pub mod author;
+pub mod bundle;
 pub mod config;
 pub mod demo;
 pub mod document;

@@ -5,22 +5,24 @@
 //! for exactly that. Nothing here has an opinion of its own.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tuffet_client::limits::{DEVICE, Limits};
-use tuffet_client::{Candidate, Goal, Trusted};
+use tuffet_client::{Candidate, Entry, Goal, Trusted};
 
 use crate::Error;
 use crate::document::Listed;
 use crate::release::Channel;
 use crate::repository::Roots;
-use crate::verify::{Files, Overlay, Rehearsal, Stored};
+use crate::store::Store;
+use crate::verify::{Files, Overlay, Rehearsal};
 
 /// A publication that is to be tried.
 pub(crate) struct Trial<'t> {
     /// The roots, those that become public among them.
     pub(crate) roots: &'t Roots,
     /// What is public.
-    pub(crate) below: Stored,
+    pub(crate) below: Arc<dyn Store>,
     /// Whether there is a repository yet.
     pub(crate) published: bool,
     /// What is to come, by name.
@@ -73,7 +75,7 @@ impl Trial<'_> {
     fn players(&self, now: u64) -> Result<Vec<Player<'_>>, Error> {
         let roots = self.roots.chain.files();
         let root = |version: usize| roots.get(version.max(1) - 1).map(Vec::as_slice).unwrap_or_default();
-        let device = |root, limits| Rehearsal { root, limits, now };
+        let device = |root, limits| Rehearsal { root, limits, entry: Entry::Refresh, now };
         let player = |name: &str, rehearsal: Rehearsal<'_>| {
             let refused = |error| match error {
                 Error::Device(why) => Error::Preflight { device: name.to_owned(), why },
@@ -126,8 +128,6 @@ pub(crate) fn changed(listed: &Listed, before: &Listed) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tuffet_client::Rejected;
     use tuffet_keys::Role;
     use tuffet_keys::key::SigningKey;
@@ -187,7 +187,7 @@ mod tests {
 
     fn run(roots: &Roots, files: BTreeMap<String, Vec<u8>>) -> Result<(), Error> {
         let directory = tempfile::tempdir().unwrap();
-        let below = Stored(Arc::new(crate::store::Directory::new(directory.path())));
+        let below: Arc<dyn Store> = Arc::new(crate::store::Directory::new(directory.path()));
         Trial { roots, below, published: false, files, smallest: DEVICE, releases: Vec::new() }.run(NOW)
     }
 

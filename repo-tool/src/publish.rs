@@ -29,7 +29,7 @@ use crate::repository::{
 };
 use crate::storage::{self, Content, Witness, Writer, hash_file};
 use crate::store::{self, Tag};
-use crate::verify::{self, Fetched};
+use crate::verify::Fetched;
 use crate::{Environment, Error, Rejected};
 
 /// The keys that are online. One key may serve both roles.
@@ -427,7 +427,7 @@ impl Plan {
         }
         Trial {
             roots,
-            below: verify::Stored(Arc::clone(self.workspace.store())),
+            below: Arc::clone(self.workspace.store()),
             published: published.is_some(),
             files,
             smallest: self.workspace.limits(roots),

@@ -17,7 +17,9 @@ use tuffet_agent::{self as agent, Transport as _, TransportFault};
 use tuffet_client::Rejected::Oversize;
 use tuffet_client::limits::Limits;
 use tuffet_client::release::Hex;
-use tuffet_client::{Candidate, Clock, Device, Goal, Plan, Refresh, SOFTWARE, Trusted, Want};
+use tuffet_client::{
+    Candidate, Clock, Device, Entry as ByEntry, Goal, Plan, Refresh, SOFTWARE, Trusted, Want,
+};
 use tuffet_keys::Role;
 use tuffet_keys::file::MAX_FILE;
 use tuffet_keys::metadata::{Envelope, Header};
@@ -92,16 +94,13 @@ impl Source for Directory {
 }
 
 /// A repository in a store.
-#[derive(Clone)]
-pub struct Stored(pub Arc<dyn Store>);
-
-impl Source for Stored {
+impl Source for Arc<dyn Store> {
     fn fetch(&mut self, name: &str, limit: u32, sink: &mut dyn FnMut(&[u8])) -> Result<Fetched, Error> {
-        self.0.fetch(name, limit, sink)
+        Store::fetch(&**self, name, limit, sink)
     }
 
     fn place(&self, name: &str) -> PathBuf {
-        self.0.place(name)
+        Store::place(&**self, name)
     }
 }
 
@@ -210,43 +209,8 @@ pub struct Release {
 /// What a device says, or what keeps a file from being read.
 pub fn replay(source: &mut dyn Source, root: &[u8], limits: &Limits, now: u64) -> Result<Report, Error> {
     let mut files = Files::new(source);
-    let device = Rehearsal { root, limits, now };
-    let mut trusted = device.trusted()?;
-    let first_root = trusted.root().version();
-    for _ in 0..TURNS {
-        device.cycle(&mut files, &mut trusted, Goal::Metadata)?;
-    }
-
-    let (root_version, floors) = (trusted.root().version(), trusted.floors());
-    let top_level = [
-        (Role::Root, Some(root_version)),
-        (Role::Timestamp, floors.timestamp_version()),
-        (Role::Snapshot, floors.snapshot_version()),
-    ];
-    let mut roles = Vec::new();
-    let mut listing = Listing::default();
-    for (role, version) in top_level {
-        // The first root came from outside; all the others were fetched.
-        let version = version.unwrap_or(0);
-        let name = metadata_name(&role, version);
-        let expires = match files.known.get(&name) {
-            // Roots hold PEM keys, and come from other hands.
-            _ if role == Role::Root => {
-                let bytes = files.known.get(&name).map_or(root, |(_, bytes)| bytes);
-                let place = files.source.place(&name);
-                let envelope = Envelope::parse(bytes).map_err(|error| error.in_file(&place))?;
-                Header::from_signed(&envelope.signed).map_err(|error| error.in_file(&place))?.expires
-            }
-            Some((_, bytes)) => {
-                let document = Document::parse(bytes.clone(), &role, &files.source.place(&name))?;
-                listing = document.listing()?;
-                document.header.expires
-            }
-            None => 0,
-        };
-        roles.push((role, version, expires));
-    }
-
+    let device = Rehearsal { root, limits, entry: ByEntry::Refresh, now };
+    let Top { first_root, mut roles, listing } = device.top(&mut files)?;
     let (mut releases, mut targets) = (Vec::new(), Vec::new());
     let mut delegated: Vec<Role> = listing.roles().collect();
     // The top-level targets first.
@@ -293,7 +257,7 @@ pub fn replay(source: &mut dyn Source, root: &[u8], limits: &Limits, now: u64) -
 /// What the device says.
 pub fn replay_roots(files: &[Vec<u8>], limits: &Limits, now: u64) -> Result<(), Error> {
     let first = files.first().map(Vec::as_slice).unwrap_or_default();
-    let device = Rehearsal { root: first, limits, now };
+    let device = Rehearsal { root: first, limits, entry: ByEntry::Refresh, now };
     let mut trusted = device.trusted()?;
     let mut memory = vec![0; limits.memory()];
     let mut refresh = Refresh::new(device.plan(Goal::Metadata), &mut trusted, &mut memory)?;
@@ -351,7 +315,37 @@ pub fn hash_targets(
 pub(crate) struct Rehearsal<'r> {
     pub(crate) root: &'r [u8],
     pub(crate) limits: &'r Limits,
+    pub(crate) entry: ByEntry,
     pub(crate) now: u64,
+}
+
+/// The roles above targets, as a device finds them.
+pub(crate) struct Top {
+    /// The version of the root that the device had.
+    pub(crate) first_root: u32,
+    /// As in a [`Report`].
+    pub(crate) roles: Vec<(Role, u32, u64)>,
+    /// What the snapshot lists.
+    pub(crate) listing: Listing,
+}
+
+/// Images that have failed on a device that is due for a candidate below others.
+pub(crate) fn banned_above(candidate: &Candidate, above: &[Candidate]) -> Vec<[u8; 32]> {
+    let above = above.iter().map(|above| above.image.sha256);
+    above.filter(|sha256| *sha256 != candidate.image.sha256).collect()
+}
+
+/// The device of that id that is due for a candidate.
+pub(crate) fn due<'d>(
+    channel: &'d Channel,
+    candidate: &Candidate,
+    banned: &'d [[u8; 32]],
+    id: &'d [u8],
+) -> Device<'d> {
+    let Channel { product, hardware, name } = channel;
+    // One that is due for an older release of the same bytes does not take this one.
+    let (sequence, counter) = (candidate.sequence.saturating_sub(1), candidate.counter);
+    Device { product, hardware, channel: name, id, sequence, counter, banned }
 }
 
 impl Rehearsal<'_> {
@@ -361,8 +355,48 @@ impl Rehearsal<'_> {
     }
 
     fn plan<'a>(&'a self, goal: Goal<'a>) -> Plan<'a> {
-        let (entry, clock) = (tuffet_client::Entry::Refresh, Clock::At(self.now));
-        Plan { crypto: &SOFTWARE, limits: self.limits, goal, entry, clock, kept: None }
+        let (limits, entry, clock) = (self.limits, self.entry, Clock::At(self.now));
+        Plan { crypto: &SOFTWARE, limits, goal, entry, clock, kept: None }
+    }
+
+    /// Plays the roles above targets.
+    pub(crate) fn top(&self, files: &mut Files<'_>) -> Result<Top, Error> {
+        let mut trusted = self.trusted()?;
+        let first_root = trusted.root().version();
+        for _ in 0..TURNS {
+            self.cycle(files, &mut trusted, Goal::Metadata)?;
+        }
+
+        let (root_version, floors) = (trusted.root().version(), trusted.floors());
+        let top_level = [
+            (Role::Root, Some(root_version)),
+            (Role::Timestamp, floors.timestamp_version()),
+            (Role::Snapshot, floors.snapshot_version()),
+        ];
+        let mut roles = Vec::new();
+        let mut listing = Listing::default();
+        for (role, version) in top_level {
+            // The first root came from outside; all the others were fetched.
+            let version = version.unwrap_or(0);
+            let name = metadata_name(&role, version);
+            let expires = match files.known.get(&name) {
+                // Roots hold PEM keys, and come from other hands.
+                _ if role == Role::Root => {
+                    let bytes = files.known.get(&name).map_or(self.root, |(_, bytes)| bytes);
+                    let place = files.source.place(&name);
+                    let envelope = Envelope::parse(bytes).map_err(|error| error.in_file(&place))?;
+                    Header::from_signed(&envelope.signed).map_err(|error| error.in_file(&place))?.expires
+                }
+                Some((_, bytes)) => {
+                    let document = Document::parse(bytes.clone(), &role, &files.source.place(&name))?;
+                    listing = document.listing()?;
+                    document.header.expires
+                }
+                None => 0,
+            };
+            roles.push((role, version, expires));
+        }
+        Ok(Top { first_root, roles, listing })
     }
 
     /// Plays the device that is due for this candidate, and on which those above it failed.
@@ -374,32 +408,19 @@ impl Rehearsal<'_> {
         candidate: &Candidate,
         above: &[Candidate],
     ) -> Result<Release, Error> {
-        let banned: Vec<[u8; 32]> = above
-            .iter()
-            .map(|above| above.image.sha256)
-            .filter(|sha256| *sha256 != candidate.image.sha256)
-            .collect();
-        let device = Device {
-            product: &channel.product,
-            hardware: &channel.hardware,
-            channel: &channel.name,
-            id: &[],
-            // One that is due for an older release of the same bytes does not take this one.
-            sequence: candidate.sequence.saturating_sub(1),
-            counter: candidate.counter,
-            banned: &banned,
-        };
-        let mut ended = Ended::Nothing;
+        let banned = banned_above(candidate, above);
+        let device = due(channel, candidate, &banned, &[]);
+        let mut end = End::UpToDate;
         for _ in 0..TURNS {
-            ended = self.cycle(files, trusted, Goal::Release(device))?;
+            end = self.cycle(files, trusted, Goal::Release(device))?;
         }
         let turn = candidate.rollout.map_or(0, |rollout| rollout.turn(device.id));
         Ok(Release {
             channel: channel.clone(),
             sequence: candidate.sequence,
             version: candidate.version.to_string(),
-            not_before: (ended == Ended::Nothing).then_some(turn),
-            halted: ended == Ended::Halted,
+            not_before: matches!(end, End::UpToDate).then_some(turn),
+            halted: matches!(end, End::Halted),
         })
     }
 
@@ -409,7 +430,7 @@ impl Rehearsal<'_> {
         files: &mut Files<'_>,
         trusted: &mut Trusted,
         goal: Goal<'_>,
-    ) -> Result<Ended, Error> {
+    ) -> Result<End, Error> {
         let mut memory = vec![0; self.limits.memory()];
         let mut refresh = Refresh::new(self.plan(goal), trusted, &mut memory)?;
         loop {
@@ -428,9 +449,12 @@ impl Rehearsal<'_> {
                     }
                 }
                 Want::Persist(_) => refresh.persisted(),
-                Want::Install(candidate) => return Ok(Ended::Install(candidate.sequence)),
-                Want::Halted(_) => return Ok(Ended::Halted),
-                Want::UpToDate(_) | Want::Found(_) => return Ok(Ended::Nothing),
+                Want::Install(candidate) => {
+                    return Ok(End::Install(Box::new(candidate.clone()), refresh.good_until()));
+                }
+                Want::Halted(_) => return Ok(End::Halted),
+                Want::Found(target) => return Ok(End::Found(target)),
+                Want::UpToDate(_) => return Ok(End::UpToDate),
                 Want::Over(why) => return Err(tuffet_client::Error::from(why).into()),
             }
         }
@@ -438,25 +462,29 @@ impl Rehearsal<'_> {
 }
 
 /// How a cycle ended that was not refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// The device installs the release of this sequence.
-    Install(u32),
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    /// The device installs this release. Beside it whose file expires first, and when.
+    Install(Box<Candidate>, (tuffet_client::Role, u64)),
     /// It would, and the timestamp halts the image.
     Halted,
+    /// The target that was asked for.
+    Found(tuffet_client::Target),
     /// There is nothing for it to do.
-    Nothing,
+    UpToDate,
 }
 
 /// Metadata files, each fetched once, so that all replays see the same bytes.
 pub(crate) struct Files<'s> {
-    source: &'s mut dyn Source,
+    pub(crate) source: &'s mut dyn Source,
     known: BTreeMap<String, (Fetched, Vec<u8>)>,
+    /// What was asked for, in order, whether it is there or not.
+    pub(crate) asked: Vec<String>,
 }
 
 impl<'s> Files<'s> {
     pub(crate) fn new(source: &'s mut dyn Source) -> Files<'s> {
-        Files { source, known: BTreeMap::new() }
+        Files { source, known: BTreeMap::new(), asked: Vec::new() }
     }
 
     /// The targets file of a role.
@@ -471,7 +499,8 @@ impl<'s> Files<'s> {
         Document::parse(bytes, role, &path)
     }
 
-    fn fetch(&mut self, file: &str, limit: u32) -> Result<(Fetched, &[u8]), Error> {
+    pub(crate) fn fetch(&mut self, file: &str, limit: u32) -> Result<(Fetched, &[u8]), Error> {
+        self.asked.push(file.to_owned());
         let (fetched, bytes) = match self.known.entry(file.to_owned()) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {

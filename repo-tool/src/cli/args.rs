@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tuffet_keys::command_line::{Completions, Manual, how_to_read, where_scripts_go};
 use tuffet_keys::passphrase::Source;
 
+use super::bundle::Bundle;
+
 /// Release firmware through a TUF repository that devices verify themselves.
 ///
 /// A repository is a directory: `tuffet.toml` with what the tool must know, `staged/` with what waits for
@@ -83,6 +85,8 @@ pub(crate) enum Command {
     Refresh(Refresh),
     /// Check a repository as its devices do, and hash every image
     Verify(Verify),
+    /// Write a bundle: one file with all that brings a release to devices by stick, serial line or BLE
+    Bundle(Bundle),
     /// Write what a factory needs: facts to compile into the firmware, and the first content of the flash
     Provision(Provision),
     /// See it all: a ceremony, updates of a device, and an attacker who owns the mirror
@@ -443,8 +447,8 @@ impl OnlineKeys {
 
 #[derive(Args)]
 pub(crate) struct Verify {
-    /// A directory or URL that is served to devices [default: public/ of --repo]
-    #[arg(value_name = "DIR|URL")]
+    /// A directory or URL that is served to devices, or a bundle [default: what --repo publishes]
+    #[arg(value_name = "DIR|URL|FILE")]
     pub(crate) repository: Option<String>,
 
     /// A root that devices have [default: root 1 of --repo, whatever DIR or URL holds]

@@ -1,6 +1,7 @@
 //! What each command does: read the arguments, call the library, say what happened.
 
 pub(crate) mod args;
+pub(crate) mod bundle;
 mod demo;
 mod init;
 mod publish;
@@ -14,9 +15,10 @@ use std::sync::Arc;
 use clap::CommandFactory as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
+use tuffet::bundle::BundleFile;
 use tuffet::repository::{Workspace, root_sha256};
 use tuffet::staging::{self, Draft, Mode};
-use tuffet::store::{self, Access, Settings};
+use tuffet::store::{self, Access, Settings, Store};
 use tuffet::{Error, Misuse, provision, verify};
 use tuffet_agent::http::HttpOptions;
 use tuffet_client::limits::DEVICE;
@@ -47,6 +49,7 @@ pub(crate) fn run(Cli { repo, output, now, command }: Cli, clock: fn() -> u64) -
         Command::Publish(command) => publish::publish(&repo, &command, now)?,
         Command::Refresh(command) => publish::refresh(&repo, &command, output, &present)?,
         Command::Verify(command) => verify(&repo, &command, now)?,
+        Command::Bundle(command) => bundle::run(&repo, &command, now)?,
         Command::Provision(command) => provision(&repo, &command, now)?,
         Command::Demo(command) => demo::run(&command, output, now)?,
         Command::Completions(Completions { shell }) => {
@@ -166,16 +169,30 @@ fn verify(repo: &Path, command: &args::Verify, now: u64) -> Result<Facts, Error>
             Err(error) => return Err(error),
         },
     };
+    if let Some(place) = command.repository.as_ref().filter(|place| Path::new(place).is_file()) {
+        let mut bundle = BundleFile::open(Path::new(place))?;
+        let report = tuffet::bundle::replay(&mut bundle, &root, now)?;
+        return verified(place, &root, &mut bundle, &report);
+    }
     let (place, mut source) = source(repo, command)?;
-    let source = source.as_mut();
-    let report = verify::replay(source, &root, &DEVICE, now)?;
+    let report = verify::replay(source.as_mut(), &root, &DEVICE, now)?;
+    verified(&place, &root, source.as_mut(), &report)
+}
+
+/// Hashes the images, and says what devices found.
+fn verified(
+    place: &str,
+    root: &[u8],
+    source: &mut dyn verify::Source,
+    report: &verify::Report,
+) -> Result<Facts, Error> {
     let total = report.targets.iter().map(|(_, target)| u64::from(target.length)).sum();
     let bar = progress_bar(total);
     let bytes = verify::hash_targets(source, &report.targets, &mut |done| bar.set_position(done));
     bar.finish_and_clear();
     let bytes = bytes?;
 
-    let (trusted, sha256) = (report.first_root, root_sha256(&root)?);
+    let (trusted, sha256) = (report.first_root, root_sha256(root)?);
     let mut lines = vec![format!("{place}: devices accept it"), digest_line(trusted, &sha256)];
     for (role, version, expires) in &report.roles {
         lines.push(format!("{role} {version}, good until {}", Date(*expires)));
@@ -255,13 +272,13 @@ fn source(repo: &Path, command: &args::Verify) -> Result<(String, Box<dyn verify
     let Some(place) = &command.repository else {
         let workspace = Workspace::open(repo)?;
         let place = workspace.public().display().to_string();
-        return Ok((place, Box::new(verify::Stored(Arc::clone(workspace.store())))));
+        return Ok((place, Box::new(Arc::clone(workspace.store()))));
     };
     let source: Box<dyn verify::Source> = match place.split_once("://") {
         None => Box::new(verify::Directory(PathBuf::from(place))),
         Some(("s3", _)) => {
             let settings = Settings { danger_plain_http: danger_allow_plain_http, ..Settings::from_env() };
-            Box::new(verify::Stored(store::open(place, Access::Read, &settings)?.into()))
+            Box::new(Arc::<dyn Store>::from(store::open(place, Access::Read, &settings)?))
         }
         Some(_) => {
             let options = HttpOptions { danger_allow_plain_http, ..HttpOptions::default() };

@@ -321,6 +321,39 @@ pub enum Rejected {
         /// What was given.
         given: String,
     },
+    /// A file should be a bundle, and is none or is damaged.
+    Bundle {
+        /// The file.
+        path: PathBuf,
+        /// What a device says to it.
+        why: tuffet_agent::Error,
+    },
+    /// No image in a bundle is one that its metadata release.
+    NothingInBundle {
+        /// The file.
+        path: PathBuf,
+    },
+    /// More than a bundle can hold.
+    BundleTooLarge {
+        /// What is too much, with the most that there may be.
+        what: &'static str,
+    },
+    /// No device installs the release.
+    NotInstalled {
+        /// The channel, `PRODUCT/HARDWARE/CHANNEL`.
+        channel: String,
+        /// The version.
+        version: String,
+        /// Why not, and what to do next.
+        why: &'static str,
+    },
+    /// A root to begin with that is not published, or comes before the one that devices have.
+    NoSuchRoot {
+        /// Its version.
+        version: u32,
+        /// The first and the last that there are.
+        known: (u32, u32),
+    },
     /// There is nothing to publish and nothing to refresh.
     NothingStaged,
     /// Version, sequence or date has no successor.
@@ -376,6 +409,11 @@ impl Rejected {
             Rejected::TooManyHalts { .. } => 140,
             Rejected::ImageDamaged { .. } => 141,
             Rejected::ImageSays { .. } => 142,
+            Rejected::Bundle { .. } => 143,
+            Rejected::NothingInBundle { .. } => 144,
+            Rejected::BundleTooLarge { .. } => 145,
+            Rejected::NotInstalled { .. } => 146,
+            Rejected::NoSuchRoot { .. } => 147,
         }
     }
 }
@@ -601,6 +639,30 @@ impl fmt::Display for Rejected {
                 f,
                 "the image says {what} {says}, and --{what} {given}: {}; leave --{what} out, or build the image anew",
                 image.display()
+            ),
+            Rejected::Bundle { path, why } => {
+                write!(f, "{}: {why}", path.display())?;
+                let says = why.to_string().contains("; ");
+                if says { Ok(()) } else { f.write_str("; have the bundle written again, or copy it again") }
+            }
+            Rejected::NothingInBundle { path } => write!(
+                f,
+                "{}: no image in this bundle is one that its metadata release; have it written again",
+                path.display()
+            ),
+            Rejected::BundleTooLarge { what } => {
+                write!(
+                    f,
+                    "this does not fit into a bundle, which holds {what}; begin later, with --from-root"
+                )
+            }
+            Rejected::NotInstalled { channel, version, why } => {
+                write!(f, "no device installs {version} of {channel}: {why}")
+            }
+            Rejected::NoSuchRoot { version, known: (first, last) } => write!(
+                f,
+                "there is no way from root {version}: devices begin with {first} or later, and {last} is the newest; \
+                 give --from-root a version among these"
             ),
             Rejected::NothingStaged => f.write_str(
                 "nothing is staged and nothing is published yet; stage an image with `tuffet release add`",

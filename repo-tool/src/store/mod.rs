@@ -24,7 +24,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use crate::storage::{Content, Witness};
-use crate::verify::{Fetched, Source};
+use crate::verify::Fetched;
 use crate::{Error, Misuse, Rejected};
 
 pub use directory::Directory;
@@ -97,16 +97,6 @@ pub trait Store: Send + Sync {
 
     /// Where a file is, for messages.
     fn place(&self, name: &str) -> PathBuf;
-}
-
-impl Source for &dyn Store {
-    fn fetch(&mut self, name: &str, limit: u32, sink: &mut dyn FnMut(&[u8])) -> Result<Fetched, Error> {
-        Store::fetch(*self, name, limit, sink)
-    }
-
-    fn place(&self, name: &str) -> PathBuf {
-        Store::place(*self, name)
-    }
 }
 
 /// What a store is opened for.

@@ -159,6 +159,11 @@ fn release_in_bins_touches_the_bins_of_its_two_paths_and_nothing_else() {
     let said = verified(&bench, NOW);
     assert_eq!(said["releases"][0]["channel"], "thermo/rev-a/stable");
     assert_eq!(said["files"], 2);
+    // A bundle has the roles on the way, whichever they are.
+    let bundle = ["bundle", "--hardware", "rev-a", "--channel", "stable", "--out", "thermo.bundle"];
+    let listed = bench.ok(&bundle);
+    assert_eq!(listed.matches(".thermo.bin-").count(), 2, "{listed}");
+    assert!(bench.ok(&["verify", "thermo.bundle"]).contains("release 1, version 1.0.0"));
 
     let before = bench.public_files();
     bench.image("fw.bin", b"image 2");

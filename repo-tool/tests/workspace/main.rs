@@ -1,5 +1,6 @@
 //! A release team's work on a workspace: through the binary, and with the power cut in between.
 
+mod bundle;
 mod crash;
 mod dates;
 mod delegated;
