@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tempfile::TempDir;
 use tuffet::bundle::{self, Order, Report};
+use tuffet::release::Channel;
 use tuffet::repository::target_name;
 use tuffet::verify::{Fetched, Source};
 use tuffet::{Error, Rejected};
@@ -54,7 +55,7 @@ impl Source for Mirror {
 
 fn order() -> Order {
     let [product, hardware, channel] = ["lamp", "rev-a", "stable"].map(str::to_owned);
-    Order { product, hardware, channel, version: None, from_root: None }
+    Order { channel: Channel { product, hardware, name: channel }, version: None, from_root: None }
 }
 
 /// A directory for bundles and the flashes of devices.
@@ -185,9 +186,9 @@ fn bundle_has_what_an_offline_cycle_asks_for_whichever_roles_there_are() {
         // The tool sees in it what devices do.
         let mut source = bundle::BundleFile::open(&bench.path()).unwrap();
         let report = bundle::replay(&mut source, root, NOW + 30 * DAY).unwrap();
-        let releases: Vec<(&str, u32)> =
-            report.releases.iter().map(|release| (release.channel.as_str(), release.sequence)).collect();
-        assert_eq!(releases, [("lamp/rev-a/stable", 2)], "{name}");
+        let releases: Vec<(String, u32)> =
+            report.releases.iter().map(|release| (release.channel.to_string(), release.sequence)).collect();
+        assert_eq!(releases, [("lamp/rev-a/stable".to_owned(), 2)], "{name}");
         let hashed = tuffet::verify::hash_targets(&mut source, &report.targets, &mut |_| ());
         assert_eq!(hashed, Ok(5_000), "{name}");
     }
