@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{Found, alone, signatures};
-use crate::delegation::check;
+use crate::delegation::{Paths, check};
 use crate::error::short;
 use crate::key::PublicKey;
 use crate::metadata::Role;
@@ -29,12 +29,15 @@ impl Found {
         let last = request.way().and_then(|way| way.steps().last()).map(|step| &step.signed["delegations"]);
         let none = Value::Null;
         let beside = last.unwrap_or(&none);
+        // All bins have one set of keys, always: what is signed for one is good for another, and speaks of none of its
+        // paths.
+        let of_bins = delegations.last().is_some_and(|own| matches!(own.paths, Paths::Bin { .. }));
         for (keyid, key) in request.requirements().iter().flat_map(|requirement| &requirement.keys) {
             let siblings = delegated_roles(beside).filter(|(title, role)| {
                 let signers = Signers::read(&beside["keys"], role);
-                *title != plain(name)
-                    && signers
-                        .is_some_and(|signers| signers.keys.values().flatten().any(|other| other == key))
+                let own = if of_bins { role.get("name").is_none() } else { *title == plain(name) };
+                !own && signers
+                    .is_some_and(|signers| signers.keys.values().flatten().any(|other| other == key))
             });
             let targets = request.chain().last().and_then(|root| root.roles.get(&Role::Targets));
             let top = targets.filter(|targets| targets.keys.values().any(|other| other == key));
