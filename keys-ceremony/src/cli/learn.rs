@@ -86,8 +86,8 @@ pub(super) fn named_role(name: &str) -> Result<Role, Error> {
     role.ok_or_else(|| Error::from(Misuse::Options { why }).at("--role"))
 }
 
-/// The delegated roles that the snapshot names, each once those are known that delegate to it. Not the bins, which can
-/// be thousands, and which nobody signs by hand.
+/// The delegated roles that the snapshot names, each once those are known that delegate to it. Of the bins, which can be
+/// thousands, those that were signed here.
 fn learn_delegated(directory: &Path, repository: &mut Repository, out: &mut Output) -> Result<(), Error> {
     let meta = repository.newest(&Role::Snapshot).map(|snapshot| &snapshot["meta"]);
     let entries = meta.and_then(Value::as_object).into_iter().flatten();
@@ -127,7 +127,7 @@ fn learn_delegated(directory: &Path, repository: &mut Repository, out: &mut Outp
     }
 }
 
-/// Takes over the file of one of them: its header, and whether it was new. None of a bin.
+/// Takes over the file of one of them: its header, and whether it was new. None of a bin that others sign.
 fn learn_role(
     role: &Role,
     path: &Path,
@@ -137,7 +137,8 @@ fn learn_role(
         let ways = repository.ways_to(role.name())?;
         let delegations = ways.iter().map(|way| way.delegation(role.name()));
         let delegations = delegations.collect::<Result<Vec<_>, _>>()?;
-        if delegations.iter().all(|delegation| matches!(delegation.paths, Paths::Bin { .. })) {
+        let is_bin = delegations.iter().all(|delegation| matches!(delegation.paths, Paths::Bin { .. }));
+        if is_bin && repository.newest_signed(role).is_none() {
             return Ok(None);
         }
         let bytes = file::read(path)?;
