@@ -8,6 +8,7 @@ mod delegated;
 mod detached;
 mod keys;
 mod known;
+mod large;
 mod lint;
 mod page;
 mod preflight;
