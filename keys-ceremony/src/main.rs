@@ -14,11 +14,11 @@ fn main() -> ExitCode {
     let arguments = cli::args::Cli::parse();
     match cli::run(arguments, clock()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            report(&error);
-            ExitCode::from(match error {
-                Error::Rejected { .. } => 1,
-                Error::Misuse { .. } => 2,
+        Err(cli::Failures(errors)) => {
+            errors.iter().for_each(report);
+            ExitCode::from(match errors.first() {
+                Some(Error::Rejected { .. }) => 1,
+                Some(Error::Misuse { .. }) => 2,
                 _ => 3,
             })
         }

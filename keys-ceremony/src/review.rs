@@ -6,6 +6,7 @@
 
 mod changes;
 mod comparison;
+mod several;
 mod warnings;
 
 use std::fmt;
@@ -24,7 +25,8 @@ use crate::transcript::Head;
 use crate::{canonical, date};
 
 pub use changes::{Change, changes};
-pub use comparison::{Built, Comparison, compare, to_json};
+pub use comparison::{Built, Comparison, compare, compare_all, to_json};
+pub use several::list;
 pub use warnings::{Warning, salt};
 
 /// A request in words. `Display` gives lines for a terminal, control characters escaped.

@@ -117,15 +117,7 @@ impl State {
     /// # Errors
     /// As [`Repository::check`], and [`Environment::Io`].
     pub fn remember(&self, request: &Request) -> Result<(), Error> {
-        let mut repository = self.begin(&request.repository())?;
-        repository.check(request)?;
-        for root in request.chain().files() {
-            repository.learn(&Role::Root, root)?;
-        }
-        repository.learn_way(request)?;
-        let path = repository.signed_file(request);
-        create_directory(&repository.directory.join("signed"))?;
-        file::replace(&path, request.payload(), Access::Private)
+        self.begin(&request.repository())?.remember(request)
     }
 
     /// The keys that the newest known roots of all other repositories name, with the digests of those; and the digests
@@ -158,7 +150,12 @@ impl State {
         Ok(names)
     }
 
-    fn begin(&self, digest: &str) -> Result<Repository, Error> {
+    /// The repository of this digest, which begins to be known if it is not: for who signs several requests, and
+    /// [remembers](Repository::remember) each.
+    ///
+    /// # Errors
+    /// [`Environment::StateDamaged`], and [`Environment::Io`].
+    pub fn begin(&self, digest: &str) -> Result<Repository, Error> {
         let directory = self.directory.join(digest);
         create_directory(&directory)?;
         Repository::read(directory, digest.to_owned())
@@ -262,6 +259,21 @@ impl Repository {
             }
         }
         Ok(())
+    }
+
+    /// As [`State::remember`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn remember(&mut self, request: &Request) -> Result<(), Error> {
+        self.check(request)?;
+        for root in request.chain().files() {
+            self.learn(&Role::Root, root)?;
+        }
+        self.learn_way(request)?;
+        let path = self.signed_file(request);
+        create_directory(&self.directory.join("signed"))?;
+        file::replace(&path, request.payload(), Access::Private)
     }
 
     /// Whether the first root was signed here.

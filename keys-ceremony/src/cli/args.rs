@@ -8,7 +8,8 @@ use tuffet_keys::command_line::{Completions, Manual, how_to_read, where_scripts_
 use tuffet_keys::passphrase::Source;
 
 use super::learn::Learn;
-use super::review::{Review, Sign, Trust};
+use super::review::{Review, Trust};
+use super::sign::Sign;
 use super::transcript::Recording;
 
 /// Keys, signing requests and signatures for the holders of TUF keys. Never touches a network.
@@ -81,11 +82,11 @@ pub(crate) enum Command {
     /// Ask for signatures over metadata of any role that was written elsewhere
     #[command(after_help = super::request::HELP)]
     Request(super::request::Ask),
-    /// Show what a signing request signs, decoded from the bytes to sign: what is new, what is unusual, who has signed
+    /// Show what signing requests sign, decoded from the bytes to sign: what is new, what is unusual, who has signed
     #[command(visible_alias = "show-request")]
     #[command(after_help = example("review targets.request.json --rebuilt lamp.bin", ""))]
     Review(Review),
-    /// Review a signing request, confirm, and sign it
+    /// Review a signing request or several, confirm, and sign
     Sign(Sign),
     /// Write the bytes that a request signs, to sign them with another program
     Payload(super::detached::Payload),

@@ -8,6 +8,7 @@ mod request;
 mod review;
 mod root;
 mod runbook;
+mod sign;
 mod status;
 mod transcript;
 
@@ -28,8 +29,17 @@ use tuffet_keys::state::State;
 use tuffet_keys::transcript::Action;
 use tuffet_keys::{Environment, Error, Misuse, Role, date, digest};
 
+/// What failed, in order: one thing, or several of those that a command did with several files.
+pub(crate) struct Failures(pub(crate) Vec<Error>);
+
+impl From<Error> for Failures {
+    fn from(error: Error) -> Failures {
+        Failures(vec![error])
+    }
+}
+
 /// Runs a command at `now`, in seconds since 1970-01-01 UTC.
-pub(crate) fn run(Cli { now, state, names, command }: Cli, clock: u64) -> Result<(), Error> {
+pub(crate) fn run(Cli { now, state, names, command }: Cli, clock: u64) -> Result<(), Failures> {
     let now = match now {
         Some(text) => date::when(&text, clock).map_err(|error| error.at("--now"))?,
         None => clock,
@@ -44,36 +54,43 @@ pub(crate) fn run(Cli { now, state, names, command }: Cli, clock: u64) -> Result
             | Command::Completions(_)
             | Command::Man(Manual { out: None })
     );
-    let done = match command {
-        Command::Generate(command) => keys::generate(&command, &mut out),
-        Command::Show(command) => keys::show(&command, &mut out),
-        Command::SmokeTest(command) => keys::smoke_test(&command, &mut out),
-        Command::ChangePassphrase(command) => keys::change_passphrase(&command, &mut out),
-        Command::Backup(command) => keys::backup(&command, &mut out),
-        Command::Restore(command) => keys::restore(&command, &mut out),
-        Command::Root(command) => root::run(&command, now, &mut out),
-        Command::Trust(command) => review::trust(&command, &known(state)?, now, &mut out),
-        Command::Learn(command) => learn::learn(&command, &known(state)?, &mut out),
-        Command::Request(command) => request::run(&command, now, &mut out),
-        Command::Review(command) => review::review(&command, &known(state)?, now, &mut out),
-        Command::Sign(command) => review::sign(&command, &known(state)?, now, &mut out),
-        Command::Payload(command) => detached::payload(&command, &known(state)?, now, &mut out),
-        Command::Attach(command) => detached::attach(&command, now, &mut out),
-        Command::Merge(command) => merge(&command, &mut out),
-        Command::Finish(command) => finish(&command, &known(state)?, now, &mut out),
-        Command::Status(command) => status::status(&command, now, &mut out),
-        Command::Lint(command) => status::lint(&command, now, &mut out),
-        Command::Transcript(command) => transcript::run(&command, &mut out),
+    let closed = |Failures(errors): &Failures| {
+        matches!(&errors[..], [Error::Environment { why: Environment::Output { closed: true, .. }, .. }])
+    };
+    match perform(command, state, now, &mut out) {
+        // Whoever reads has seen enough, as the `head` of `review | head` has.
+        Err(failures) if only_shows && closed(&failures) => Ok(()),
+        other => other,
+    }
+}
+
+fn perform(command: Command, state: Option<PathBuf>, now: u64, out: &mut Output) -> Result<(), Failures> {
+    match command {
+        Command::Review(command) => return review::review(&command, &known(state)?, now, out),
+        Command::Sign(command) => return sign::sign(&command, &known(state)?, now, out),
+        Command::Generate(command) => keys::generate(&command, out),
+        Command::Show(command) => keys::show(&command, out),
+        Command::SmokeTest(command) => keys::smoke_test(&command, out),
+        Command::ChangePassphrase(command) => keys::change_passphrase(&command, out),
+        Command::Backup(command) => keys::backup(&command, out),
+        Command::Restore(command) => keys::restore(&command, out),
+        Command::Root(command) => root::run(&command, now, out),
+        Command::Trust(command) => review::trust(&command, &known(state)?, now, out),
+        Command::Learn(command) => learn::learn(&command, &known(state)?, out),
+        Command::Request(command) => request::run(&command, now, out),
+        Command::Payload(command) => detached::payload(&command, &known(state)?, now, out),
+        Command::Attach(command) => detached::attach(&command, now, out),
+        Command::Merge(command) => merge(&command, out),
+        Command::Finish(command) => finish(&command, &known(state)?, now, out),
+        Command::Status(command) => status::status(&command, now, out),
+        Command::Lint(command) => status::lint(&command, now, out),
+        Command::Transcript(command) => transcript::run(&command, out),
         Command::Completions(Completions { shell }) => {
             out.put(&command_line::completions(Cli::command(), shell))
         }
-        Command::Man(command) => man(&command, &mut out),
-    };
-    match done {
-        // Whoever reads has seen enough, as the `head` of `review | head` has.
-        Err(Error::Environment { why: Environment::Output { closed: true, .. }, .. }) if only_shows => Ok(()),
-        other => other,
+        Command::Man(command) => man(&command, out),
     }
+    .map_err(Failures::from)
 }
 
 /// A keyid as it stands, or that of a public key's file.

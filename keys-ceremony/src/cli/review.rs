@@ -1,23 +1,22 @@
-//! What a holder agrees to, sees and signs.
+//! What a holder agrees to, and what he sees before he signs.
 
-use std::ffi::OsString;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
+use serde_json::Value;
 use tuffet_keys::digest;
 use tuffet_keys::metadata::Envelope;
 use tuffet_keys::request::Request;
-use tuffet_keys::review::{Comparison, compare, to_json};
+use tuffet_keys::review::{Comparison, compare, compare_all, list, to_json};
 use tuffet_keys::state::State;
-use tuffet_keys::transcript::{Action, Source};
-use tuffet_keys::uri::KeyUri;
-use tuffet_keys::{Environment, Error, Misuse, Rejected, Role, file, key};
+use tuffet_keys::transcript::Action;
+use tuffet_keys::{Environment, Error, Rejected, Role, file};
 
-use super::args::{Form, KEYS, Secrets};
+use super::args::Form;
 use super::transcript::Recording;
-use super::{Output, keys, progress, refuse_existing, write_copy};
+use super::{Failures, Output};
 
 #[derive(Args)]
 pub(crate) struct Trust {
@@ -36,9 +35,9 @@ pub(crate) struct Trust {
 
 #[derive(Args)]
 pub(crate) struct Review {
-    /// The signing request
-    #[arg(value_name = "REQUEST")]
-    request: PathBuf,
+    /// The signing requests. Of several, those that only renew what was seen here before are listed, the others shown
+    #[arg(required = true, value_name = "REQUEST")]
+    requests: Vec<PathBuf>,
 
     /// Images that you built yourself: is one of the new targets made of these bytes?
     #[arg(long, num_args = 1.., value_name = "FILE")]
@@ -47,49 +46,6 @@ pub(crate) struct Review {
     /// How to write it
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     output: Form,
-}
-
-#[derive(Args)]
-#[command(after_help = super::args::example("sign root.request.json --key root-a.pem --out root.a.json", KEYS))]
-pub(crate) struct Sign {
-    /// The signing request
-    #[arg(value_name = "REQUEST")]
-    request: PathBuf,
-
-    /// Private keys to sign with
-    #[arg(long, required = true, num_args = 1.., value_name = "KEY")]
-    key: Vec<OsString>,
-
-    /// Where the signed copy goes [default: in the place of REQUEST]
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-
-    /// Images that you built yourself: is one of the new targets made of these bytes?
-    #[arg(long, num_args = 1.., value_name = "FILE")]
-    rebuilt: Vec<PathBuf>,
-
-    /// Do not ask for the version number; for scripts that take passphrase and PIN from elsewhere too
-    #[arg(long)]
-    yes: bool,
-
-    /// With --yes: agree to the repository whose root 1 has this digest, as a first root needs it; all 64 digits, in
-    /// groups or not
-    #[arg(long, num_args = 1..=8, value_name = "SHA256", requires = "yes")]
-    digest: Vec<String>,
-
-    /// With --yes: sign although there are just so many warnings, which somebody has seen in a review
-    #[arg(long, value_name = "N", requires = "yes")]
-    despite: Option<usize>,
-
-    /// Accept private keys that are not encrypted
-    #[arg(long)]
-    danger_unencrypted: bool,
-
-    #[command(flatten)]
-    recording: Recording,
-
-    #[command(flatten)]
-    secrets: Secrets,
 }
 
 pub(super) fn trust(
@@ -136,14 +92,14 @@ pub(super) fn trust(
 }
 
 /// The value of `--digest`, of which each group may be an argument of its own.
-fn given(words: &[String]) -> Result<Option<String>, Error> {
+pub(super) fn given(words: &[String]) -> Result<Option<String>, Error> {
     if words.is_empty() {
         return Ok(None);
     }
     digest::parse(&words.concat()).map(Some).map_err(|error| error.at("--digest"))
 }
 
-fn is_repository(expected: &str, found: &str) -> Result<(), Error> {
+pub(super) fn is_repository(expected: &str, found: &str) -> Result<(), Error> {
     match expected == found {
         true => Ok(()),
         false => Err(Rejected::OtherRepository { expected: expected.to_owned() }.into()),
@@ -151,62 +107,95 @@ fn is_repository(expected: &str, found: &str) -> Result<(), Error> {
 }
 
 pub(super) fn review(
-    Review { request: path, rebuilt, output }: &Review,
+    Review { requests: paths, rebuilt, output }: &Review,
     state: &State,
     now: u64,
     out: &mut Output,
-) -> Result<(), Error> {
-    let request = Request::read(path)?;
-    let comparison = compare(&request, state, rebuilt, now).map_err(|error| error.in_file(path))?;
-    if *output == Form::Json {
-        // Strings, numbers and lists in memory can be written.
-        let text = serde_json::to_string_pretty(&to_json(&request, &comparison)).unwrap_or_default();
-        return out.put(&format!("{text}\n"));
+) -> Result<(), Failures> {
+    let (read, mut refused) = read_all(paths);
+    let requests: Vec<(&Path, &Request)> = read.iter().map(|(path, request)| (*path, request)).collect();
+    match (&requests[..], output) {
+        // Nothing but what is wrong with it.
+        ([], _) => {}
+        ([(path, request)], Form::Text) if paths.len() == 1 => {
+            let comparison = compare(request, state, rebuilt, now).map_err(|error| error.in_file(path))?;
+            out.describe(request, now)?;
+            out.put(&coloured(&comparison))?;
+        }
+        (_, Form::Text) => refused.extend(show_several(&requests, rebuilt, state, now, out)?.1),
+        (_, Form::Json) => {
+            let Compared { requests: compared, refused: others } =
+                Compared::read(&requests, rebuilt, state, now)?;
+            refused.extend(others);
+            let values: Vec<Value> =
+                compared.iter().map(|(request, comparison)| to_json(request, comparison)).collect();
+            // Strings, numbers and lists in memory can be written.
+            let text = match (paths.len(), &values[..]) {
+                (1, values) => values.iter().map(serde_json::to_string_pretty).collect(),
+                (_, values) => serde_json::to_string_pretty(values),
+            };
+            let text: String = text.unwrap_or_default();
+            if !values.is_empty() {
+                out.put(&format!("{text}\n"))?;
+            }
+        }
     }
-    out.describe(&request, now)?;
-    out.put(&coloured(&comparison))
+    if refused.is_empty() { Ok(()) } else { Err(Failures(refused)) }
 }
 
-pub(super) fn sign(command: &Sign, state: &State, now: u64, out: &mut Output) -> Result<(), Error> {
-    let path = &command.request;
-    let mut request = Request::read(path)?;
-    let target = command.out.as_ref().unwrap_or(path);
-    if target != path {
-        refuse_existing(target)?;
+/// Reads requests, and says of each that cannot be read why not.
+pub(super) fn read_all(paths: &[PathBuf]) -> (Vec<(&Path, Request)>, Vec<Error>) {
+    let (mut requests, mut refused) = (Vec::new(), Vec::new());
+    for path in paths {
+        match Request::read(path) {
+            Ok(request) => requests.push((path.as_path(), request)),
+            Err(error) => refused.push(error),
+        }
     }
-    command.recording.check(&request, Some(target))?;
-    let uris = keys::uris(&command.key)?;
-    let mut source = command.secrets.source();
-    if command.secrets.passphrase.passphrase_fd == Some(0) && !command.yes {
-        let why = "standard input cannot give both the passphrase and the confirmation; add --yes";
-        return Err(Misuse::Options { why }.into());
+    (requests, refused)
+}
+
+/// Requests and what each was held against; and what is wrong with those that do not go on from what is known.
+struct Compared<'r> {
+    requests: Vec<(&'r Request, Comparison)>,
+    refused: Vec<Error>,
+}
+
+impl<'r> Compared<'r> {
+    fn read(
+        requests: &[(&Path, &'r Request)],
+        rebuilt: &[PathBuf],
+        state: &State,
+        now: u64,
+    ) -> Result<Compared<'r>, Error> {
+        let alone: Vec<&Request> = requests.iter().map(|(_, request)| *request).collect();
+        let mut compared = Compared { requests: Vec::new(), refused: Vec::new() };
+        for ((path, request), comparison) in requests.iter().zip(compare_all(&alone, state, rebuilt, now)?) {
+            match comparison {
+                Ok(comparison) => compared.requests.push((*request, comparison)),
+                Err(error) => compared.refused.push(error.in_file(path)),
+            }
+        }
+        Ok(compared)
     }
-    let mut asks = false;
-    for uri in &uris {
-        // A token is looked at where the answer counts: without --yes it may be plugged in after the review.
-        asks |= (command.yes || !matches!(uri, KeyUri::Token(_))) && key::asks(uri, &source)?;
+}
+
+/// Shows of several requests all that a holder has to see before he signs them: each that says something new or unusual
+/// in full, and then the list of all.
+pub(super) fn show_several(
+    requests: &[(&Path, &Request)],
+    rebuilt: &[PathBuf],
+    state: &State,
+    now: u64,
+    out: &mut Output,
+) -> Result<(Vec<Comparison>, Vec<Error>), Error> {
+    let Compared { requests: compared, refused } = Compared::read(requests, rebuilt, state, now)?;
+    for (request, comparison) in compared.iter().filter(|(_, comparison)| !comparison.is_renewal()) {
+        out.describe(request, now)?;
+        out.put(&format!("{}\n", coloured(comparison)))?;
     }
-    if command.yes && asks {
-        let why = "--yes goes with a passphrase or PIN from a descriptor, the environment or `pin-source`: where a \
-                   person types, a person confirms";
-        return Err(Misuse::Options { why }.into());
-    }
-    let comparison = show(&request, path, &command.rebuilt, state, now, out)?;
-    agree(&request, &comparison, state, command).map_err(|error| error.in_file(path))?;
-    let (mut lines, mut signed) = (String::new(), Vec::new());
-    for uri in &uris {
-        let key = keys::open(uri, command.danger_unencrypted, &mut source)?;
-        let keyid = request.sign(&key).map_err(|error| error.at(uri))?;
-        lines += &format!("signed {} with key {keyid}\n", request.title());
-        signed.push(Action::Sign { keyid, source: Source::of(uri) });
-    }
-    // Before anybody can have the signature: whoever is asked to sign other bytes of this version hears of these.
-    state.remember(&request)?;
-    let recorded = command.recording.append(&request, signed, now, out)?;
-    write_copy(&mut request, target, target == path, out)?;
-    out.put(&lines)?;
-    progress(&request, out)?;
-    out.put(&format!("wrote {}\n{recorded}", target.display()))
+    out.put(&list(compared.iter().map(|(request, comparison)| (*request, comparison))))?;
+    Ok((compared.into_iter().map(|(_, comparison)| comparison).collect(), refused))
 }
 
 /// Shows all that a holder has to see before these bytes are signed, here or elsewhere.
@@ -246,66 +235,14 @@ fn coloured(comparison: &Comparison) -> String {
     text
 }
 
-/// The holder has seen the review, and agrees.
-fn agree(
-    request: &Request,
-    comparison: &Comparison,
-    state: &State,
-    Sign { yes, despite, digest, .. }: &Sign,
-) -> Result<(), Error> {
-    let found = request.repository();
-    if !comparison.known && !comparison.first {
-        let mut known = state.repositories()?;
-        // A directory that is damaged was agreed to once.
-        known.retain(|digest| !matches!(state.repository(digest), Ok(None)));
-        return Err(Rejected::UnknownRepository { digest: found, known }.into());
-    }
-    // Who signs a first root agrees to its repository by that, and for good: a version number would not say to which.
-    let agrees = !comparison.known;
-    let count = comparison.warnings.len();
-    if *yes {
-        match given(digest)? {
-            Some(expected) => is_repository(&expected, &found)?,
-            None if agrees => return Err(Misuse::NoDigest.into()),
-            None => {}
-        }
-        let despite = despite.unwrap_or(0);
-        return if despite == count { Ok(()) } else { Err(Rejected::Warned { count, despite }.into()) };
-    }
-    let version = request.header().version.to_string();
-    let (what, wanted) = match agrees {
-        true => (
-            "the digest of root 1 as the other holders know it, at least its first 16 digits,".to_owned(),
-            "what the digest of root 1 begins with".to_owned(),
-        ),
-        false => (format!("the version number {version}"), version.clone()),
-    };
-    let begins = |typed: &str| match agrees {
-        true => digest::begins(&found, typed),
-        false => typed.trim() == version,
-    };
-    let instead = "review it at a terminal, or add --yes when a script has reviewed";
-    if count == 0 {
-        return confirm(&format!("Type {what} to sign: "), &wanted, instead, begins);
-    }
-    let (there, them) = match count {
-        1 => ("is 1 warning".to_owned(), "it"),
-        _ => (format!("are {count} warnings"), "them"),
-    };
-    let (type_, wanted) = match agrees {
-        true => (format!("{what} and `despite {count}`"), format!("{wanted} and `despite {count}`")),
-        false => (format!("`{version} despite {count}`"), format!("{version} despite {count}")),
-    };
-    let question = format!("There {there}. To sign in spite of {them}, type {type_}: ");
-    confirm(&question, &wanted, instead, |typed| {
-        let parts = typed.split_once("despite");
-        parts.is_some_and(|(first, seen)| begins(first) && seen.trim() == count.to_string())
-    })
-}
-
 /// Asks a person for what nobody types by habit. Who has no terminal is nobody who has read the review: what a pipe says
 /// was written before it.
-fn confirm(question: &str, wanted: &str, instead: &str, is: impl FnOnce(&str) -> bool) -> Result<(), Error> {
+pub(super) fn confirm(
+    question: &str,
+    wanted: &str,
+    instead: &str,
+    is: impl FnOnce(&str) -> bool,
+) -> Result<(), Error> {
     if !io::stdin().is_terminal() {
         let (wanted, instead) = ("the confirmation".to_owned(), instead.to_owned());
         return Err(Environment::NoTerminal { wanted, instead }.into());

@@ -1,5 +1,6 @@
 //! A request held against what its holder has verified before.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -7,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::{Change, Warning, warnings};
 use crate::encoding::sha256_hex;
-use crate::key::grouped;
+use crate::key::{PublicKey, grouped};
 use crate::request::{Progress, Request};
-use crate::state::{Before, State};
+use crate::state::{Before, Repository, State};
 use crate::text::plain;
 use crate::{Error, file};
 
@@ -41,6 +42,8 @@ pub struct Built {
     pub target: Option<String>,
     /// Whether it did not have them before.
     pub new: bool,
+    /// Whether another request of the same run has these bytes, or is warned of it if none does.
+    pub elsewhere: bool,
 }
 
 /// Holds a request against what is known; `rebuilt` are images that the holder built. `now` is in seconds since
@@ -55,97 +58,173 @@ pub fn compare(
     rebuilt: &[impl AsRef<Path>],
     now: u64,
 ) -> Result<Comparison, Error> {
-    let repository = state.repository(&request.repository())?;
-    let (mut before, mut another) = (Before::Nothing, false);
-    let (mut brought, mut others, mut newest) = (None, Vec::new(), None);
-    let header = request.header();
-    if let Some(repository) = &repository {
-        repository.check(request)?;
-        before = repository.before(request)?;
-        another = repository.signed_another(request)?;
-        brought = repository.root_brought(request)?;
-        others = repository.other_roots(request)?;
-        newest = repository.newest_signed(&header.role).filter(|newest| *newest > header.version);
-    }
-    let mut changes =
-        before.value().map_or_else(Vec::new, |before| super::changes(before, request.signed(), now));
-    if let Some((known, new)) = &brought
-        && request.header().role != crate::metadata::Role::Root
-    {
-        let under = |change: Change| Change { place: format!("root: {}", change.place), ..change };
-        changes.extend(super::changes(known, new, now).into_iter().map(under));
-    }
-    let ways = repository.as_ref().map_or_else(Vec::new, |repository| repository.way_brought(request));
-    for (step, known) in &ways {
-        let Some((_, known)) = known else { continue };
-        let under = |change: Change| Change { place: format!("{}: {}", step.role, change.place), ..change };
-        let found = super::changes(known, &step.signed, now).into_iter();
-        // What the role above says of targets is not what is signed here.
-        changes.extend(found.filter(|change| change.place.starts_with("delegations")).map(under));
-    }
-    let built = rebuilt.iter().map(|path| Built::read(path.as_ref(), request, &before));
-    let built: Vec<Built> = built.collect::<Result<_, _>>()?;
-    let (elsewhere, damaged) = state.keys_elsewhere(&request.repository())?;
-    let mut warnings = warnings::warnings(request, &before, &elsewhere, &built, now);
-    if let Some(refusal) = request.smallest_would_refuse() {
-        let text = format!("the smallest devices would not take it: {refusal} [C{}]", refusal.code());
-        warnings.push(Warning { name: "device-would-refuse", text });
-    }
-    if another {
-        let text = format!("other bytes of {} were signed here before", request.title());
-        warnings.push(Warning { name: "signed-another", text });
-    }
-    if let Some((known, new)) = &brought {
-        let text = format!(
-            "it brings root {}, and root {} is the newest that was verified here: signing trusts the newer one",
-            new["version"], known["version"]
-        );
-        warnings.push(Warning { name: "root-not-seen-before", text });
-    }
-    for (step, known) in ways {
-        let known = match known {
-            Some((header, _)) => {
-                format!("{} {} is the newest that was verified here", step.role, header.version)
-            }
-            None => format!("no {} was verified here", step.role),
-        };
-        let text = format!("it brings {} {}, and {known}: that file says who signs", step.role, step.version);
-        warnings.push(Warning { name: "delegation-not-seen-before", text });
-    }
-    if let Some(newest) = newest {
-        let text = format!("{} {newest} was signed here before, and this is {}", header.role, header.version);
-        warnings.push(Warning { name: "version-back", text });
-    }
-    for other in damaged {
-        let text = format!(
-            "whether keys sign for repository {} too is not known: its state is damaged",
-            grouped(&other)
-        );
-        warnings.push(Warning { name: "other-repository-damaged", text });
-    }
-    for version in others {
-        let text = format!("its root {version} is not the root {version} that was signed here");
-        warnings.push(Warning { name: "signed-another-root", text });
-    }
-    let first = request.chain().files().is_empty();
-    Ok(Comparison { known: repository.is_some(), first, before, changes, warnings, built })
+    let images: Vec<Image> =
+        rebuilt.iter().map(|path| Image::read(path.as_ref())).collect::<Result<_, _>>()?;
+    let known = Known::of(state, &request.repository())?;
+    known.compare(request, images.iter().map(|image| (image, false)), now)
 }
 
-impl Built {
-    fn read(path: &Path, request: &Request, before: &Before) -> Result<Built, Error> {
+/// The same for several requests, in their order. What is known is read once for all. An image that one of them has is
+/// not missed in the others, and one that none has is missed in the first.
+///
+/// # Errors
+/// What the images and the state say; within, as [`compare`] for each.
+pub fn compare_all(
+    requests: &[&Request],
+    state: &State,
+    rebuilt: &[impl AsRef<Path>],
+    now: u64,
+) -> Result<Vec<Result<Comparison, Error>>, Error> {
+    let images: Vec<Image> =
+        rebuilt.iter().map(|path| Image::read(path.as_ref())).collect::<Result<_, _>>()?;
+    let holders: Vec<Option<usize>> = images
+        .iter()
+        .map(|image| requests.iter().position(|request| image.targets(request).next().is_some()))
+        .collect();
+    let mut known = BTreeMap::new();
+    let mut all = Vec::new();
+    for (index, request) in requests.iter().enumerate() {
+        let digest = request.repository();
+        if !known.contains_key(&digest) {
+            known.insert(digest.clone(), Known::of(state, &digest)?);
+        }
+        let images = images.iter().zip(&holders).map(|(image, holder)| (image, holder.unwrap_or(0) != index));
+        all.extend(known.get(&digest).map(|known| known.compare(request, images, now)));
+    }
+    Ok(all)
+}
+
+/// What a holder knows when he looks at requests of a repository.
+struct Known {
+    repository: Option<Repository>,
+    /// Keys of other repositories, and the digests of those.
+    elsewhere: BTreeMap<PublicKey, String>,
+    /// Digests of other repositories that cannot be read.
+    damaged: Vec<String>,
+}
+
+impl Known {
+    fn of(state: &State, digest: &str) -> Result<Known, Error> {
+        let repository = state.repository(digest)?;
+        let (elsewhere, damaged) = state.keys_elsewhere(digest)?;
+        Ok(Known { repository, elsewhere, damaged })
+    }
+
+    /// Holds a request against it; of each image is told whether it is another request that should have it.
+    fn compare<'i>(
+        &self,
+        request: &Request,
+        images: impl Iterator<Item = (&'i Image, bool)>,
+        now: u64,
+    ) -> Result<Comparison, Error> {
+        let (mut before, mut another) = (Before::Nothing, false);
+        let (mut brought, mut others, mut newest) = (None, Vec::new(), None);
+        let header = request.header();
+        if let Some(repository) = &self.repository {
+            repository.check(request)?;
+            before = repository.before(request)?;
+            another = repository.signed_another(request)?;
+            brought = repository.root_brought(request)?;
+            others = repository.other_roots(request)?;
+            newest = repository.newest_signed(&header.role).filter(|newest| *newest > header.version);
+        }
+        let mut changes =
+            before.value().map_or_else(Vec::new, |before| super::changes(before, request.signed(), now));
+        if let Some((known, new)) = &brought
+            && request.header().role != crate::metadata::Role::Root
+        {
+            let under = |change: Change| Change { place: format!("root: {}", change.place), ..change };
+            changes.extend(super::changes(known, new, now).into_iter().map(under));
+        }
+        let ways =
+            self.repository.as_ref().map_or_else(Vec::new, |repository| repository.way_brought(request));
+        for (step, known) in &ways {
+            let Some((_, known)) = known else { continue };
+            let under =
+                |change: Change| Change { place: format!("{}: {}", step.role, change.place), ..change };
+            let found = super::changes(known, &step.signed, now).into_iter();
+            // What the role above says of targets is not what is signed here.
+            changes.extend(found.filter(|change| change.place.starts_with("delegations")).map(under));
+        }
+        let built: Vec<Built> =
+            images.map(|(image, elsewhere)| image.held_against(request, &before, elsewhere)).collect();
+        let mut warnings = warnings::warnings(request, &before, &self.elsewhere, &built, now);
+        if let Some(refusal) = request.smallest_would_refuse() {
+            let text = format!("the smallest devices would not take it: {refusal} [C{}]", refusal.code());
+            warnings.push(Warning { name: "device-would-refuse", text });
+        }
+        if another {
+            let text = format!("other bytes of {} were signed here before", request.title());
+            warnings.push(Warning { name: "signed-another", text });
+        }
+        if let Some((known, new)) = &brought {
+            let text = format!(
+                "it brings root {}, and root {} is the newest that was verified here: signing trusts the newer one",
+                new["version"], known["version"]
+            );
+            warnings.push(Warning { name: "root-not-seen-before", text });
+        }
+        for (step, known) in ways {
+            let known = match known {
+                Some((header, _)) => {
+                    format!("{} {} is the newest that was verified here", step.role, header.version)
+                }
+                None => format!("no {} was verified here", step.role),
+            };
+            let text =
+                format!("it brings {} {}, and {known}: that file says who signs", step.role, step.version);
+            warnings.push(Warning { name: "delegation-not-seen-before", text });
+        }
+        if let Some(newest) = newest {
+            let text =
+                format!("{} {newest} was signed here before, and this is {}", header.role, header.version);
+            warnings.push(Warning { name: "version-back", text });
+        }
+        for other in &self.damaged {
+            let text = format!(
+                "whether keys sign for repository {} too is not known: its state is damaged",
+                grouped(other)
+            );
+            warnings.push(Warning { name: "other-repository-damaged", text });
+        }
+        for version in others {
+            let text = format!("its root {version} is not the root {version} that was signed here");
+            warnings.push(Warning { name: "signed-another-root", text });
+        }
+        let first = request.chain().files().is_empty();
+        Ok(Comparison { known: self.repository.is_some(), first, before, changes, warnings, built })
+    }
+}
+
+/// An image that the holder built.
+struct Image {
+    file: String,
+    sha256: String,
+    length: usize,
+}
+
+impl Image {
+    fn read(path: &Path) -> Result<Image, Error> {
         let bytes = file::read(path)?;
-        let sha256 = sha256_hex(&bytes);
-        let old = before.value().map(|before| &before["targets"]);
+        Ok(Image { file: path.display().to_string(), sha256: sha256_hex(&bytes), length: bytes.len() })
+    }
+
+    /// The targets of a request that have its bytes.
+    fn targets<'r>(&self, request: &'r Request) -> impl Iterator<Item = (&'r String, &'r Value)> {
         let targets = request.signed()["targets"].as_object().into_iter().flatten();
-        let same = targets.filter(|(_, target)| {
-            target["hashes"]["sha256"] == sha256.as_str() && target["length"] == bytes.len()
-        });
+        targets.filter(|(_, target)| {
+            target["hashes"]["sha256"] == self.sha256.as_str() && target["length"] == self.length
+        })
+    }
+
+    fn held_against(&self, request: &Request, before: &Before, elsewhere: bool) -> Built {
+        let old = before.value().map(|before| &before["targets"]);
         let is_new = |path: &String, target: &Value| old.is_none_or(|old| old[path.as_str()] != *target);
         // One that is new, if there is one.
-        let target = same.map(|(path, target)| (is_new(path, target), path.clone())).max();
+        let target = self.targets(request).map(|(path, target)| (is_new(path, target), path.clone())).max();
         let new = target.as_ref().is_some_and(|(new, _)| *new);
         let target = target.map(|(_, path)| path);
-        Ok(Built { file: path.display().to_string(), sha256, target, new })
+        Built { file: self.file.clone(), sha256: self.sha256.clone(), target, new, elsewhere }
     }
 }
 
@@ -174,7 +253,7 @@ impl fmt::Display for Comparison {
             };
             f.write_str(&wrapped(&line))?;
         }
-        for Built { file, sha256, target, new } in built {
+        for Built { file, sha256, target, new, .. } in built {
             let (file, digest) = (plain(file), grouped(sha256));
             if let Some(target) = target {
                 let old = if *new { "" } else { ", and is not new" };
@@ -234,7 +313,7 @@ pub fn to_json(request: &Request, comparison: &Comparison) -> Value {
     let warning = |Warning { name, text }: &Warning| json!({ "name": name, "text": text });
     let built = built
         .iter()
-        .map(|Built { file, sha256, target, new }| json!({ "file": file, "new": new, "sha256": sha256, "target": target }));
+        .map(|Built { file, sha256, target, new, .. }| json!({ "file": file, "new": new, "sha256": sha256, "target": target }));
     let progress = |Progress { by, version, need, have, signed, missing }: &Progress| json!({ "by": by.name(), "have": have, "missing": missing, "need": need, "signed": signed, "version": version });
     let delegated: Vec<Value> = request.way().map_or_else(Vec::new, |way| {
         let delegations = way.delegations(request.header().role.name()).unwrap_or_default();

@@ -143,7 +143,7 @@ fn review_shows_what_is_new_since_what_was_verified() {
         "  + acme/board/stable/release: sequence 12: version 1.12.0, security counter 3, ",
         "  + acme/board/versions/12/fw.bin: hashes (sha256 ",
         "  ~ version: 1 -> 2\n",
-        "warnings: 3\n  ! no target in it has the bytes of 1.targets.json [rebuild-differs]\n",
+        "warnings: 3\n  ! no target that is to be signed has the bytes of 1.targets.json [rebuild-differs]\n",
         "  ! acme/board/versions/12/fw.bin is new, and none of the files has its bytes [not-rebuilt]\n",
     ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");

@@ -15,6 +15,7 @@ mod preflight;
 mod repository;
 mod revoke;
 mod root_life;
+mod several;
 mod sign;
 mod special_files;
 mod status;

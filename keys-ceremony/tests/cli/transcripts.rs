@@ -6,7 +6,8 @@
 //!
 //! In the room lie the keys of `KEYS`, images `lamp-1.bin` and `lamp-2.bin`, and metadata that another tool wrote and
 //! nobody signed: `targets.json` delegates to `lamp`, `lamp-1.json` and `lamp-2.json` are its first two versions, and
-//! `later.json` is the targets' second version, which is unusual in several ways.
+//! `later.json` is the targets' second version, which is unusual in several ways. `bins.json` delegates to four hash bins,
+//! of which `bins-0-1.json` to `bins-3-2.json` are the first two versions.
 //!
 //! Nothing in them is left to chance: the keys follow from their names, signatures from the key and the bytes (RFC
 //! 6979), and the present is a date. Version numbers are replaced by `VERSION`.
@@ -101,6 +102,18 @@ fn room() -> Room {
     unsigned(&room, "later.json", 2, delegating(&room, &["lamp-a", "timestamp"], 1));
     for version in [1, 2] {
         unsigned(&room, &format!("lamp-{version}.json"), version, releases(&room, version));
+    }
+    let mut bins = delegating(&room, &["lamp-a", "lamp-b", "lamp-c"], 2);
+    let keyids = bins["delegations"]["roles"][0]["keyids"].take();
+    bins["delegations"] = json!({ "keys": bins["delegations"]["keys"], "succinct_roles": {
+        "bit_length": 2, "keyids": keyids, "name_prefix": "bins", "threshold": 2,
+    } });
+    unsigned(&room, "bins.json", 1, bins);
+    for (bin, version) in [0, 1, 2, 3].into_iter().flat_map(|bin| [(bin, 1), (bin, 2)]) {
+        let mut targets = releases(&room, version);
+        let targets = targets["targets"].as_object_mut().unwrap();
+        targets.retain(|path, _| Sha256::digest(path)[0] >> 6 == bin);
+        unsigned(&room, &format!("bins-{bin}-{version}.json"), version, json!({ "targets": targets }));
     }
     // The tool by its name, on the day of all tests unless another is given.
     let tool = format!(
