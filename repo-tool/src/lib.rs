@@ -10,6 +10,7 @@
 //! | [`release`] | releases: where one lies, and what becomes of it |
 //! | [`image`] | what an image file says of itself |
 //! | [`publish`] | the order of writing |
+//! | [`gc`] | what of it nothing needs any more |
 //! | [`storage`] | how one file is written so that a crash leaves the old or the new one |
 //! | [`store`] | where a repository is published: a directory, or a bucket |
 //! | [`bundle`] | all that brings a release to devices, in one file |
@@ -24,6 +25,7 @@ pub mod config;
 pub mod demo;
 pub mod document;
 mod error;
+pub mod gc;
 pub mod image;
 mod members;
 mod preflight;

@@ -63,7 +63,7 @@ fn manual_has_a_page_for_every_command() {
     };
     let mut names: Vec<String> = listed.lines().filter_map(named).filter(|name| name != "help").collect();
     assert!(names.len() > 9, "{names:?}");
-    let releases = ["add", "list", "show", "promote", "rollout", "pause", "withdraw", "rollback"];
+    let releases = ["add", "list", "show", "promote", "rollout", "pause", "withdraw", "rollback", "prune"];
     names.extend(releases.map(|name| format!("release-{name}")));
     names.push("root-add".to_owned());
     for name in &names {

@@ -83,6 +83,9 @@ pub(crate) enum Command {
     Publish(Publish),
     /// Sign timestamp and, when due, snapshot anew, and nothing else
     Refresh(Refresh),
+    /// Delete what no metadata that are good, or just were, need any more; never a root
+    #[command(after_help = SWEEP)]
+    Gc(Gc),
     /// Check a repository as its devices do, and hash every image
     Verify(Verify),
     /// Write a bundle: one file with all that brings a release to devices by stick, serial line or BLE
@@ -113,6 +116,10 @@ PIN is in TUFFET_PIN or the variable of --pin-env; `tuffet-keys sign --help` say
 It publishes whatever is staged and has its signatures. What lacks some is refused with status 1, and \
 the timestamp is not refreshed then: have it signed before the timestamp \
 expires, or move staged/targets.request.json away until it is.";
+
+const SWEEP: &str = "Look with --dry-run first. The time of grace is in tuffet.toml. Images that the metadata still name \
+stay: `tuffet release prune` takes them off the metadata, its holders sign, and after the next publication \
+and the time of grace they go.";
 
 #[derive(Args, Clone)]
 pub(crate) struct Init {
@@ -190,6 +197,8 @@ pub(crate) enum Release {
     Withdraw(OneRelease),
     /// Make an earlier image the newest release, and take what came after it off the list
     Rollback(Rollback),
+    /// Take images off the metadata that no channel lists, and that are older than tuffet.toml keeps them
+    Prune(Prune),
 }
 
 /// A channel.
@@ -345,6 +354,18 @@ pub(crate) struct Rollback {
     #[command(flatten)]
     pub(crate) ramp: Ramp,
 
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+}
+
+#[derive(Args)]
+pub(crate) struct Prune {
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+}
+
+#[derive(Args)]
+pub(crate) struct Gc {
     #[command(flatten)]
     pub(crate) dry_run: DryRun,
 }

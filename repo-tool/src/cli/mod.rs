@@ -48,6 +48,7 @@ pub(crate) fn run(Cli { repo, output, now, command }: Cli, clock: fn() -> u64) -
         Command::Discard(command) => discard(&repo, &command)?,
         Command::Publish(command) => publish::publish(&repo, &command, now)?,
         Command::Refresh(command) => publish::refresh(&repo, &command, output, &present)?,
+        Command::Gc(command) => publish::gc(&repo, &command, now)?,
         Command::Verify(command) => verify(&repo, &command, now)?,
         Command::Bundle(command) => bundle::run(&repo, &command, now)?,
         Command::Provision(command) => provision(&repo, &command, now)?,

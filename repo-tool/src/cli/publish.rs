@@ -11,7 +11,7 @@ use tuffet::publish::{self, Keys, Scope, Summary, Waiting};
 use tuffet::release::list::{Filter, list};
 use tuffet::repository::Workspace;
 use tuffet::storage::Unwatched;
-use tuffet::{Error, Family, Rejected};
+use tuffet::{Error, Family, Rejected, gc};
 use tuffet_client::release::Hex;
 use tuffet_client::time::Date;
 use tuffet_keys::Role;
@@ -72,6 +72,21 @@ pub(super) fn halt(repo: &Path, command: &args::Halt, now: u64) -> Result<Facts,
     let scope = if command.lift { Scope::Lift(digests) } else { Scope::Halt(digests) };
     let keys = read_keys(&command.keys)?;
     write(repo, &keys, &scope, command.dry_run.dry_run, now)
+}
+
+pub(super) fn gc(repo: &Path, command: &args::Gc, now: u64) -> Result<Facts, Error> {
+    let dry_run = command.dry_run.dry_run;
+    let sweep = gc::sweep(&Workspace::open(repo)?, now)?;
+    if !dry_run {
+        sweep.delete(&mut Unwatched)?;
+    }
+    let verb = if dry_run { "would delete" } else { "deleted" };
+    let bytes: u64 = sweep.files.iter().map(|file| file.length).sum();
+    let mut lines: Vec<String> = sweep.files.iter().map(|file| format!("{verb} {}", file.name)).collect();
+    lines.push(format!("{verb} {} files, {bytes} bytes; {} are needed", sweep.files.len(), sweep.kept));
+    let files: Vec<&str> = sweep.files.iter().map(|file| file.name.as_str()).collect();
+    let json = json!({ "files": files, "bytes": bytes, "kept": sweep.kept, "dry_run": dry_run });
+    Ok(Facts { lines, json })
 }
 
 /// The images of a version, or the one of a digest.

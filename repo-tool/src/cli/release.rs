@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tuffet::Error;
 use tuffet::release::change::{Change, Changed, change, is_paused};
 use tuffet::release::list::{Filter, Row, list};
+use tuffet::release::prune::prune;
 use tuffet::release::{self, Ramp, Release, Staged, Wanted};
 use tuffet::repository::Workspace;
 use tuffet::staging::Draft;
@@ -42,6 +43,24 @@ pub(super) fn run(repo: &Path, command: &args::Release, now: u64) -> Result<Fact
         }
         args::Release::Withdraw(args::OneRelease { version, place, dry_run }) => {
             changed(place, version.as_deref(), &Change::Withdraw, dry_run)
+        }
+        args::Release::Prune(args::Prune { dry_run }) => {
+            let pruned = prune(&workspace, now, mode(dry_run))?;
+            let verb = if dry_run.dry_run { "would take off" } else { "took off" };
+            let mut lines: Vec<String> =
+                pruned.images.iter().map(|(path, length)| format!("{verb} {path}, {length} bytes")).collect();
+            if lines.is_empty() {
+                lines.push(
+                    "every image is listed by a channel, or younger than tuffet.toml keeps them".to_owned(),
+                );
+            }
+            lines.extend(next_lines(&pruned.drafts, now));
+            let paths: Vec<&str> = pruned.images.iter().map(|(path, _)| path.as_str()).collect();
+            let drafts = drafts_json(&pruned.drafts);
+            Ok(Facts {
+                lines,
+                json: json!({ "images": paths, "drafts": drafts, "dry_run": dry_run.dry_run }),
+            })
         }
         args::Release::Rollback(args::Rollback { version, place, ramp, dry_run }) => {
             changed(place, Some(version), &Change::Rollback(ramp.read(now)?), dry_run)

@@ -5,9 +5,11 @@
 //! | this one | where a release lies among the targets, and how a new one comes there |
 //! | [`change`] | what becomes of it: promoted, rolled out, paused, withdrawn, rolled back |
 //! | [`list`](mod@list) | what there is, published and staged |
+//! | [`prune`](mod@prune) | images that no channel lists any more |
 
 pub mod change;
 pub mod list;
+pub mod prune;
 
 use std::path::{Path, PathBuf};
 

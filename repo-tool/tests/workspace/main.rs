@@ -4,6 +4,7 @@ mod bundle;
 mod crash;
 mod dates;
 mod delegated;
+mod gc;
 mod init;
 mod origin;
 mod preflight;
