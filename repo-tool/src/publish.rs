@@ -360,7 +360,7 @@ impl Plan {
             self.files.into_iter().partition(|(name, _)| name.ends_with(".root.json"));
         for files in [others, roots] {
             if !files.is_empty() {
-                store.create(&files, witness)?;
+                store.create(&files, witness).map_err(outrun)?;
             }
         }
         let timestamp = metadata_name(&Role::Timestamp, 0);
@@ -434,6 +434,18 @@ impl Plan {
             releases,
         }
         .run(now)
+    }
+}
+
+/// What was not there when the publication was planned, another publisher has written since.
+fn outrun(error: Error) -> Error {
+    match error {
+        Error::Rejected(Rejected::ImmutableDiffers { path })
+            if path.extension().is_some_and(|end| end == "json") =>
+        {
+            Environment::Outrun { path }.into()
+        }
+        error => error,
     }
 }
 

@@ -46,6 +46,8 @@ const REQUEST: &str = ".request.json";
 pub struct Workspace {
     directory: PathBuf,
     config: Config,
+    /// What is said about servers.
+    settings: Settings,
     /// Where what is published is.
     store: Arc<dyn Store>,
 }
@@ -56,23 +58,36 @@ impl Workspace {
     /// # Errors
     /// [`Misuse::NoWorkspace`], [`Rejected::Config`] or an I/O failure.
     pub fn open(directory: &Path) -> Result<Workspace, Error> {
+        Workspace::open_with(directory, Settings::from_env())
+    }
+
+    /// The same, with other settings for servers than this process was given.
+    ///
+    /// # Errors
+    /// As [`Workspace::open`].
+    pub fn open_with(directory: &Path, settings: Settings) -> Result<Workspace, Error> {
         let path = directory.join(config::FILE);
         let Some(bytes) = read_optional(&path)? else {
             return Err(Misuse::NoWorkspace { path }.into());
         };
         let config = Config::parse(&String::from_utf8_lossy(&bytes), &path)?;
-        Workspace::with(directory, config, Access::Read)
+        Workspace::with(directory, config, settings, Access::Read)
     }
 
-    fn with(directory: &Path, config: Config, access: Access) -> Result<Workspace, Error> {
+    fn with(
+        directory: &Path,
+        config: Config,
+        mut settings: Settings,
+        access: Access,
+    ) -> Result<Workspace, Error> {
         let Storage { url, danger_allow_plain_http } = &config.storage;
         let place = match url.contains("://") {
             true => url.clone(),
             false => directory.join(url).display().to_string(),
         };
-        let settings = Settings { danger_plain_http: *danger_allow_plain_http, ..Settings::from_env() };
+        settings.danger_plain_http |= *danger_allow_plain_http;
         let store = store::open(&place, access, &settings)?.into();
-        Ok(Workspace { directory: directory.to_owned(), config, store })
+        Ok(Workspace { directory: directory.to_owned(), config, settings, store })
     }
 
     /// The same, to publish: a server is probed for what that needs.
@@ -80,7 +95,7 @@ impl Workspace {
     /// # Errors
     /// As [`store::open`].
     pub fn writable(&self) -> Result<Workspace, Error> {
-        Workspace::with(&self.directory, self.config.clone(), Access::Write)
+        Workspace::with(&self.directory, self.config.clone(), self.settings.clone(), Access::Write)
     }
 
     /// Where what is published is.
@@ -101,7 +116,7 @@ impl Workspace {
         Workspace::check_init(directory, root, now)?;
         let mut config = Config { root_1_sha256: Some(root_sha256(root)?), ..config };
         let keys = config.adopt_keys()?;
-        let workspace = Workspace::with(directory, config, Access::Write)?;
+        let workspace = Workspace::with(directory, config, Settings::from_env(), Access::Write)?;
         let mut writer_witness = Unwatched;
         let mut writer = Writer::new(&mut writer_witness);
         writer.create_directories(directory)?;

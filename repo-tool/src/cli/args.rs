@@ -155,6 +155,10 @@ pub(crate) struct Init {
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) slot_size: Vec<u32>,
 
+    /// Where to publish: a directory, seen from the repository's, or s3://BUCKET/PREFIX [default: public]
+    #[arg(long, value_name = "DIR|URL")]
+    pub(crate) storage: Option<String>,
+
     /// Name of the hardware's flash map for `provision`, once for each --hardware or not at all
     #[arg(long, value_name = "NAME")]
     pub(crate) flash_map: Vec<String>,

@@ -33,6 +33,9 @@ fn make(repo: &Path, command: &args::Init, root: &Path, product: &str, now: u64)
         return Err(Misuse::Options { why: "give one --flash-map for each --hardware, or none" }.into());
     }
     let mut config = Config::new();
+    if let Some(url) = &command.storage {
+        config.storage.url.clone_from(url);
+    }
     let parts = config.add_product(product)?;
     parts.channels = channel.clone();
     parts.role = delegate(product, command)?;

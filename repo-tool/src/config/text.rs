@@ -54,7 +54,7 @@ impl Config {
         let Storage { url, danger_allow_plain_http } = &self.storage;
         text.push_str(
             "# Where it is published: a directory, seen from here, that any web server serves; or s3://BUCKET/PREFIX,\n\
-             # whose endpoint, region and credentials are in the variables AWS_ENDPOINT, AWS_REGION,\n\
+             # whose endpoint, region and credentials are in the variables AWS_ENDPOINT_URL, AWS_REGION,\n\
              # AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.\n",
         );
         let default = self.storage == Storage::default();

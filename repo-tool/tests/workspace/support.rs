@@ -34,6 +34,8 @@ pub(crate) struct Holders {
 pub(crate) struct Bench {
     pub(crate) directory: TempDir,
     pub(crate) holders: Holders,
+    /// Variables for the binary.
+    pub(crate) environment: Vec<(String, String)>,
 }
 
 impl Holders {
@@ -98,7 +100,7 @@ impl Bench {
         let holders = Holders::new(NOW - DAY, NOW + 400 * DAY);
         fs::write(directory.path().join("1.root.json"), &holders.chain[0]).unwrap();
         holders.online.write_new_danger_unencrypted(&directory.path().join("online.pem")).unwrap();
-        Bench { directory, holders }
+        Bench { directory, holders, environment: Vec::new() }
     }
 
     /// A workspace of product `thermo` with hardware `rev-a` (slot of 4096 bytes) and `rev-b` (64 bytes).
@@ -166,6 +168,7 @@ impl Bench {
         for variable in ["TUFFET_PASSPHRASE", "TUFFET_PIN", "TUFFET_PKCS11_MODULE"] {
             command.env_remove(variable);
         }
+        command.envs(self.environment.iter().cloned());
         if !arguments.contains(&"--repo") {
             command.args(["--repo", "repo"]);
         }
