@@ -26,7 +26,7 @@ use crate::{canonical, date};
 
 pub use changes::{Change, changes};
 pub use comparison::{Built, Comparison, compare, compare_all, to_json};
-pub use several::list;
+pub use several::Several;
 pub use warnings::{Warning, salt};
 
 /// A request in words. `Display` gives lines for a terminal, control characters escaped.

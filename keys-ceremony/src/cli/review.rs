@@ -1,5 +1,6 @@
 //! What a holder agrees to, and what he sees before he signs.
 
+use std::fmt;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use serde_json::Value;
 use tuffet_keys::digest;
 use tuffet_keys::metadata::Envelope;
 use tuffet_keys::request::Request;
-use tuffet_keys::review::{Comparison, compare, compare_all, list, to_json};
+use tuffet_keys::review::{Comparison, Several, compare, compare_all, to_json};
 use tuffet_keys::state::State;
 use tuffet_keys::transcript::Action;
 use tuffet_keys::{Environment, Error, Rejected, Role, file};
@@ -190,11 +191,12 @@ pub(super) fn show_several(
     out: &mut Output,
 ) -> Result<(Vec<Comparison>, Vec<Error>), Error> {
     let Compared { requests: compared, refused } = Compared::read(requests, rebuilt, state, now)?;
-    for (request, comparison) in compared.iter().filter(|(_, comparison)| !comparison.is_renewal()) {
+    let several = Several::of(compared.iter().map(|(request, comparison)| (*request, comparison)));
+    for (request, comparison) in several.to_show() {
         out.describe(request, now)?;
         out.put(&format!("{}\n", coloured(comparison)))?;
     }
-    out.put(&list(compared.iter().map(|(request, comparison)| (*request, comparison))))?;
+    out.put(&coloured(&several))?;
     Ok((compared.into_iter().map(|(_, comparison)| comparison).collect(), refused))
 }
 
@@ -216,7 +218,7 @@ pub(super) fn show(
 }
 
 /// What is new and what is gone in colours, where the output has them.
-fn coloured(comparison: &Comparison) -> String {
+fn coloured(comparison: &impl fmt::Display) -> String {
     let mut text = String::new();
     for line in comparison.to_string().lines() {
         let colour = match line.trim_start().chars().next().filter(|_| line.starts_with("  ")) {

@@ -7,7 +7,7 @@ use clap::Args;
 use tuffet_keys::digest;
 use tuffet_keys::error::short;
 use tuffet_keys::request::Request;
-use tuffet_keys::review::Comparison;
+use tuffet_keys::review::{Comparison, Several};
 use tuffet_keys::state::{Repository, State};
 use tuffet_keys::transcript::{Action, Source};
 use tuffet_keys::uri::KeyUri;
@@ -190,7 +190,10 @@ fn agree(
     }
     // Who signs a first root agrees to its repository by that, and for good: a version number would not say to which.
     let agrees = !comparison.known;
-    let count = comparisons.iter().map(|comparison| comparison.warnings.len()).sum();
+    let count = match comparisons {
+        [one] => one.warnings.len(),
+        _ => Several::of(signing.iter().map(|it| &it.request).zip(comparisons)).warnings(),
+    };
     if *yes {
         match given(digest)? {
             Some(expected) => is_repository(&expected, &found)?,

@@ -275,7 +275,7 @@ impl fmt::Display for Comparison {
 const WIDTH: usize = 96;
 
 /// A line in as many as it takes, those behind the first below its words.
-fn wrapped(line: &str) -> String {
+pub(super) fn wrapped(line: &str) -> String {
     let mut lines = String::new();
     let mut width = 0;
     for (index, word) in line.split_inclusive(' ').enumerate() {

@@ -22,9 +22,14 @@ const PRESENT: u64 = 1_795_353_255;
 
 /// A repository whose targets delegate to the bins, which l, m and n sign for: two of them.
 fn holders() -> Room {
+    bins_of(&["l", "m", "n"])
+}
+
+/// The same with other holders.
+fn bins_of(holders: &[&str]) -> Room {
     let room = Room::with_keys(&["a", "b", "c", "x", "y", "l", "m", "n"]);
     room.first_root();
-    let (keys, role) = delegation(&room, "bins", &["l", "m", "n"], 2, &[]);
+    let (keys, role) = delegation(&room, "bins", holders, 2, &[]);
     let bins = json!({
         "bit_length": 6, "keyids": role["keyids"], "name_prefix": "bins", "threshold": 2,
     });
@@ -246,6 +251,40 @@ fn several_requests_of_which_some_are_not_for_the_key_are_signed_without_those()
     let before: Vec<Vec<u8>> = requests.iter().map(|path| room.read(path)).collect();
     room.refused(&sign(&requests, &["--yes", "--key", "m.pem", "none.pem"]), 301, "none.pem");
     assert_eq!(requests.iter().map(|path| room.read(path)).collect::<Vec<_>>(), before);
+}
+
+/// Release holders who sign for the bins, too, are told so of every bin, in the same words.
+#[test]
+fn several_requests_with_the_same_warning_are_agreed_to_once() {
+    let room = bins_of(&["x", "y"]);
+    let first = ask_all(&room, 3, 1);
+    room.refused(&sign(&first, &["--yes", "--key", "x.pem", "y.pem"]), 133, "there are warnings, 2 of them");
+    room.ok(&sign(&first, &["--yes", "--despite", "2", "--key", "x.pem", "y.pem"]));
+    for (bin, request) in first.iter().enumerate() {
+        let file = format!("1.bins-{bin:02x}.json");
+        fs::write(room.path(&file), Request::read(&room.path(request)).unwrap().finish(PRESENT).unwrap())
+            .unwrap();
+        room.ok(&["learn", &file]);
+    }
+
+    let second =
+        [ask(&room, 0, 2, &json!({})), ask(&room, 1, 2, &target_of(1)), ask(&room, 2, 2, &json!({}))];
+    let text = room.ok(&["review", &second[0], &second[1], &second[2]]);
+    assert_eq!(text.matches("\n  to sign    ").count(), 1, "{text}");
+    assert!(text.contains("\nbins-00 version 2: renews version 1, 2 warnings; "), "{text}");
+    assert!(
+        text.contains("1 is shown above, 2 renew what was seen here before\nwarnings in all: 2\n"),
+        "{text}"
+    );
+    assert_eq!(text.matches("\n  ! 3 requests: key ").count(), 2, "{text}");
+    // One that only one of them has is told there, and counted.
+    fs::write(room.path("other.bin"), b"another").unwrap();
+    let text = room.ok(&["review", &second[0], &second[1], &second[2], "--rebuilt", "other.bin"]);
+    assert!(text.contains("\nbins-00 version 2: 1 change since version 1, 3 warnings; "), "{text}");
+    assert!(text.contains("2 are shown above, 1 renews"), "{text}");
+    assert!(text.contains("\nwarnings in all: 4\n"), "{text}");
+    let (done, screen) = typed(&room, "3 despite 2\n", "sign 2/* --danger-unencrypted --key x.pem");
+    assert!(done && screen.contains("There are 2 warnings. "), "{screen}");
 }
 
 #[test]
