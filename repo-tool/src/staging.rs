@@ -217,7 +217,7 @@ impl<'w> Stage<'w> {
     fn wanted(&self, role: &Role) -> Result<Option<String>, Error> {
         let config = self.workspace.config();
         let value = match role {
-            Role::Targets => delegations(self.workspace)?,
+            Role::Targets => delegations(self.workspace, &self.roots)?,
             _ => config
                 .delegate(role)
                 .filter(|delegate| delegate.name == role.name())
@@ -281,10 +281,23 @@ fn delegation_of(delegations: &str, name: &str) -> Result<Option<Delegation>, Er
 }
 
 /// What the top-level targets delegate: to each product with a role of its own the paths of that product.
-fn delegations(workspace: &Workspace) -> Result<Option<Value>, Error> {
+///
+/// Targets files do not name their role, so a signature for one is good for any other that the same key signs. No key is
+/// in two roles.
+fn delegations(workspace: &Workspace, roots: &Roots) -> Result<Option<Value>, Error> {
     let (mut keys, mut roles) = (Map::new(), Vec::new());
+    let of_root = roots.newest().roles.iter();
+    let mut taken: BTreeMap<String, Role> = of_root
+        .flat_map(|(role, signers)| signers.keys.keys().map(|keyid| (keyid.clone(), role.clone())))
+        .collect();
     for (product, delegate) in workspace.config().delegates() {
         let keyids = add_keys(workspace, delegate, &mut keys)?;
+        let role = Role::Delegated(delegate.name.clone());
+        for keyid in &keyids {
+            if let Some(other) = taken.insert(keyid.clone(), role.clone()) {
+                return Err(Rejected::KeyInTwoRoles { keyid: keyid.clone(), role, other }.into());
+            }
+        }
         roles.push(json!({
             "keyids": keyids,
             "name": delegate.name,

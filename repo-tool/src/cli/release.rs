@@ -122,7 +122,7 @@ fn add(workspace: &Workspace, command: &args::ReleaseAdd, now: u64) -> Result<Fa
         if let Some(oldest) = dropped {
             lines.push(format!("release {oldest} left the list: it holds the newest eight"));
         }
-        lines.extend(remarks.iter().map(|remark| format!("of the image: {remark}")));
+        lines.extend(remarks.iter().map(|remark| format!("note: {remark}")));
         lines.extend(next_lines(drafts, now));
     }
     let json = json!({

@@ -354,6 +354,15 @@ pub enum Rejected {
         /// The first and the last that there are.
         known: (u32, u32),
     },
+    /// The policy gives a role a key that signs for another one.
+    KeyInTwoRoles {
+        /// The key's keyid.
+        keyid: String,
+        /// The role.
+        role: Role,
+        /// The other one.
+        other: Role,
+    },
     /// There is nothing to publish and nothing to refresh.
     NothingStaged,
     /// Version, sequence or date has no successor.
@@ -414,6 +423,7 @@ impl Rejected {
             Rejected::BundleTooLarge { .. } => 145,
             Rejected::NotInstalled { .. } => 146,
             Rejected::NoSuchRoot { .. } => 147,
+            Rejected::KeyInTwoRoles { .. } => 148,
         }
     }
 }
@@ -663,6 +673,12 @@ impl fmt::Display for Rejected {
                 f,
                 "there is no way from root {version}: devices begin with {first} or later, and {last} is the newest; \
                  give --from-root a version among these"
+            ),
+            Rejected::KeyInTwoRoles { keyid, role, other } => write!(
+                f,
+                "key {} of {role} is a key of {other}, too, and what it signs for one would be good for the other; \
+                 generate a key for {role}, and name that in tuffet.toml",
+                short(keyid)
             ),
             Rejected::NothingStaged => f.write_str(
                 "nothing is staged and nothing is published yet; stage an image with `tuffet release add`",

@@ -88,7 +88,7 @@ pub struct Staged {
     pub version: String,
     /// The security counter.
     pub counter: u32,
-    /// What whoever releases the image should know, each a sentence about it.
+    /// What whoever releases the image should know, each a sentence.
     pub remarks: Vec<String>,
     /// The release that fell off the end of the channel's list.
     pub dropped: Option<u32>,
@@ -236,7 +236,19 @@ pub fn add(workspace: &Workspace, release: &Release, now: u64, mode: Mode) -> Re
     }
     release.rollout.map_or(Ok(()), |ramp| ramp.check(now))?;
 
+    if counter > newest_counter && !listed.candidates.is_empty() {
+        staged.remarks.push(format!(
+            "its security counter is {counter}, after {newest_counter}: once confirmed, no device goes below it again"
+        ));
+    }
     staged.dropped = listed.add(candidate);
+    if let Some(minimum) =
+        listed.candidates.iter().map(|candidate| candidate.minimum).min().filter(|&least| least > 0)
+    {
+        staged.remarks.push(format!(
+            "devices that run a release below {minimum}, or came without one, find nothing for them in {channel}"
+        ));
+    }
     stage.changes_of(&path).put_file(&path, &image);
     stage.changes_of(&channel.entry()).put_entry(&channel.entry(), &listed)?;
     if mode == Mode::Write {

@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 use tuffet_keys::Role;
+use tuffet_keys::key::SigningKey;
 
 use crate::support::{Bench, DAY, NOW, PUBLISH};
 
@@ -103,8 +104,8 @@ fn product_with_other_keys_is_drafted_anew_and_never_half_published() {
     // Two of the three holders leave, and the release team is told first.
     let config = bench.repo().join("tuffet.toml");
     let text = fs::read_to_string(&config).unwrap();
-    for (index, key) in bench.holders.release.iter().enumerate() {
-        fs::write(bench.path(&format!("thermo-{index}.pub.pem")), key.public().to_pem()).unwrap();
+    let keys: Vec<SigningKey> = (0..3).map(|_| SigningKey::generate().unwrap()).collect();
+    for (index, key) in keys.iter().enumerate() {
         let inside = bench.repo().join(format!("keys/new-{index}.pub.pem"));
         fs::write(inside, key.public().to_pem()).unwrap();
     }
@@ -121,10 +122,31 @@ fn product_with_other_keys_is_drafted_anew_and_never_half_published() {
     assert!(message.contains("due for 1.0.0 of thermo/rev-a/stable"), "{message}");
     let said = bench.ok(&["renew"]);
     assert!(said.contains("thermo 2"), "{said}");
-    bench.sign_role(&thermo(), &bench.holders.release[..2]);
+    bench.sign_role(&thermo(), &keys[..2]);
     bench.publish();
     bench.ok(&["verify"]);
     assert!(bench.ok(&["renew"]).contains("nothing is due"));
+}
+
+#[test]
+fn key_that_signs_for_two_roles_is_refused_wherever_the_other_is() {
+    let bench = delegating(&[]);
+    let config = bench.repo().join("tuffet.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    for (key, other) in [(&*bench.holders.online, "snapshot"), (&bench.holders.release[0], "targets")] {
+        fs::write(bench.repo().join("keys/shared.pub.pem"), key.public().to_pem()).unwrap();
+        fs::write(&config, text.replace("keys/thermo-0", "keys/shared")).unwrap();
+        let message = bench.fails(&["renew"], 1, "T148");
+        assert!(
+            message.contains("of thermo is a key of ") && message.contains("generate a key"),
+            "{message}"
+        );
+        assert!(message.contains(other) || message.contains("timestamp"), "{message}");
+    }
+    let second = "\n[products.lamp.role]\nkeys = [\"keys/thermo-1.pub.pem\"]\nthreshold = 1\n";
+    fs::write(&config, format!("{text}{second}")).unwrap();
+    let message = bench.fails(&["renew"], 1, "T148");
+    assert!(message.contains("of thermo is a key of lamp, too"), "{message}");
 }
 
 #[test]

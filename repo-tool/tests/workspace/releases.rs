@@ -49,6 +49,24 @@ const HALT: [&str; 6] =
     ["halt", "--snapshot-key", "online.pem", "--timestamp-key", "online.pem", "--danger-unencrypted"];
 
 #[test]
+fn release_that_strands_old_devices_or_raises_the_counter_says_so() {
+    let bench = bench();
+    for (version, counter, minimum) in [("1.3.0", "4", "1"), ("1.4.0", "4", "3")] {
+        bench.image("fw.bin", version.as_bytes());
+        let said = bench
+            .ok(&on("add", &["fw.bin", "--version", version, "--counter", counter, "--minimum", minimum]));
+        assert_eq!(said.contains("security counter is 4, after 1"), version == "1.3.0", "{said}");
+        assert!(!said.contains("find nothing"), "older releases lead there: {said}");
+    }
+    for version in ["1.0.0", "1.1.0", "1.2.0"] {
+        bench.ok(&on("withdraw", &[version]));
+    }
+    bench.image("fw.bin", b"1.5.0");
+    let said = bench.ok(&on("add", &["fw.bin", "--version", "1.5.0", "--minimum", "4"]));
+    assert!(said.contains("devices that run a release below 1, or came without one, find nothing"), "{said}");
+}
+
+#[test]
 fn promoted_release_has_the_same_bytes_and_the_same_sequence() {
     let bench = bench();
     let said = bench.ok(&on("promote", &["1.1.0", "--to", "beta", "--rollout-end", "7d"]));
