@@ -1,7 +1,7 @@
 //! What becomes of a release after it was added.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -217,4 +217,46 @@ fn dry_runs_of_all_that_changes_something_change_nothing() {
         let said = bench.ok(&[&arguments[..], &["--dry-run"]].concat());
         assert_eq!(before, bench.snapshot(), "{arguments:?}: {said}");
     }
+}
+
+/// Has the real imgtool make an image of MCUboot's.
+fn imgtool(bench: &Bench, payload: &str, image: &str, options: &[&str]) {
+    let python = std::env::var_os("TUFFET_TEST_PYTHON")
+        .expect("TUFFET_TEST_PYTHON names a Python with imgtool; tests/run sets it");
+    let program = "from imgtool.main import imgtool; imgtool()";
+    let output = Command::new(python)
+        .args(["-c", program, "sign", "--header-size", "0x20", "--pad-header", "--slot-size", "0x1000"])
+        .args(["--align", "4"])
+        .args(options)
+        .args([payload, image])
+        .current_dir(bench.directory.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn release_of_an_mcuboot_image_takes_version_and_counter_from_its_header() {
+    let bench = Bench::new();
+    bench.image("raw.bin", &[7; 600]);
+    imgtool(&bench, "raw.bin", "fw.bin", &["--version", "1.2.3+4", "--security-counter", "5"]);
+    let said = bench.ok(&on("add", &["fw.bin"]));
+    assert!(said.contains("staged thermo/rev-a/versions/1.2.3+4/fw.bin"), "{said}");
+    assert!(said.contains("note: it has no signature for MCUboot"), "{said}");
+    publish(&bench, NOW);
+    let show = bench.ok(&["release", "show", "1.2.3+4"]);
+    assert!(show.contains("counter  5"), "{show}");
+    // What is typed beside it must be the same, and what is damaged goes nowhere.
+    let message = bench.fails(&on("add", &["fw.bin", "--version", "1.2.4"]), 1, "T142");
+    assert!(message.contains("the image says version 1.2.3+4, and --version 1.2.4"), "{message}");
+    let message = bench.fails(&on("add", &["fw.bin", "--counter", "6"]), 1, "T142");
+    assert!(message.contains("leave --counter out"), "{message}");
+    imgtool(&bench, "raw.bin", "old.bin", &["--version", "1.2.4", "--security-counter", "4"]);
+    let message = bench.fails(&on("add", &["old.bin"]), 1, "T108");
+    assert!(message.contains("1.2.4 has security counter 4, and a release of the channel 5"), "{message}");
+    let mut bytes = std::fs::read(bench.path("fw.bin")).unwrap();
+    bytes[100] ^= 1;
+    bench.image("bad.bin", &bytes);
+    bench.fails(&on("add", &["bad.bin"]), 1, "T141");
+    bench.fails(&on("add", &["raw.bin"]), 2, "T205");
 }
