@@ -55,6 +55,8 @@ pub struct Repository {
     verified: BTreeMap<Vec<Role>, (Header, Value)>,
     /// The newest bytes of each role that were signed here, with their version.
     signed: BTreeMap<Role, (u32, Vec<u8>)>,
+    /// Ways below which nothing is kept that is not signed, since the last file was taken over.
+    settled: BTreeSet<Vec<Role>>,
 }
 
 /// What a request is compared with.
@@ -208,6 +210,7 @@ impl Repository {
             roots,
             verified: BTreeMap::new(),
             signed: BTreeMap::new(),
+            settled: BTreeSet::new(),
         };
         for role in [Role::Targets, Role::Snapshot, Role::Timestamp] {
             repository.read_verified(vec![role])?;
@@ -470,8 +473,10 @@ impl Repository {
         }
         self.accepts(&way, header.version, bytes)?;
         if self.verified.get(&way).is_some_and(|(known, _)| header.version <= known.version) {
-            // Somebody may have been stopped between the two.
-            self.forget_unsigned(&way)?;
+            // Somebody may have been stopped between the two. Looked at once: hundreds of bins come by one way.
+            if self.settled.insert(way.clone()) {
+                self.forget_unsigned(&way)?;
+            }
             return Ok(false);
         }
         let path = self.file_of(&way);
@@ -480,6 +485,7 @@ impl Repository {
         }
         file::replace(&path, bytes, Access::Private)?;
         self.verified.insert(way.clone(), (header, signed));
+        self.settled.clear();
         self.forget_unsigned(&way)?;
         Ok(true)
     }
@@ -572,6 +578,7 @@ impl Repository {
         self.chain = Chain::verify(&files)?;
         file::replace(&self.directory.join(format!("{version}.root.json")), bytes, Access::Private)?;
         self.roots.push(payload);
+        self.settled.clear();
         self.forget_unsigned(&[])?;
         Ok(true)
     }

@@ -18,10 +18,10 @@ use super::review::{confirm, given, is_repository, read_all, show, show_several}
 use super::transcript::Recording;
 use super::{Failures, Output, keys, progress, refuse_existing, write_copy};
 
-const HELP: &str = "With several requests, all are read and reviewed before the one question, which is for how many they are: if anything
-about one of them is refused, none is signed. Keys are opened once. Then each request is signed and written by itself,
-whole or not at all: what is refused of one (a key that may not sign it or has, a file that changed meanwhile) leaves it
-untouched, and the others go on. The exit status is that of the first failure.";
+const HELP: &str = "With several requests, all are read and reviewed before the one question, which is for how many they \
+are: if anything about one of them is refused, none is signed. Keys are opened once. Then each request is signed and \
+written by itself, whole or not at all: what is refused of one (a key that may not sign it or has, a file that changed \
+meanwhile) leaves it untouched, and the others go on. The exit status is that of the first failure.";
 
 #[derive(Args)]
 #[command(after_help = super::args::example(
