@@ -119,13 +119,12 @@ impl Workspace {
         let workspace = Workspace::with(directory, config, Settings::from_env(), Access::Write)?;
         let mut writer_witness = Unwatched;
         let mut writer = Writer::new(&mut writer_witness);
-        writer.create_directories(directory)?;
+        writer.create_directories(&workspace.staged().join("images"))?;
         for (path, pem) in keys {
             writer.create(&directory.join(path), &Content::Bytes(pem))?;
         }
         let first = (metadata_name(&Role::Root, 1), Content::Bytes(root.to_owned()));
         workspace.store.create(&[first], &mut Unwatched)?;
-        writer.create_directories(&workspace.staged().join("images"))?;
         let text = workspace.config.to_text().into_bytes();
         writer.create(&directory.join(config::FILE), &Content::Bytes(text))?;
         Ok(workspace)

@@ -276,7 +276,11 @@ fn source(repo: &Path, command: &args::Verify) -> Result<(String, Box<dyn verify
         return Ok((place, Box::new(Arc::clone(workspace.store()))));
     };
     let source: Box<dyn verify::Source> = match place.split_once("://") {
-        None => Box::new(verify::Directory(PathBuf::from(place))),
+        None => {
+            let path = PathBuf::from(place);
+            std::fs::metadata(&path).map_err(|error| tuffet_keys::Error::io("read", &path, &error))?;
+            Box::new(verify::Directory(path))
+        }
         Some(("s3", _)) => {
             let settings = Settings { danger_plain_http: danger_allow_plain_http, ..Settings::from_env() };
             Box::new(Arc::<dyn Store>::from(store::open(place, Access::Read, &settings)?))

@@ -44,6 +44,18 @@ fn init_without_options_asks_and_takes_the_answers() {
 }
 
 #[test]
+fn init_without_a_directory_makes_the_current_one_a_workspace() {
+    let bench = Bench::bare();
+    let init = ["--repo", ".", "init", "--root", "1.root.json", "--product", "thermo"];
+    let said = bench.ok(&init);
+    assert!(said.contains("made a repository of thermo in this directory"), "{said}");
+    for file in ["tuffet.toml", "public/1.root.json", "staged/images"] {
+        assert!(bench.path(file).exists(), "{file}");
+    }
+    bench.fails(&init, 2, "T202");
+}
+
+#[test]
 fn init_where_there_is_no_terminal_says_what_is_missing() {
     let bench = Bench::bare();
     let message = bench.fails(&["init", "--product", "thermo"], 2, "T205");

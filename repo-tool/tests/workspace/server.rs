@@ -84,6 +84,7 @@ fn verify_of_an_address_that_is_none_is_a_usage_error() {
         bench.fails(&["verify", url], 2, "T206");
     }
     bench.fails(&["--repo", "elsewhere", "verify", "https://updates.example.com/"], 2, "T205");
+    bench.fails(&["verify", "nowhere.bundle"], 3, "T301");
     fs::remove_dir_all(bench.repo().join("public")).unwrap();
     bench.fails(&["verify", "repo/public"], 1, "T111");
     bench.fails(&PUBLISH, 1, "K116");
