@@ -32,7 +32,6 @@ pub struct Sweep {
 /// # Errors
 /// [`Rejected::NothingStaged`] if nothing is published, what is wrong with what is, or what keeps it from being read.
 pub fn sweep(workspace: &Workspace, now: u64) -> Result<Sweep, Error> {
-    let workspace = workspace.writable()?;
     let lock = (workspace.lock()?, workspace.store().lock()?);
     let roots = workspace.roots()?;
     let published = workspace.published(&roots)?.ok_or(Rejected::NothingStaged)?;
@@ -42,7 +41,7 @@ pub fn sweep(workspace: &Workspace, now: u64) -> Result<Sweep, Error> {
     let mut needed = BTreeSet::from([metadata_name(&Role::Timestamp, 0)]);
     let mut read = BTreeSet::new();
     let current = metadata_name(&Role::Snapshot, published.snapshot.header.version);
-    follow(&workspace, &published.snapshot, &mut needed, &mut read)?;
+    follow(workspace, &published.snapshot, &mut needed, &mut read)?;
     needed.insert(current.clone());
     for Listed { name, .. } in &listed {
         if name.contains('/') || !name.ends_with(".snapshot.json") || *name == current {
@@ -52,7 +51,7 @@ pub fn sweep(workspace: &Workspace, now: u64) -> Result<Sweep, Error> {
         // One that is damaged leads nowhere, and goes as any other file that nothing leads to.
         let Ok(snapshot) = Document::parse(bytes, &Role::Snapshot, &workspace.place(name)) else { continue };
         if snapshot.header.expires.saturating_add(grace) > now {
-            follow(&workspace, &snapshot, &mut needed, &mut read)?;
+            follow(workspace, &snapshot, &mut needed, &mut read)?;
             needed.insert(name.clone());
         }
     }
@@ -64,7 +63,7 @@ pub fn sweep(workspace: &Workspace, now: u64) -> Result<Sweep, Error> {
     };
     let count = listed.len();
     let files: Vec<Listed> = listed.into_iter().filter(goes).collect();
-    Ok(Sweep { workspace, kept: count - files.len(), files, _lock: lock })
+    Ok(Sweep { workspace: workspace.clone(), kept: count - files.len(), files, _lock: lock })
 }
 
 /// What somebody else keeps beside a repository is not looked at.

@@ -114,7 +114,6 @@ struct New {
 /// What keeps it from being published: missing signatures, keys of another role, a damaged workspace, or what a
 /// device would say.
 pub fn plan(workspace: &Workspace, keys: &Keys, scope: &Scope, now: u64) -> Result<Plan, Error> {
-    let workspace = &workspace.writable()?;
     let lock = (workspace.lock()?, workspace.store().lock()?);
     let roots = workspace.roots()?;
     let published = workspace.published(&roots)?;

@@ -46,9 +46,7 @@ const REQUEST: &str = ".request.json";
 pub struct Workspace {
     directory: PathBuf,
     config: Config,
-    /// What is said about servers.
-    settings: Settings,
-    /// Where what is published is.
+    /// Where what is published is. A server is probed before its first write.
     store: Arc<dyn Store>,
 }
 
@@ -71,31 +69,18 @@ impl Workspace {
             return Err(Misuse::NoWorkspace { path }.into());
         };
         let config = Config::parse(&String::from_utf8_lossy(&bytes), &path)?;
-        Workspace::with(directory, config, settings, Access::Read)
+        Workspace::with(directory, config, settings)
     }
 
-    fn with(
-        directory: &Path,
-        config: Config,
-        mut settings: Settings,
-        access: Access,
-    ) -> Result<Workspace, Error> {
+    fn with(directory: &Path, config: Config, mut settings: Settings) -> Result<Workspace, Error> {
         let Storage { url, danger_allow_plain_http } = &config.storage;
         let place = match url.contains("://") {
             true => url.clone(),
             false => directory.join(url).display().to_string(),
         };
         settings.danger_plain_http |= *danger_allow_plain_http;
-        let store = store::open(&place, access, &settings)?.into();
-        Ok(Workspace { directory: directory.to_owned(), config, settings, store })
-    }
-
-    /// The same, to publish: a server is probed for what that needs.
-    ///
-    /// # Errors
-    /// As [`store::open`].
-    pub fn writable(&self) -> Result<Workspace, Error> {
-        Workspace::with(&self.directory, self.config.clone(), self.settings.clone(), Access::Write)
+        let store = store::open(&place, Access::Read, &settings)?.into();
+        Ok(Workspace { directory: directory.to_owned(), config, store })
     }
 
     /// Where what is published is.
@@ -116,7 +101,7 @@ impl Workspace {
         Workspace::check_init(directory, root, now)?;
         let mut config = Config { root_1_sha256: Some(root_sha256(root)?), ..config };
         let keys = config.adopt_keys()?;
-        let workspace = Workspace::with(directory, config, Settings::from_env(), Access::Write)?;
+        let workspace = Workspace::with(directory, config, Settings::from_env())?;
         let mut writer_witness = Unwatched;
         let mut writer = Writer::new(&mut writer_witness);
         writer.create_directories(&workspace.staged().join("images"))?;
@@ -321,8 +306,9 @@ impl Workspace {
             return Ok(None);
         }
         let request = Request::read(&path)?;
-        if request.header().role != *role {
-            return Err(damaged(&path, "it asks for another role than its name says"));
+        let asked = &request.header().role;
+        if asked != role {
+            return Err(Rejected::StrayRequest { path, role: asked.clone() }.into());
         }
         let staged = request.header().version;
         let listed = published.and_then(|published| published.version(role));

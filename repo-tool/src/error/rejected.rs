@@ -363,6 +363,13 @@ pub enum Rejected {
         /// The other one.
         other: Role,
     },
+    /// A staged request is for another role than its name says.
+    StrayRequest {
+        /// The request.
+        path: PathBuf,
+        /// The role that it is for.
+        role: Role,
+    },
     /// There is nothing to publish and nothing to refresh.
     NothingStaged,
     /// Version, sequence or date has no successor.
@@ -424,6 +431,7 @@ impl Rejected {
             Rejected::NotInstalled { .. } => 146,
             Rejected::NoSuchRoot { .. } => 147,
             Rejected::KeyInTwoRoles { .. } => 148,
+            Rejected::StrayRequest { .. } => 149,
         }
     }
 }
@@ -679,6 +687,12 @@ impl fmt::Display for Rejected {
                 "key {} of {role} is a key of {other}, too, and what it signs for one would be good for the other; \
                  generate a key for {role}, and name that in tuffet.toml",
                 short(keyid)
+            ),
+            Rejected::StrayRequest { path, role } => write!(
+                f,
+                "this request is for {role}, and its name says another role: {}; copies lie elsewhere: move it away, or \
+                 merge it into that of {role} with `tuffet-keys merge`",
+                path.display()
             ),
             Rejected::NothingStaged => f.write_str(
                 "nothing is staged and nothing is published yet; stage an image with `tuffet release add`",

@@ -41,6 +41,12 @@ fn product_with_its_own_role_is_released_by_its_own_holders() {
     let said = bench.ok(&["renew"]);
     assert!(said.contains("targets 1, drafted"), "{said}");
     bench.sign(2);
+    // A copy that a holder left beside it is nobody's role.
+    let (request, copy) = ("repo/staged/targets.request.json", "repo/staged/targets-copy.request.json");
+    fs::copy(bench.path(request), bench.path(copy)).unwrap();
+    let message = bench.fails(&PUBLISH, 1, "T149");
+    assert!(message.contains("this request is for targets, and its name says another role"), "{message}");
+    fs::remove_file(bench.path(copy)).unwrap();
     // Signed is enough; one publication may have both.
     let said = bench.ok(&add("1.0.0"));
     assert!(said.contains("sign repo/staged/thermo.request.json`"), "{said}");
