@@ -19,6 +19,7 @@ import sys
 import tempfile
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -61,12 +62,21 @@ def named_command(text: str) -> tuple[str, list[str]]:
     return name, words
 
 
-def ask(clients: dict, cases: list, directory: Path, scratch: Path) -> dict:
+@contextmanager
+def served(directory: Path):
+    """Serves a directory, and gives its URL."""
     server = subprocess.Popen(
         [sys.executable, HERE / "serve.py", directory], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
-        url = f"http://127.0.0.1:{int(server.stdout.readline())}"
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+    finally:
+        server.stdin.close()
+        server.wait()
+
+
+def ask(clients: dict, cases: list, directory: Path, scratch: Path) -> dict:
+    with served(directory) as url:
         questions = [(name, case) for case in cases for name in clients]
 
         def answer(question):
@@ -77,9 +87,6 @@ def ask(clients: dict, cases: list, directory: Path, scratch: Path) -> dict:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             answers = pool.map(answer, questions)
             return {(name, case["name"]): each for (name, case), each in zip(questions, answers, strict=True)}
-    finally:
-        server.stdin.close()
-        server.wait()
 
 
 def verdict(command: list[str], case: dict, files: Path, url: str, place: Path) -> tuple[str, str]:
