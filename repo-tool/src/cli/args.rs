@@ -234,13 +234,32 @@ pub(crate) struct Ramp {
 }
 
 #[derive(Args)]
+#[command(after_help = "Many releases make one draft, and so one signature of each holder:
+  tuffet release add --from LIST --channel stable
+LIST has a JSON object a line:
+  {\"image\":\"out/fw.bin\",\"hardware\":\"rev-a\",\"version\":\"1.4.0\"}
+with `image` and, where the options do not say it for all, `product`, `hardware`, `channel`, `version`, `counter` and \
+`minimum`.")]
 pub(crate) struct ReleaseAdd {
     /// The image, the very bytes that go into the slot
-    #[arg(value_name = "IMAGE")]
-    pub(crate) image: PathBuf,
+    #[arg(value_name = "IMAGE", required_unless_present = "from")]
+    pub(crate) image: Option<PathBuf>,
 
-    #[command(flatten)]
-    pub(crate) place: Place,
+    /// A file that lists images, a JSON object a line; options hold for every line that does not say otherwise
+    #[arg(long, value_name = "LIST", conflicts_with = "image")]
+    pub(crate) from: Option<PathBuf>,
+
+    /// The product; not needed where the hardware id says it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) product: Option<String>,
+
+    /// The hardware id, one of tuffet.toml
+    #[arg(long, value_name = "ID", required_unless_present = "from")]
+    pub(crate) hardware: Option<String>,
+
+    /// The channel
+    #[arg(long, value_name = "NAME", required_unless_present = "from")]
+    pub(crate) channel: Option<String>,
 
     /// The version, for people; devices go by the sequence, which the tool raises [default: what an image of MCUboot's
     /// says]

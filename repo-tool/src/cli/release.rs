@@ -1,13 +1,15 @@
 //! Releases, as a person asks for them and sees them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
 use tuffet::Error;
 use tuffet::release::change::{Change, Changed, change, is_paused};
+use tuffet::release::lines::{self, Defaults};
 use tuffet::release::list::{Filter, Row, list};
 use tuffet::release::prune::prune;
-use tuffet::release::{self, Ramp, Release, Staged, Wanted};
+use tuffet::release::{self, Added, Channel, Ramp, Staged, Wanted};
 use tuffet::repository::Workspace;
 use tuffet::staging::Draft;
 use tuffet_client::Candidate;
@@ -98,34 +100,105 @@ fn when(text: &str, option: &str, now: u64) -> Result<u64, Error> {
 }
 
 fn add(workspace: &Workspace, command: &args::ReleaseAdd, now: u64) -> Result<Facts, Error> {
-    let dry_run = command.dry_run.dry_run;
-    let rollout = command.ramp.read(now)?;
-    let release = Release {
-        image: command.image.clone(),
-        place: command.place.wanted(),
-        version: command.version.clone(),
-        counter: command.counter,
-        minimum: command.minimum,
+    let args::ReleaseAdd {
+        image,
+        from,
+        product,
+        hardware,
+        channel,
+        version,
+        counter,
+        minimum,
+        ramp,
+        dry_run,
+    } = command;
+    let rollout = ramp.read(now)?;
+    let defaults = Defaults {
+        product: product.clone(),
+        hardware: hardware.clone(),
+        channel: channel.clone(),
+        version: version.clone(),
+        counter: *counter,
+        minimum: *minimum,
         rollout,
     };
-    let staged = release::add(workspace, &release, now, mode(&command.dry_run))?;
-    let Staged { channel, path, image, sequence, version, counter, remarks, dropped, drafts } = &staged;
+    let releases = match (image, from) {
+        (_, Some(list)) => lines::read(list, &defaults)?,
+        (image, None) => vec![defaults.release(image.clone().unwrap_or_default())],
+    };
+    let added = release::add_all(workspace, &releases, now, mode(dry_run))?;
+    Ok(match (&from, &added.releases[..]) {
+        (None, [staged]) => add_facts(staged, rollout, &added.drafts, dry_run.dry_run, now),
+        _ => list_added_facts(&added, rollout, dry_run.dry_run, now),
+    })
+}
+
+fn add_facts(staged: &Staged, rollout: Option<Ramp>, drafts: &[Draft], dry_run: bool, now: u64) -> Facts {
+    let Staged { channel, path, image, sequence, dropped, remarks, known, .. } = staged;
     let mut lines = Vec::new();
-    if drafts.is_empty() {
+    if *known {
         lines.push(format!("{path} is release {sequence} of {channel} already; nothing to do"));
     } else {
         let verb = if dry_run { "would stage" } else { "staged" };
         lines.push(format!("{verb} {path}, {} bytes, as release {sequence} of {channel}", image.length));
-        if let Some(Ramp { start, end }) = rollout {
-            lines.push(format!("rolled out from {} to {}", Date(start), Date(end)));
-        }
+        lines.extend(rollout_line(rollout));
         if let Some(oldest) = dropped {
             lines.push(format!("release {oldest} left the list: it holds the newest eight"));
         }
         lines.extend(remarks.iter().map(|remark| format!("note: {remark}")));
         lines.extend(next_lines(drafts, now));
     }
+    let mut json = staged_json(staged);
+    json["drafts"] = json!(drafts_json(drafts));
+    json["dry_run"] = json!(dry_run);
+    Facts { lines, json }
+}
+
+/// A line for each channel: nobody reads ten thousand.
+fn list_added_facts(added: &Added, rollout: Option<Ramp>, dry_run: bool, now: u64) -> Facts {
+    let verb = if dry_run { "would stage" } else { "staged" };
+    let mut channels: BTreeMap<&Channel, Vec<&Staged>> = BTreeMap::new();
+    for staged in &added.releases {
+        channels.entry(&staged.channel).or_default().push(staged);
+    }
+    let mut lines = Vec::new();
+    for (channel, releases) in channels {
+        let (known, new): (Vec<&Staged>, Vec<&Staged>) =
+            releases.into_iter().partition(|staged| staged.known);
+        let mut line = format!("{channel}: {verb} {}", count(new.len(), "release"));
+        if let Some(newest) = new.last() {
+            line.push_str(&format!(", the newest {} as release {}", newest.version, newest.sequence));
+        }
+        if !known.is_empty() {
+            line.push_str(&format!("; {} there already", count(known.len(), "release")));
+        }
+        lines.push(line);
+        for staged in new {
+            lines.extend(staged.remarks.iter().map(|remark| format!("of {}: {remark}", staged.path)));
+        }
+    }
+    lines.extend(rollout_line(rollout));
+    lines.extend(next_lines(&added.drafts, now));
     let json = json!({
+        "releases": added.releases.iter().map(staged_json).collect::<Vec<_>>(),
+        "drafts": drafts_json(&added.drafts),
+        "dry_run": dry_run,
+    });
+    Facts { lines, json }
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+fn rollout_line(rollout: Option<Ramp>) -> Option<String> {
+    let Ramp { start, end } = rollout?;
+    Some(format!("rolled out from {} to {}", Date(start), Date(end)))
+}
+
+fn staged_json(staged: &Staged) -> Value {
+    let Staged { channel, path, image, sequence, version, counter, remarks, dropped, .. } = staged;
+    json!({
         "remarks": remarks,
         "path": path,
         "sha256": image.sha256,
@@ -135,10 +208,7 @@ fn add(workspace: &Workspace, command: &args::ReleaseAdd, now: u64) -> Result<Fa
         "version": version,
         "counter": counter,
         "dropped": dropped,
-        "drafts": drafts_json(drafts),
-        "dry_run": dry_run,
-    });
-    Ok(Facts { lines, json })
+    })
 }
 
 fn changed_facts(changed: &Changed, wanted: &Change, dry_run: bool, now: u64) -> Facts {

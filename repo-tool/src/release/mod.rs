@@ -6,11 +6,14 @@
 //! | [`change`] | what becomes of it: promoted, rolled out, paused, withdrawn, rolled back |
 //! | [`list`](mod@list) | what there is, published and staged |
 //! | [`prune`](mod@prune) | images that no channel lists any more |
+//! | [`lines`] | many new ones at once |
 
 pub mod change;
+pub mod lines;
 pub mod list;
 pub mod prune;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use tuffet_client::limits::CANDIDATES;
@@ -92,8 +95,8 @@ pub struct Staged {
     pub remarks: Vec<String>,
     /// The release that fell off the end of the channel's list.
     pub dropped: Option<u32>,
-    /// The requests that were written; none if the channel's newest release is this very one already.
-    pub drafts: Vec<Draft>,
+    /// Whether the channel's newest release was this very one already.
+    pub known: bool,
 }
 
 impl core::fmt::Display for Channel {
@@ -167,103 +170,209 @@ impl Channel {
     }
 }
 
+/// What was staged together, or would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Added {
+    /// The releases, in the order in which they were given.
+    pub releases: Vec<Staged>,
+    /// The requests that were written; none if every release was there already.
+    pub drafts: Vec<Draft>,
+}
+
 /// Stages a release at `now` (seconds since 1970).
 ///
 /// # Errors
 /// What is wrong with the release, or an I/O failure. Nothing is staged then.
 pub fn add(workspace: &Workspace, release: &Release, now: u64, mode: Mode) -> Result<Staged, Error> {
+    // As many as were given.
+    Ok(add_all(workspace, core::slice::from_ref(release), now, mode)?.releases.swap_remove(0))
+}
+
+/// Stages releases at `now` (seconds since 1970), one after the other, and drafts each role that they change once.
+///
+/// # Errors
+/// What is wrong with the first release with which something is wrong, or an I/O failure. Nothing is staged then.
+pub fn add_all(workspace: &Workspace, releases: &[Release], now: u64, mode: Mode) -> Result<Added, Error> {
     let config = workspace.config();
-    let channel = Channel::find(config, &release.place)?;
-    // Names first: to look at them costs nothing.
-    image_path(&channel, release.version.as_deref().unwrap_or("0"), &release.image)?;
-    let found = examine(config, &channel.product, &channel.hardware, &release.image)?;
-    let says = agreed(&release.image, "version", found.version.as_ref(), release.version.as_ref())?;
-    let Some(version) = says else {
-        let why = "the image does not say its version, so that --version must be given";
-        return Err(Misuse::Options { why }.into());
+    let mut batch = Batch {
+        stage: Stage::open(workspace)?,
+        config,
+        lists: BTreeMap::new(),
+        images: BTreeMap::new(),
+        changed: BTreeSet::new(),
+        copies: Vec::new(),
     };
-    let given = agreed(&release.image, "counter", found.counter.as_ref(), release.counter.as_ref())?;
-    let new_path = image_path(&channel, &version, &release.image)?;
-    let mut stage = Stage::open(workspace)?;
-
-    let length = found.length.try_into().unwrap_or(u32::MAX);
-    let image = Target { sha256: Hex(&found.sha256).to_string(), length };
-    let siblings = channel.siblings(&mut stage, config)?;
-    let path = taken_path(&mut stage, &channel, &version, &new_path, &siblings, &image)?.unwrap_or(new_path);
-    let listed = siblings.iter().find(|(other, _)| *other == channel);
-    let mut listed = listed.map(|(_, listed)| listed.clone()).unwrap_or_default();
-    let newest = siblings.iter().map(|(_, listed)| listed.newest).max().unwrap_or(0);
-    let newest_counter = listed.highest_counter();
-    let counter = given.unwrap_or(newest_counter);
-    let candidate = Candidate {
-        sequence: successor(newest)?,
-        counter,
-        minimum: release.minimum,
-        version: fixed(&version)?,
-        image: Image { path: fixed(&path)?, length, sha256: found.sha256 },
-        rollout: release.rollout.map(|ramp| ramp.of(&channel, newest.saturating_add(1))),
-    };
-    let sequence = candidate.sequence;
-    let mut staged = Staged {
-        channel: channel.clone(),
-        path: path.clone(),
-        image: image.clone(),
-        sequence,
-        version: version.clone(),
-        counter,
-        remarks: found.remarks(),
-        dropped: None,
-        drafts: Vec::new(),
-    };
-
-    let taken = listed.candidates.iter().position(|other| other.version == candidate.version);
-    if let Some(index) = taken {
-        let other = &listed.candidates[index];
-        if index > 0 || !same_terms(other, &candidate) {
-            let channel = channel.name;
-            return Err(Rejected::VersionReleased { version, channel, sequence: other.sequence }.into());
+    let added = releases.iter().map(|release| batch.add(release, now)).collect::<Result<_, _>>()?;
+    let mut added = Added { releases: added, drafts: Vec::new() };
+    for (channel, listed) in batch.lists.values().flatten() {
+        if batch.changed.contains(channel) {
+            batch.stage.changes_of(&channel.entry()).put_entry(&channel.entry(), listed)?;
         }
-        // What was staged may have been lost since.
-        if mode == Mode::Write && stage.state_of(&path)?.pending.is_some() {
-            stage_image(&workspace.staged_image(&image.sha256), &release.image, found.sha256)?;
-        }
-        staged.sequence = other.sequence;
-        return Ok(staged);
     }
-    listed.check_counter(&version, counter)?;
-    if release.minimum >= sequence {
-        return Err(Rejected::MinimumTooHigh { minimum: release.minimum, sequence }.into());
+    if mode == Mode::DryRun {
+        added.drafts = batch.stage.finish(now, mode)?;
+        return Ok(added);
     }
-    release.rollout.map_or(Ok(()), |ramp| ramp.check(now))?;
+    // The images first: a request never names an image that is not staged. One that no request comes to name is thrown
+    // away with the next publication.
+    let drafts = batch.stage.drafts(now)?;
+    for (image, sha256) in &batch.copies {
+        stage_image(&workspace.staged_image(&Hex(sha256).to_string()), image, *sha256)?;
+    }
+    for (request, draft) in drafts {
+        request.write(&draft.path)?;
+        added.drafts.push(draft);
+    }
+    Ok(added)
+}
 
-    if counter > newest_counter && !listed.candidates.is_empty() {
-        staged.remarks.push(format!(
-            "its security counter is {counter}, after {newest_counter}: once confirmed, no device goes below it again"
-        ));
-    }
-    staged.dropped = listed.add(candidate);
-    if let Some(minimum) =
-        listed.candidates.iter().map(|candidate| candidate.minimum).min().filter(|&least| least > 0)
-    {
-        staged.remarks.push(format!(
-            "devices that run a release below {minimum}, or came without one, find nothing for them in {channel}"
-        ));
-    }
-    stage.changes_of(&path).put_file(&path, &image);
-    stage.changes_of(&channel.entry()).put_entry(&channel.entry(), &listed)?;
-    if mode == Mode::Write {
-        // The image first: a request never names an image that is not staged. One that no request comes to name is
-        // thrown away with the next publication.
-        let drafts = stage.drafts(now)?;
-        stage_image(&workspace.staged_image(&image.sha256), &release.image, found.sha256)?;
-        for (request, draft) in drafts {
-            request.write(&draft.path)?;
-            staged.drafts.push(draft);
+/// Releases that are staged together: each sees what those before it change.
+struct Batch<'w> {
+    stage: Stage<'w>,
+    config: &'w Config,
+    /// The channels of a product's hardware, and their lists with what was added.
+    lists: BTreeMap<(String, String), Vec<(Channel, Listed)>>,
+    /// New images by their target paths.
+    images: BTreeMap<String, Target>,
+    /// Channels whose lists were changed.
+    changed: BTreeSet<Channel>,
+    /// Image files to stage, and their digests.
+    copies: Vec<(PathBuf, [u8; 32])>,
+}
+
+impl Batch<'_> {
+    fn add(&mut self, release: &Release, now: u64) -> Result<Staged, Error> {
+        let channel = Channel::find(self.config, &release.place)?;
+        // Names first: to look at them costs nothing.
+        image_path(&channel, release.version.as_deref().unwrap_or("0"), &release.image)?;
+        let found = examine(self.config, &channel.product, &channel.hardware, &release.image)?;
+        let says = agreed(&release.image, "version", found.version.as_ref(), release.version.as_ref())?;
+        let Some(version) = says else {
+            let why = "the image does not say its version, so that --version must be given";
+            return Err(Misuse::Options { why }.into());
+        };
+        let given = agreed(&release.image, "counter", found.counter.as_ref(), release.counter.as_ref())?;
+        let new_path = image_path(&channel, &version, &release.image)?;
+
+        let length = found.length.try_into().unwrap_or(u32::MAX);
+        let image = Target { sha256: Hex(&found.sha256).to_string(), length };
+        let (newest, mut listed) = self.listed(&channel)?;
+        let path = self.taken_path(&channel, &version, &new_path, &image)?.unwrap_or(new_path);
+        let counter = given.unwrap_or(listed.highest_counter());
+        let candidate = Candidate {
+            sequence: successor(newest)?,
+            counter,
+            minimum: release.minimum,
+            version: fixed(&version)?,
+            image: Image { path: fixed(&path)?, length, sha256: found.sha256 },
+            rollout: release.rollout.map(|ramp| ramp.of(&channel, newest.saturating_add(1))),
+        };
+        let sequence = candidate.sequence;
+        let mut staged = Staged {
+            channel: channel.clone(),
+            path: path.clone(),
+            image: image.clone(),
+            sequence,
+            version: version.clone(),
+            counter,
+            remarks: found.remarks(),
+            dropped: None,
+            known: false,
+        };
+
+        let taken = listed.candidates.iter().position(|other| other.version == candidate.version);
+        if let Some(index) = taken {
+            let other = &listed.candidates[index];
+            if index > 0 || !same_terms(other, &candidate) {
+                let channel = channel.name;
+                return Err(Rejected::VersionReleased { version, channel, sequence: other.sequence }.into());
+            }
+            // What was staged may have been lost since.
+            if self.stage.state_of(&path)?.pending.is_some() {
+                self.copies.push((release.image.clone(), found.sha256));
+            }
+            return Ok(Staged { sequence: other.sequence, known: true, ..staged });
         }
-    } else {
-        staged.drafts = stage.finish(now, mode)?;
+        listed.check_counter(&version, counter)?;
+        if release.minimum >= sequence {
+            return Err(Rejected::MinimumTooHigh { minimum: release.minimum, sequence }.into());
+        }
+        release.rollout.map_or(Ok(()), |ramp| ramp.check(now))?;
+
+        let before = listed.highest_counter();
+        if counter > before && !listed.candidates.is_empty() {
+            staged.remarks.push(format!(
+                "its security counter is {counter}, after {before}: once confirmed, no device goes below it again"
+            ));
+        }
+        staged.dropped = listed.add(candidate);
+        let minimum = listed.candidates.iter().map(|candidate| candidate.minimum).min().unwrap_or(0);
+        if minimum > 0 {
+            staged.remarks.push(format!(
+                "devices that run a release below {minimum}, or came without one, find nothing for them in {channel}"
+            ));
+        }
+        self.stage.changes_of(&path).put_file(&path, &image);
+        self.images.insert(path, image);
+        self.copies.push((release.image.clone(), found.sha256));
+        if let Some((_, list)) = self.siblings(&channel)?.iter_mut().find(|(other, _)| *other == channel) {
+            *list = listed;
+        }
+        self.changed.insert(channel);
+        Ok(staged)
     }
-    Ok(staged)
+
+    /// The highest sequence that any channel of the hardware ever had, and the list of this channel.
+    fn listed(&mut self, channel: &Channel) -> Result<(u32, Listed), Error> {
+        let siblings = self.siblings(channel)?;
+        let newest = siblings.iter().map(|(_, listed)| listed.newest).max().unwrap_or(0);
+        let listed = siblings.iter().find(|(other, _)| other == channel);
+        Ok((newest, listed.map(|(_, listed)| listed.clone()).unwrap_or_default()))
+    }
+
+    /// The channels of the same hardware, this one among them, read once.
+    fn siblings(&mut self, channel: &Channel) -> Result<&mut Vec<(Channel, Listed)>, Error> {
+        let hardware = (channel.product.clone(), channel.hardware.clone());
+        if !self.lists.contains_key(&hardware) {
+            let siblings = channel.siblings(&mut self.stage, self.config)?;
+            self.lists.insert(hardware.clone(), siblings);
+        }
+        let siblings = self.lists.entry(hardware).or_default();
+        if !siblings.iter().any(|(other, _)| other == channel) {
+            siblings.push((channel.clone(), self.stage.entry(&channel.entry())?));
+        }
+        Ok(siblings)
+    }
+
+    /// The path under which the version is a target already: it is for these bytes alone.
+    fn taken_path(
+        &mut self,
+        channel: &Channel,
+        version: &str,
+        new_path: &str,
+        image: &Target,
+    ) -> Result<Option<String>, Error> {
+        let directory = channel.versions(version);
+        let listed = self.siblings(channel)?.iter().flat_map(|(_, listed)| &listed.candidates);
+        let mut paths: Vec<String> = listed.map(|candidate| candidate.image.path.to_string()).collect();
+        paths.retain(|path| path.starts_with(&directory));
+        // In bins another file name would be elsewhere, and is not looked for.
+        paths.extend(self.stage.state_of(new_path)?.sheet.below(&directory).map(str::to_owned));
+        let new = self.images.range(directory.clone()..).map(|(path, _)| path);
+        paths.extend(new.take_while(|path| path.starts_with(&directory)).cloned());
+        for path in paths {
+            let target = match self.images.get(&path) {
+                Some(target) => Some(target.clone()),
+                None => self.stage.state_of(&path)?.sheet.target(&path)?,
+            };
+            match target {
+                Some(target) if target == *image => return Ok(Some(path)),
+                Some(_) => return Err(Rejected::VersionTaken { version: version.to_owned(), path }.into()),
+                None => {}
+            }
+        }
+        Ok(None)
+    }
 }
 
 impl Listed {
@@ -372,31 +481,6 @@ fn agreed<T: PartialEq + ToString + Clone>(
         }
         (says, given) => Ok(says.or(given).cloned()),
     }
-}
-
-/// The path under which the version is a target already: it is for these bytes alone.
-fn taken_path(
-    stage: &mut Stage<'_>,
-    channel: &Channel,
-    version: &str,
-    new_path: &str,
-    siblings: &[(Channel, Listed)],
-    image: &Target,
-) -> Result<Option<String>, Error> {
-    let directory = channel.versions(version);
-    let listed = siblings.iter().flat_map(|(_, listed)| &listed.candidates);
-    let mut paths: Vec<String> = listed.map(|candidate| candidate.image.path.to_string()).collect();
-    paths.retain(|path| path.starts_with(&directory));
-    // In bins another file name would be elsewhere, and is not looked for.
-    paths.extend(stage.state_of(new_path)?.sheet.below(&directory).map(str::to_owned));
-    for path in paths {
-        match stage.state_of(&path)?.sheet.target(&path)? {
-            Some(target) if target == *image => return Ok(Some(path)),
-            Some(_) => return Err(Rejected::VersionTaken { version: version.to_owned(), path }.into()),
-            None => {}
-        }
-    }
-    Ok(None)
 }
 
 fn same_terms(one: &Candidate, other: &Candidate) -> bool {

@@ -6,6 +6,7 @@ mod dates;
 mod delegated;
 mod gc;
 mod init;
+mod lists;
 mod origin;
 mod preflight;
 mod provision;
