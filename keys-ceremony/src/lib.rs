@@ -29,7 +29,7 @@ pub mod review;
 pub mod root;
 pub mod state;
 pub mod status;
-mod text;
+pub mod text;
 pub mod transcript;
 pub mod uri;
 

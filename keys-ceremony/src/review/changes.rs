@@ -1,6 +1,7 @@
 //! What differs between two versions of one role's metadata, in words.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde_json::{Map, Value, json};
 
@@ -20,6 +21,29 @@ pub struct Change {
     pub before: Option<String>,
     /// What stands there.
     pub after: Option<String>,
+}
+
+/// In words: "~ root threshold: 2 -> 1", "- targets a/b: 5 bytes", "+ root: key c473e655c98f610b".
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Change { place, before, after } = self;
+        let place = in_words(place);
+        match (before, after) {
+            (Some(before), Some(after)) => write!(f, "~ {place}: {before} -> {after}"),
+            (Some(before), None) => write!(f, "- {place}: {before}"),
+            (None, after) => write!(f, "+ {place}: {}", after.as_deref().unwrap_or_default()),
+        }
+    }
+}
+
+/// A place as people say it.
+fn in_words(place: &str) -> String {
+    if let Some(target) = place.strip_prefix("targets ") {
+        return target.replace(" custom candidates sequence ", ": sequence ");
+    }
+    let (root, place) = place.strip_prefix("root: ").map_or(("", place), |place| ("root: ", place));
+    let place = place.strip_suffix(" keyids").unwrap_or(place).replace("delegations roles ", "delegated ");
+    format!("{root}{}", place.strip_prefix("roles ").unwrap_or(&place))
 }
 
 /// Every difference between what was signed before and what is to be signed. Nothing that differs is left out: what is

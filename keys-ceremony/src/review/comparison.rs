@@ -244,14 +244,8 @@ impl fmt::Display for Comparison {
             Before::Verified(_) => writeln!(f, "changes since version {version}, which was verified here")?,
             Before::Signed(_) => writeln!(f, "changes since version {version}, which was signed here")?,
         }
-        for Change { place, before, after } in changes {
-            let place = in_words(place);
-            let line = match (before, after) {
-                (Some(before), Some(after)) => format!("  ~ {place}: {before} -> {after}"),
-                (Some(before), None) => format!("  - {place}: {before}"),
-                (None, after) => format!("  + {place}: {}", after.as_deref().unwrap_or_default()),
-            };
-            f.write_str(&wrapped(&line))?;
+        for change in changes {
+            f.write_str(&wrapped(&format!("  {change}")))?;
         }
         for Built { file, sha256, target, new, .. } in built {
             let (file, digest) = (plain(file), grouped(sha256));
@@ -288,16 +282,6 @@ pub(super) fn wrapped(line: &str) -> String {
         width += word.len();
     }
     lines + "\n"
-}
-
-/// A place as people say it.
-fn in_words(place: &str) -> String {
-    if let Some(target) = place.strip_prefix("targets ") {
-        return target.replace(" custom candidates sequence ", ": sequence ");
-    }
-    let (root, place) = place.strip_prefix("root: ").map_or(("", place), |place| ("root: ", place));
-    let place = place.strip_suffix(" keyids").unwrap_or(place).replace("delegations roles ", "delegated ");
-    format!("{root}{}", place.strip_prefix("roles ").unwrap_or(&place))
 }
 
 /// The same review for programs: what is signed, what of it is new, what is unusual, and who has signed. Members come
