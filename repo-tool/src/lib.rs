@@ -15,6 +15,7 @@
 //! | [`store`] | where a repository is published: a directory, or a bucket |
 //! | [`bundle`] | all that brings a release to devices, in one file |
 //! | [`provision`] | what a factory puts into a device |
+//! | [`look`] | what there is, and what devices would do with it |
 //! | [`verify`] | how devices see a repository: the client, fed from a directory or a server |
 //!
 //! Nothing here reads the clock: the present is a parameter, in seconds since 1970-01-01 UTC.
@@ -27,6 +28,7 @@ pub mod document;
 mod error;
 pub mod gc;
 pub mod image;
+pub mod look;
 mod members;
 mod preflight;
 pub mod provision;

@@ -487,8 +487,14 @@ impl<'s> Files<'s> {
         Files { source, known: BTreeMap::new(), asked: Vec::new() }
     }
 
-    /// The targets file of a role.
-    fn document(&mut self, role: &Role, version: u32) -> Result<Document, Error> {
+    /// The files that were fetched so far, by their names.
+    pub(crate) fn fetched(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let whole = self.known.iter().filter(|(_, (fetched, _))| *fetched == Fetched::Whole);
+        whole.map(|(name, (_, bytes))| (name.as_str(), bytes.as_slice()))
+    }
+
+    /// The file of a role.
+    pub(crate) fn document(&mut self, role: &Role, version: u32) -> Result<Document, Error> {
         let name = metadata_name(role, version);
         let (fetched, bytes) = self.fetch(&name, u32::MAX)?;
         let bytes = bytes.to_vec();

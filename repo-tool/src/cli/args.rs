@@ -8,6 +8,7 @@ use tuffet_keys::command_line::{Completions, Manual, how_to_read, where_scripts_
 use tuffet_keys::passphrase::Source;
 
 use super::bundle::Bundle;
+use super::look;
 
 /// Release firmware through a TUF repository that devices verify themselves.
 ///
@@ -90,6 +91,14 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Write a bundle: one file with all that brings a release to devices by stick, serial line or BLE
     Bundle(Bundle),
+    /// What will expire, what waits for whom, and what to do next
+    Status(look::status::Status),
+    /// What changes for devices: by what is staged, or from one repository or file to another
+    Diff(look::diff::Diff),
+    /// What a metadata file, signing request, image or repository says
+    Inspect(look::inspect::Inspect),
+    /// What one device would do now and later, and why
+    WhichRelease(look::device::WhichRelease),
     /// Write what a factory needs: facts to compile into the firmware, and the first content of the flash
     Provision(Provision),
     /// See it all: a ceremony, updates of a device, and an attacker who owns the mirror

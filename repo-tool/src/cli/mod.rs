@@ -4,6 +4,7 @@ pub(crate) mod args;
 pub(crate) mod bundle;
 mod demo;
 mod init;
+mod look;
 mod publish;
 mod release;
 
@@ -51,6 +52,10 @@ pub(crate) fn run(Cli { repo, output, now, command }: Cli, clock: fn() -> u64) -
         Command::Gc(command) => publish::gc(&repo, &command, now)?,
         Command::Verify(command) => verify(&repo, &command, now)?,
         Command::Bundle(command) => bundle::run(&repo, &command, now)?,
+        Command::Status(command) => return look::status::run(&repo, &command, output, now),
+        Command::Diff(command) => return look::diff::run(&repo, &command, output, now),
+        Command::Inspect(command) => return look::inspect::run(&command, output, now),
+        Command::WhichRelease(command) => return look::device::run(&repo, &command, output, now),
         Command::Provision(command) => provision(&repo, &command, now)?,
         Command::Demo(command) => demo::run(&command, output, now)?,
         Command::Completions(Completions { shell }) => {

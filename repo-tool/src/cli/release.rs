@@ -9,7 +9,7 @@ use tuffet::release::change::{Change, Changed, change, is_paused};
 use tuffet::release::lines::{self, Defaults};
 use tuffet::release::list::{Filter, Row, list};
 use tuffet::release::prune::prune;
-use tuffet::release::{self, Added, Channel, Ramp, Staged, Wanted};
+use tuffet::release::{self, Added, Channel, Ramp, Staged, Wanted, ramp_words};
 use tuffet::repository::Workspace;
 use tuffet::staging::Draft;
 use tuffet_client::Candidate;
@@ -317,24 +317,6 @@ fn list_facts(rows: &[Row], now: u64) -> Facts {
     Facts { lines, json: json!({ "releases": rows.iter().map(row_json).collect::<Vec<_>>() }) }
 }
 
-/// Who gets it, as "everybody", "37 % now, everybody in 5 days", "paused".
-fn ramp_words(candidate: &Candidate, now: u64) -> String {
-    let Some(rollout) = candidate.rollout else { return "everybody".to_owned() };
-    if is_paused(candidate) {
-        return "paused".to_owned();
-    }
-    let (start, end) = (rollout.start, rollout.end);
-    if now >= end {
-        return "everybody".to_owned();
-    }
-    if now < start {
-        let (first, last) = (date::distance(start, now), date::distance(end, now));
-        return format!("nobody yet, the first {first}, everybody {last}");
-    }
-    let share = (now - start).saturating_mul(100) / (end - start).max(1);
-    format!("{share} % now, everybody {}", date::distance(end, now))
-}
-
 fn row_json(row: &Row) -> Value {
     let Row { channel, candidate, state, halted } = row;
     let mut value = candidate_json(candidate);
@@ -344,7 +326,7 @@ fn row_json(row: &Row) -> Value {
     value
 }
 
-fn candidate_json(candidate: &Candidate) -> Value {
+pub(super) fn candidate_json(candidate: &Candidate) -> Value {
     let Candidate { sequence, counter, minimum, version, image, rollout } = candidate;
     json!({
         "sequence": sequence,

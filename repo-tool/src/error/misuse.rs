@@ -57,6 +57,13 @@ pub enum Misuse {
         /// What is wrong with it.
         why: String,
     },
+    /// Several releases have this version.
+    WhichRelease {
+        /// The version.
+        version: String,
+        /// The sequences of two of them.
+        sequences: [u32; 2],
+    },
 }
 
 impl Misuse {
@@ -71,6 +78,7 @@ impl Misuse {
             Misuse::Address { .. } => 206,
             Misuse::WhichProduct { .. } => 207,
             Misuse::UnknownRole { .. } => 208,
+            Misuse::WhichRelease { .. } => 209,
         }
     }
 }
@@ -103,6 +111,9 @@ impl fmt::Display for Misuse {
             Misuse::UnknownRole { role, known } => {
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 write!(f, "there is no role {role} here (there is: {known}); correct it")
+            }
+            Misuse::WhichRelease { version, sequences: [one, other] } => {
+                write!(f, "release {one} and release {other} are version {version}; say which, as '#{one}'")
             }
             Misuse::Options { why } => write!(f, "{why}; see --help"),
         }

@@ -377,6 +377,32 @@ pub enum Rejected {
         /// Which.
         what: &'static str,
     },
+    /// Something has expired.
+    Expired {
+        /// The moment of which that is said, in seconds since 1970.
+        at: u64,
+        /// What has expired, as "timestamp 7".
+        what: Vec<String>,
+    },
+    /// There is a difference, and it was asked whether there is one.
+    Differs {
+        /// One side.
+        before: String,
+        /// The other.
+        after: String,
+    },
+    /// A file is JSON, and no metadata file.
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No channel of a device lists what it is said to run.
+    NotListed {
+        /// The version.
+        version: String,
+        /// The versions that are listed.
+        known: Vec<String>,
+    },
 }
 
 impl Rejected {
@@ -432,6 +458,10 @@ impl Rejected {
             Rejected::NoSuchRoot { .. } => 147,
             Rejected::KeyInTwoRoles { .. } => 148,
             Rejected::StrayRequest { .. } => 149,
+            Rejected::Expired { .. } => 150,
+            Rejected::Differs { .. } => 151,
+            Rejected::Unreadable { .. } => 152,
+            Rejected::NotListed { .. } => 153,
         }
     }
 }
@@ -693,6 +723,28 @@ impl fmt::Display for Rejected {
                 "this request is for {role}, and its name says another role: {}; copies lie elsewhere: move it away, or \
                  merge it into that of {role} with `tuffet-keys merge`",
                 path.display()
+            ),
+            Rejected::Expired { at, what } => write!(
+                f,
+                "expired at {}: {}; see `next:` in what `tuffet status` says",
+                tuffet_client::time::Date(*at),
+                what.join(", ")
+            ),
+            Rejected::Differs { before, after } => {
+                write!(f, "{after} is not as {before}; this is for scripts, leave --exit-code out to look")
+            }
+            Rejected::Unreadable { path } => write!(
+                f,
+                "this JSON is no metadata file of root, targets, snapshot or timestamp, and no signing request: {}; \
+                 name another",
+                path.display()
+            ),
+            Rejected::NotListed { version, known } => write!(
+                f,
+                "no channel of the device lists version {} (listed: {}); correct it, or say which release it runs by \
+                 its sequence, as '#7'",
+                tuffet_keys::text::plain(version),
+                list(known)
             ),
             Rejected::NothingStaged => f.write_str(
                 "nothing is staged and nothing is published yet; stage an image with `tuffet release add`",

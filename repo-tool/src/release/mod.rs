@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use tuffet_client::limits::CANDIDATES;
 use tuffet_client::release::{Candidate, Hex, Image, Rollout, is_path, is_version};
+use tuffet_keys::date;
 use tuffet_keys::review::salt;
 
 use crate::author::Target;
@@ -146,7 +147,11 @@ impl Channel {
 
     /// Every channel of the same hardware that has releases or that the policy names, and its entry: a device that moves
     /// from one to another must not meet a sequence twice.
-    fn siblings(&self, stage: &mut Stage<'_>, config: &Config) -> Result<Vec<(Channel, Listed)>, Error> {
+    pub(crate) fn siblings(
+        &self,
+        stage: &mut Stage<'_>,
+        config: &Config,
+    ) -> Result<Vec<(Channel, Listed)>, Error> {
         let Channel { product, hardware, .. } = self;
         let known = config.products.get(product);
         let mut names: Vec<String> = known.map(|product| product.channels.clone()).unwrap_or_default();
@@ -419,6 +424,25 @@ impl Ramp {
         }
         Ok(())
     }
+}
+
+/// Who gets a release, as "everybody", "37 % now, everybody in 5 days", "paused". `now` is in seconds since 1970.
+#[must_use]
+pub fn ramp_words(candidate: &Candidate, now: u64) -> String {
+    let Some(rollout) = candidate.rollout else { return "everybody".to_owned() };
+    if change::is_paused(candidate) {
+        return "paused".to_owned();
+    }
+    let (start, end) = (rollout.start, rollout.end);
+    if now >= end {
+        return "everybody".to_owned();
+    }
+    if now < start {
+        let (first, last) = (date::distance(start, now), date::distance(end, now));
+        return format!("nobody yet, the first {first}, everybody {last}");
+    }
+    let share = (now - start).saturating_mul(100) / (end - start).max(1);
+    format!("{share} % now, everybody {}", date::distance(end, now))
 }
 
 /// The directory of images beside those of channels.
