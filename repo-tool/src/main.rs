@@ -16,7 +16,9 @@ fn main() -> ExitCode {
         Err(error) => {
             let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
             // Nobody is left to tell when standard error is closed; the exit status still says it.
-            let _ = writeln!(anstream::stderr(), "{red}error[{}]{red:#}: {error}", error.label());
+            // What it names may come from a stick or a server, and must not steer the terminal.
+            let message = tuffet_keys::text::plain(&error.to_string());
+            let _ = writeln!(anstream::stderr(), "{red}error[{}]{red:#}: {message}", error.label());
             ExitCode::from(error.family().exit_status())
         }
     }

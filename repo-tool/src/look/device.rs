@@ -11,6 +11,7 @@ use tuffet_client::release::{Candidate, Hex, Verdict, is_path, read_entry};
 use tuffet_client::{Device, Entry, Goal, Target};
 use tuffet_keys::Role;
 
+use crate::config::check_name;
 use crate::document::Document;
 use crate::release::{Channel, change::is_paused};
 use crate::repository::{Workspace, target_name};
@@ -37,6 +38,17 @@ pub struct Question {
     pub at: u64,
     /// The present, in seconds since 1970.
     pub now: u64,
+}
+
+impl Question {
+    fn check_names(&self) -> Result<(), Error> {
+        let names = [
+            ("hardware id", Some(&self.hardware)),
+            ("product", self.product.as_ref()),
+            ("channel", self.channel.as_ref()),
+        ];
+        names.into_iter().filter_map(|(what, name)| Some(check_name(what, name?))).collect()
+    }
 }
 
 /// What a device runs.
@@ -123,6 +135,7 @@ pub struct Considered {
 /// read.
 pub fn play(source: &mut dyn Source, root: &[u8], question: &Question) -> Result<Answer, Error> {
     let mut files = Files::new(source);
+    question.check_names()?;
     // What there is, is asked in the present: by another moment it may have expired.
     let rehearsal =
         Rehearsal { root, limits: &DEVICE, entry: Entry::Refresh, now: question.now.min(question.at) };
@@ -187,6 +200,7 @@ fn no_release(channel: String) -> Error {
 /// # Errors
 /// As [`play`].
 pub fn staged(workspace: &Workspace, question: &Question) -> Result<Answer, Error> {
+    question.check_names()?;
     let mut stage = Stage::look(workspace)?;
     let (product, _) = workspace.config().find(question.product.as_deref(), &question.hardware)?;
     let any = Channel {

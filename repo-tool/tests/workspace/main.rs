@@ -7,6 +7,7 @@ mod delegated;
 mod gc;
 mod init;
 mod lists;
+mod look;
 mod origin;
 mod preflight;
 mod provision;

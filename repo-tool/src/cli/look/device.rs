@@ -22,13 +22,14 @@ use super::{BOLD, GREEN, RED, Transport, YELLOW, painted, print};
 
 #[derive(Args)]
 #[command(after_help = "For example:
-  tuffet which-release --device-id lamp-0017 --hardware rev-a --installed 1.2.0
+  tuffet which-release --device-id lamp-17 --hardware rev-a \\
+      --installed 1.2.0
   tuffet which-release --device-id hex:00a1b2c3 --hardware rev-a \\
       --installed '#7' --at 'in 3 days' https://updates.example.com/
 
-What it does now the device's own verifier says, against what is published; what it would do
-later goes by the same rule of choice, as if nothing else were published and each install
-succeeded. With --staged that rule alone is asked, for nobody has signed that yet.")]
+What it does now the device's own verifier says, against what is published. What it would do later goes by the same \
+rule of choice, as if nothing else were published and each install succeeded. With --staged that rule alone is \
+asked, for not everybody has signed that yet.")]
 pub(crate) struct WhichRelease {
     /// The device's id, which gives it its place in a rollout: text, or bytes as hex:00a1b2
     #[arg(long, value_name = "ID", value_parser = device_id)]

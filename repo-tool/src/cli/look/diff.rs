@@ -24,16 +24,17 @@ use super::{BOLD, GREEN, RED, Transport, YELLOW, most, painted, print};
 
 #[derive(Args)]
 #[command(after_help = "For example:
-  tuffet diff                                what the next publication changes
-  tuffet diff https://updates.example.com/   from what a server has to what is published here
+  tuffet diff                  what the next publication changes
+  tuffet diff https://updates.example.com/
+                               from what a server has to what is published here
   tuffet diff old/ new/
   tuffet diff public/3.targets.json staged/targets.request.json
 
-Signatures are neither compared nor verified, but those of staged requests, and those that
-say what is published here. A file is compared with a file, or with that role of a repository.
+A file is compared with a file, or with that role of a repository. Signatures are not compared; of other places \
+than this repository they are not verified either, and it says so.
 
-Exit status: 0, whether or not there is a difference; with --exit-code 1 if there is one;
-2 wrong usage, 3 the machine failed. What cannot be read is refused with 1.")]
+Exit status: 0, whether or not there is a difference; with --exit-code 1 if there is one; 2 wrong usage, 3 the \
+machine failed. What cannot be read is refused with 1.")]
 pub(crate) struct Diff {
     /// A repository, metadata file or signing request [default: what is published]
     #[arg(value_name = "A")]

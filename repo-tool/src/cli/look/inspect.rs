@@ -16,8 +16,8 @@ use super::{KeyNames, Transport, most, print};
   tuffet inspect https://updates.example.com/timestamp.json
   tuffet inspect fw.bin                      what MCUboot's header says
 
-Signatures of metadata files are named and not verified: `tuffet verify` does that. Those of
-a signing request are. A URL is that of a repository if it has a timestamp.json below it.")]
+Signatures of metadata files are named and not verified: `tuffet verify` does that. Those of a signing request are. \
+A URL is that of a repository if it has a timestamp.json below it.")]
 pub(crate) struct Inspect {
     /// A metadata file, a signing request, an image, or a repository
     #[arg(value_name = "FILE|DIR|URL")]

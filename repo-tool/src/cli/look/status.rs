@@ -20,9 +20,8 @@ use super::{BOLD, GREEN, KeyNames, RED, YELLOW, painted, print, shown};
 #[command(after_help = "For monitoring, daily; whatever is not 0 should reach somebody:
   tuffet --repo DIR status --valid-at 'in 14 days'
 
-Exit status: 0 nothing has expired at that moment (what is due, or waits for signatures,
-is told and is no failure), 1 something has, or a file is missing or damaged, 2 wrong
-usage, 3 the machine failed.")]
+Exit status: 0 nothing has expired at that moment (what is due, or waits for signatures, is told and is no \
+failure), 1 something has, or a file is missing or damaged, 2 wrong usage, 3 the machine failed.")]
 pub(crate) struct Status {
     /// Judge at this moment: a date, or a duration from now such as 30d or `in 30 days` [default: now]
     #[arg(long, value_name = "WHEN")]
