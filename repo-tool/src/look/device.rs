@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 
 use tuffet_client::limits::DEVICE;
 use tuffet_client::release::{Candidate, Hex, Verdict, is_path, read_entry};
-use tuffet_client::{Device, Entry, Goal, Target};
+use tuffet_client::{Device, Entry, Goal, Target, Trusted};
 use tuffet_keys::Role;
 
 use crate::config::check_name;
-use crate::document::Document;
+use crate::document::{Document, Listing};
 use crate::release::{Channel, change::is_paused};
 use crate::repository::{Workspace, target_name};
 use crate::staging::Stage;
@@ -142,29 +142,18 @@ pub fn play(source: &mut dyn Source, root: &[u8], question: &Question) -> Result
     let mut trusted = rehearsal.trusted()?;
     rehearsal.cycle(&mut files, &mut trusted, Goal::Metadata)?;
     let timestamp = files.document(&Role::Timestamp, 0)?.listing()?;
-    let mut channels = Vec::new();
-    for channel in channels_of(&mut files, &timestamp, question)? {
-        // The entry that signatures lead to; which file it is in does not matter then.
-        let path = channel.entry();
-        let found = rehearsal.cycle(&mut files, &mut trusted.clone(), Goal::Target(&path));
-        let sha256 = match found {
-            Ok(End::Found(Target { sha256: Some(sha256), .. })) => sha256,
-            Ok(_) | Err(Error::Device(tuffet_client::Error::Rejected(tuffet_client::Rejected::NoTarget))) => {
-                return Err(no_release(channel.to_string()));
-            }
-            Err(error) => return Err(error),
-        };
-        let digest = Hex(&sha256).to_string();
-        let custom = files.documents().find_map(|document| {
-            let sheet = document.sheet().ok()?;
-            let same = sheet.target(&path).ok()?.is_some_and(|target| target.sha256 == digest);
-            sheet.custom(&path).filter(|_| same).map(str::to_owned)
-        });
-        let differs = || Rejected::TargetDiffers { path: target_name(&path, &digest).into() };
-        let custom = custom.ok_or_else(differs)?;
-        channels.push((channel, read_entry(custom.as_bytes())?.into_iter().collect()));
+    let channels = entries(&rehearsal, &trusted, &mut files, &timestamp, question)?;
+    let mut runs = Runs::of(question, &channels);
+    let unknown = match &runs {
+        Ok(runs) => runs.sequence > 0 && runs.version.is_none(),
+        Err(error) => matches!(error, Error::Rejected(Rejected::NotListed { .. })),
+    };
+    if unknown && question.channel.is_some() {
+        // It may have come by another channel.
+        let all = Question { channel: None, ..question.clone() };
+        runs = Runs::of(question, &entries(&rehearsal, &trusted, &mut files, &timestamp, &all)?);
     }
-    let runs = Runs::of(question, &channels)?;
+    let runs = runs?;
     let halts = timestamp.halts();
     let mut answer = runs.answer(question, channels, &halts);
     let then = Rehearsal { now: question.at, ..rehearsal };
@@ -182,6 +171,46 @@ pub fn play(source: &mut dyn Source, root: &[u8], question: &Question) -> Result
         }
     }
     Ok(answer)
+}
+
+/// What the channels that are asked about list. It is by signatures that the entries are found, and then it does not
+/// matter which file they are in.
+fn entries(
+    rehearsal: &Rehearsal<'_>,
+    trusted: &Trusted,
+    files: &mut Files<'_>,
+    timestamp: &Listing,
+    question: &Question,
+) -> Result<Vec<(Channel, Vec<Candidate>)>, Error> {
+    let mut channels = Vec::new();
+    for channel in channels_of(files, timestamp, question)? {
+        let path = channel.entry();
+        let found = rehearsal.cycle(files, &mut trusted.clone(), Goal::Target(&path));
+        let sha256 = match found {
+            Ok(End::Found(Target { sha256: Some(sha256), .. })) => sha256,
+            Ok(_) | Err(Error::Device(tuffet_client::Error::Rejected(tuffet_client::Rejected::NoTarget))) => {
+                // Anybody who signs anything can write such a path. It is no channel, unless it was asked about.
+                if question.channel.is_none() {
+                    continue;
+                }
+                return Err(no_release(channel.to_string()));
+            }
+            Err(error) => return Err(error),
+        };
+        let digest = Hex(&sha256).to_string();
+        let custom = files.documents().find_map(|document| {
+            let sheet = document.sheet().ok()?;
+            let same = sheet.target(&path).ok()?.is_some_and(|target| target.sha256 == digest);
+            sheet.custom(&path).filter(|_| same).map(str::to_owned)
+        });
+        let differs = || Rejected::TargetDiffers { path: target_name(&path, &digest).into() };
+        let custom = custom.ok_or_else(differs)?;
+        channels.push((channel, read_entry(custom.as_bytes())?.into_iter().collect()));
+    }
+    if channels.is_empty() {
+        return Err(no_release(question.hardware.clone()));
+    }
+    Ok(channels)
 }
 
 /// What the device does. As `verify` has it: what it learns about the time counts from its second turn on.
@@ -208,13 +237,11 @@ pub fn staged(workspace: &Workspace, question: &Question) -> Result<Answer, Erro
         hardware: question.hardware.clone(),
         name: question.channel.clone().unwrap_or_default(),
     };
-    let mut channels = Vec::new();
-    for (channel, listed) in any.siblings(&mut stage, workspace.config())? {
-        if question.channel.as_ref().is_none_or(|name| *name == channel.name) && !listed.candidates.is_empty()
-        {
-            channels.push((channel, listed.candidates));
-        }
-    }
+    let siblings = any.siblings(&mut stage, workspace.config())?;
+    let all: Vec<_> = siblings.into_iter().map(|(channel, listed)| (channel, listed.candidates)).collect();
+    let asked = |channel: &Channel| question.channel.as_ref().is_none_or(|name| *name == channel.name);
+    let asked = all.iter().filter(|(channel, candidates)| asked(channel) && !candidates.is_empty());
+    let channels: Vec<_> = asked.cloned().collect();
     if channels.is_empty() {
         let channel =
             question.channel.as_ref().map_or(format!("{product}/{}", question.hardware), |_| any.to_string());
@@ -224,14 +251,14 @@ pub fn staged(workspace: &Workspace, question: &Question) -> Result<Answer, Erro
         Some(published) => published.timestamp.listing()?.halts(),
         None => Vec::new(),
     };
-    let answer = Runs::of(question, &channels)?.answer(question, channels, &halts);
+    let answer = Runs::of(question, &all)?.answer(question, channels, &halts);
     Ok(Answer { played: false, ..answer })
 }
 
 /// The channels that are asked about.
 fn channels_of(
     files: &mut Files<'_>,
-    timestamp: &crate::document::Listing,
+    timestamp: &Listing,
     question: &Question,
 ) -> Result<Vec<Channel>, Error> {
     let Question { product, hardware, channel, .. } = question;

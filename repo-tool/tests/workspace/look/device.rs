@@ -100,7 +100,7 @@ fn turn(bench: &Bench, id: &[u8]) -> (u64, u64) {
     let moment = |name: &str| tuffet_keys::date::parse(ramp[name].as_str().unwrap()).unwrap();
     let (start, end) = (moment("start"), moment("end"));
     let turn = (start..=end).find(|t| bucket * (end - start) < (t - start) << 32).unwrap_or(end);
-    (turn, (bucket * 100 >> 32) + 1)
+    (turn, ((bucket * 100) >> 32) + 1)
 }
 
 #[test]
@@ -190,12 +190,16 @@ fn device_asked_about_what_is_staged_is_answered_by_the_rule_of_choice() {
     );
     assert!(out.contains("stable: it installs 1.1.0, release 2\n    3  1.2.0       paused\n"), "{out}");
     assert!(out.contains("beta: it installs 1.1.0, release 2\n"), "{out}");
-    let found = json(&bench, &ask("x", "#1", &["--staged", "--channel", "beta"]));
+    let found = json(&bench, &ask("x", "1.0.0", &["--staged", "--channel", "beta"]));
     let channels: Vec<&Value> =
         found["channels"].as_array().unwrap().iter().map(|it| &it["channel"]).collect();
     assert_eq!(channels, ["thermo/rev-a/beta"]);
-    // Published it is otherwise.
-    assert!(said(&bench, &ask("x", "1.0.0", &[])).contains("it installs 1.2.0"));
+    // What it runs it may have from another channel.
+    bench.sign(2);
+    bench.publish();
+    let out = said(&bench, &ask("x", "1.0.0", &["--channel", "beta"]));
+    assert_eq!(said(&bench, &ask("x", "#1", &["--channel", "beta"])), out);
+    assert!(out.contains("it runs release 1, 1.0.0") && !out.contains("stable"), "{out}");
     bench.fails(&ask("x", "1.0.0", &["--staged", "--channel", "gamma"]), 1, "T136");
     assert_eq!(look(&bench, &ask("x", "1.0.0", &["--staged", "repo"])).0, 2);
 }
@@ -240,6 +244,42 @@ fn device_that_cannot_be_meant_is_refused_by_name() {
     bench.ok(&["release", "rollback", "1.1.0", "--hardware", "rev-a", "--channel", "stable"]);
     let message = bench.fails(&ask("x", "1.1.0", &["--staged"]), 2, "T209");
     assert!(message.contains("release 4 and release 2 are version 1.1.0; say which, as '#4'"), "{message}");
+}
+
+#[test]
+fn device_is_not_shown_channels_that_nobody_delegated() {
+    let bench = Bench::delegated(&[]);
+    bench.sign(2);
+    bench.image("fw.bin", b"image");
+    bench.release("fw.bin", "1.0.0");
+    bench.sign_product();
+    bench.publish();
+    let expected = said(&bench, &ask("x", "factory", &[]));
+    // Holders of another product sign what they like, and no device looks there.
+    let workspace = bench.workspace();
+    let roots = workspace.roots().unwrap();
+    let published = workspace.published(&roots).unwrap().unwrap();
+    let role = tuffet_keys::Role::Delegated("thermo".to_owned());
+    let foreign = published.role(&role).unwrap().unwrap();
+    let text = text(foreign.bytes()).replace("thermo/rev-a/stable/", "thermo/rev-a/secret/");
+    let keys = bench.holders.online_keys();
+    let dates = tuffet::author::Dates { issued: NOW, expires: NOW + DAY };
+    let other = tuffet_keys::Role::Delegated("other".to_owned());
+    let sign = |role: &tuffet_keys::Role, signed: &str| {
+        let signers = tuffet::author::Signers::new(role, &keys.snapshot, 1, roots.keys(role)).unwrap();
+        signers.sign(signed).unwrap()
+    };
+    let listing = published.listing.edited(2, dates, &[(&other, 1, text.as_bytes())]);
+    let snapshot = sign(&tuffet_keys::Role::Snapshot, &listing);
+    let timestamp = tuffet::document::timestamp(2, dates, 2, &snapshot, &[]);
+    let timestamp = sign(&tuffet_keys::Role::Timestamp, &timestamp);
+    for (name, bytes) in
+        [("1.other.json", text.into_bytes()), ("2.snapshot.json", snapshot), ("timestamp.json", timestamp)]
+    {
+        fs::write(bench.repo().join("public").join(name), bytes).unwrap();
+    }
+    assert_eq!(said(&bench, &ask("x", "factory", &[])), expected);
+    bench.fails(&ask("x", "factory", &["--channel", "secret", "--product", "thermo", "repo"]), 1, "T136");
 }
 
 #[test]

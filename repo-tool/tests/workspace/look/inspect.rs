@@ -64,6 +64,23 @@ fn inspect_of_targets_shows_dates_signers_and_a_tree() {
 }
 
 #[test]
+fn inspect_that_does_not_show_all_says_how_much_it_left_out() {
+    let bench = bench();
+    let names = Names::default();
+    let shown = |most| {
+        let place = Place::open(bench.repo().to_str().unwrap(), HttpOptions::default()).unwrap();
+        inspect(place, &Manner { names: &names, most, now: NOW }).unwrap()
+    };
+    let (cut, whole) = (shown(2), shown(usize::MAX));
+    assert_eq!(cut.json, whole.json);
+    for line in ["  ... and 2 more roles (--all shows them)", "    ... and 2 more targets (--all shows them)"]
+    {
+        assert!(cut.lines.iter().any(|other| other == line), "{:?}", cut.lines);
+        assert!(!whole.lines.iter().any(|other| other == line));
+    }
+}
+
+#[test]
 fn inspect_of_every_kind_says_what_it_is() {
     let bench = bench();
     bench.image("fw.bin", b"1.3.0");
