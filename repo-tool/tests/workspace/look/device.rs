@@ -230,9 +230,9 @@ fn device_that_cannot_be_meant_is_refused_by_name() {
     bench.fails(&ask("x", "factory", &["--channel", "beta", "repo"]), 1, "T132");
     bench.fails(&ask("x", "factory", &["--channel", "\u{1b}[2J", "--product", "thermo"]), 2, "T203");
     bench.fails(&ask("x", "factory", &["--product", "\u{1b}[2J"]), 2, "T203");
-    let message = bench.fails(&ask("x", "9.9", &[]), 1, "T146");
+    let message = bench.fails(&ask("x", "9.9", &[]), 1, "T153");
     assert!(message.contains("(listed: 1.0.0, 1.1.0, 1.2.0)"), "{message}");
-    let message = bench.fails(&ask("x", "\u{1b}[2J", &[]), 1, "T146");
+    let message = bench.fails(&ask("x", "\u{1b}[2J", &[]), 1, "T153");
     assert!(message.contains("\\u{1b}[2J"), "{message}");
     let other = |hardware: &'static str| {
         ["which-release", "--device-id", "x", "--installed", "factory", "--hardware", hardware]

@@ -38,7 +38,7 @@ targets: 1 new
     assert_eq!(said(&bench, &["diff"]), expected);
     let (status, out, error) = look(&bench, &["diff", "--exit-code"]);
     assert_eq!((status, out.as_str()), (1, expected));
-    assert!(error.starts_with("error[T144]: staged is not as published; "), "{error}");
+    assert!(error.starts_with("error[T151]: staged is not as published; "), "{error}");
     let found = json(&bench, &["diff"]);
     assert_eq!(found["differs"], true);
     assert_eq!(found["signatures_verified"], true);
@@ -136,7 +136,7 @@ fn diff_of_things_that_cannot_be_compared_is_misuse() {
     bench.fails(&["diff", "nowhere", "repo"], 3, "T301");
     bench.fails(&["diff", "online.pem", "tuffet.toml"], 3, "T301");
     fs::write(bench.path("other.json"), "{}").unwrap();
-    bench.fails(&["diff", "other.json", "repo"], 1, "T145");
+    bench.fails(&["diff", "other.json", "repo"], 1, "T152");
     copy_tree(&bench.repo().join("public"), &bench.path("torn"));
     fs::remove_file(bench.path("torn/1.targets.json")).unwrap();
     let message = bench.fails(&["diff", "torn", "old"], 3, "T301");

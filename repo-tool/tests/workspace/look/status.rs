@@ -35,7 +35,7 @@ fn status_of_what_will_have_expired_fails_and_of_what_will_be_due_does_not() {
         assert_eq!(found, status, "{moment}: {out}{error}");
         let line = out.lines().find(|line| line.contains("timestamp 1")).unwrap();
         assert!(line.starts_with(state), "{moment}: {line}");
-        assert_eq!(error.starts_with("error[T143]: expired at "), status == 1, "{error}");
+        assert_eq!(error.starts_with("error[T150]: expired at "), status == 1, "{error}");
     }
     let (_, out, error) = look(&bench, &["status", "--valid-at", "31d"]);
     assert!(error.contains(": timestamp 1, snapshot 1; "), "{error}");
