@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -70,10 +70,15 @@ impl Source for Directory {
     fn fetch(&mut self, name: &str, limit: u32, sink: &mut dyn FnMut(&[u8])) -> Result<Fetched, Error> {
         let path = self.place(name);
         let failed = |error| Error::io("read", &path, &error);
-        let file = match File::open(&path) {
+        let kind = match fs::metadata(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Fetched::Missing),
-            file => file.map_err(failed)?,
+            kind => kind.map_err(failed)?,
         };
+        // Whoever brought the directory may have put a pipe there, which nobody ever writes into.
+        if !kind.is_file() {
+            return Err(failed(io::Error::other("it is no regular file")));
+        }
+        let file = File::open(&path).map_err(failed)?;
         if file.metadata().map_err(failed)?.len() > limit.into() {
             return Ok(Fetched::TooLong);
         }

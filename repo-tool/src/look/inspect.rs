@@ -41,6 +41,9 @@ pub struct Inspection {
 /// Characters of a foreign text that are shown where not all is asked for.
 const LONGEST: usize = 200;
 
+/// Characters of an object's members that stand on one line.
+const ONE_LINE: usize = 60;
+
 /// Directories above a target that are shown as such; a path with more is a hoax.
 const DEPTH: usize = 16;
 
@@ -168,19 +171,23 @@ impl Sheet<'_> {
     /// A member that has no form of its own here: objects by their members, as far as people still read that.
     fn member(&mut self, indent: usize, name: &str, value: &Value) {
         let name = self.text(&json!(name));
-        let members = value.as_object().filter(|members| indent < 3 && !members.is_empty());
-        let Some(members) = members else {
-            let value = match value {
-                Value::Object(members)
-                    if members.values().all(|value| value.is_string() || value.is_number()) =>
-                {
-                    let members = members.iter().map(|(name, value)| format!("{name} {}", self.text(value)));
-                    self.text(&json!(members.collect::<Vec<_>>().join(", ")))
-                }
-                value => self.text(value),
-            };
+        let Some(members) = value.as_object().filter(|members| !members.is_empty()) else {
+            let value = self.text(value);
             return self.line(indent, format!("{name}: {value}"));
         };
+        if members.values().all(|value| value.is_string() || value.is_number()) {
+            let words = members
+                .iter()
+                .map(|(name, value)| format!("{} {}", self.text(&json!(name)), self.text(value)));
+            let words = words.collect::<Vec<_>>().join(", ");
+            if words.len() <= ONE_LINE {
+                return self.line(indent, format!("{name}: {words}"));
+            }
+        }
+        if indent == 3 {
+            let value = self.text(value);
+            return self.line(indent, format!("{name}: {value}"));
+        }
         self.line(indent, format!("{name}:"));
         members.iter().take(self.manner.most).for_each(|(name, value)| self.member(indent + 1, name, value));
         self.rest(indent + 1, members.len(), "members");
