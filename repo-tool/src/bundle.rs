@@ -23,7 +23,8 @@ use crate::author::Target;
 use crate::document::Document;
 use crate::release::Channel;
 use crate::repository::{metadata_name, target_name};
-use crate::verify::{self, End, Fetched, Files, Rehearsal, Source, Top, banned_above, due};
+use crate::source::{Fetched, Source};
+use crate::verify::{self, End, Files, Rehearsal, Top, banned_above, due};
 use crate::{Error, Rejected};
 
 /// Bytes of a bundle that are read at once.

@@ -16,6 +16,7 @@
 //! | [`bundle`] | all that brings a release to devices, in one file |
 //! | [`provision`] | what a factory puts into a device |
 //! | [`look`] | what there is, and what devices would do with it |
+//! | [`source`] | where its files come from, for whoever looks at them |
 //! | [`verify`] | how devices see a repository: the client, fed from a directory or a server |
 //!
 //! Nothing here reads the clock: the present is a parameter, in seconds since 1970-01-01 UTC.
@@ -35,6 +36,7 @@ pub mod provision;
 pub mod publish;
 pub mod release;
 pub mod repository;
+pub mod source;
 pub mod staging;
 pub mod storage;
 pub mod store;

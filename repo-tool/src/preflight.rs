@@ -14,8 +14,9 @@ use crate::Error;
 use crate::document::Listed;
 use crate::release::Channel;
 use crate::repository::Roots;
+use crate::source::Overlay;
 use crate::store::Store;
-use crate::verify::{Files, Overlay, Rehearsal};
+use crate::verify::{Files, Rehearsal};
 
 /// A publication that is to be tried.
 pub(crate) struct Trial<'t> {

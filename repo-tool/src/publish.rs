@@ -27,9 +27,9 @@ use crate::release::Channel;
 use crate::repository::{
     Lock, Published, Roots, Workspace, check_issued, metadata_name, successor, target_name,
 };
+use crate::source::Fetched;
 use crate::storage::{self, Content, Witness, Writer, hash_file};
 use crate::store::{self, Tag};
-use crate::verify::Fetched;
 use crate::{Environment, Error, Rejected};
 
 /// The keys that are online. One key may serve both roles.

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tuffet::bundle::{self, Order, Report};
 use tuffet::release::Channel;
 use tuffet::repository::target_name;
-use tuffet::verify::{Fetched, Source};
+use tuffet::source::{Fetched, Source};
 use tuffet::{Error, Rejected};
 use tuffet_agent::agent::{Agent, Checked};
 use tuffet_agent::bundle::{Line, Stream};

@@ -10,7 +10,7 @@ mod release;
 
 use core::fmt::Display;
 use std::io::{ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::CommandFactory as _;
@@ -19,8 +19,7 @@ use serde_json::{Value, json};
 use tuffet::bundle::BundleFile;
 use tuffet::repository::{Workspace, root_sha256};
 use tuffet::staging::{self, Draft, Mode};
-use tuffet::store::{self, Access, Settings, Store};
-use tuffet::{Error, Misuse, provision, verify};
+use tuffet::{Error, Misuse, provision, source, verify};
 use tuffet_agent::http::HttpOptions;
 use tuffet_client::limits::DEVICE;
 use tuffet_client::time::Date;
@@ -180,7 +179,7 @@ fn verify(repo: &Path, command: &args::Verify, now: u64) -> Result<Facts, Error>
         let report = tuffet::bundle::replay(&mut bundle, &root, now)?;
         return verified(place, &root, &mut bundle, &report);
     }
-    let (place, mut source) = source(repo, command)?;
+    let (place, mut source) = repository(repo, command)?;
     let report = verify::replay(source.as_mut(), &root, &DEVICE, now)?;
     verified(&place, &root, source.as_mut(), &report)
 }
@@ -189,7 +188,7 @@ fn verify(repo: &Path, command: &args::Verify, now: u64) -> Result<Facts, Error>
 fn verified(
     place: &str,
     root: &[u8],
-    source: &mut dyn verify::Source,
+    source: &mut dyn source::Source,
     report: &verify::Report,
 ) -> Result<Facts, Error> {
     let total = report.targets.iter().map(|(_, target)| u64::from(target.length)).sum();
@@ -273,29 +272,15 @@ fn provision(repo: &Path, command: &args::Provision, now: u64) -> Result<Facts, 
 }
 
 /// What is to be verified, and what to call it.
-fn source(repo: &Path, command: &args::Verify) -> Result<(String, Box<dyn verify::Source>), Error> {
+fn repository(repo: &Path, command: &args::Verify) -> Result<(String, Box<dyn source::Source>), Error> {
     let danger_allow_plain_http = command.danger_allow_plain_http;
     let Some(place) = &command.repository else {
         let workspace = Workspace::open(repo)?;
         let place = workspace.public().display().to_string();
         return Ok((place, Box::new(Arc::clone(workspace.store()))));
     };
-    let source: Box<dyn verify::Source> = match place.split_once("://") {
-        None => {
-            let path = PathBuf::from(place);
-            std::fs::metadata(&path).map_err(|error| tuffet_keys::Error::io("read", &path, &error))?;
-            Box::new(verify::Directory(path))
-        }
-        Some(("s3", _)) => {
-            let settings = Settings { danger_plain_http: danger_allow_plain_http, ..Settings::from_env() };
-            Box::new(Arc::<dyn Store>::from(store::open(place, Access::Read, &settings)?))
-        }
-        Some(_) => {
-            let options = HttpOptions { danger_allow_plain_http, ..HttpOptions::default() };
-            Box::new(verify::Server::new(place, options)?)
-        }
-    };
-    Ok((place.clone(), source))
+    let options = HttpOptions { danger_allow_plain_http, ..HttpOptions::default() };
+    Ok((place.clone(), source::open(place, options)?))
 }
 
 /// A root's digest as `tuffet-keys` shows it to those who sign: people compare groups.

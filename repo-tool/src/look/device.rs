@@ -15,8 +15,9 @@ use crate::config::check_name;
 use crate::document::{Document, Listing};
 use crate::release::{Channel, change::is_paused};
 use crate::repository::{Workspace, target_name};
+use crate::source::Source;
 use crate::staging::Stage;
-use crate::verify::{End, Files, Rehearsal, Source};
+use crate::verify::{End, Files, Rehearsal};
 use crate::{Error, Misuse, Rejected};
 
 /// The device that is asked about.

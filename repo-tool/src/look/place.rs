@@ -16,8 +16,8 @@ use tuffet_keys::{Role, date};
 
 use crate::image::{self, Image};
 use crate::repository::metadata_name;
-use crate::verify::{Directory, Fetched, Server, Source};
-use crate::{Environment, Error, Misuse, Rejected, config};
+use crate::source::{self, Fetched, Server, Source};
+use crate::{Environment, Error, Misuse, Rejected};
 
 /// Bytes of a file on a server that is no metadata, at the most: images of devices are smaller, and a server may send
 /// without end.
@@ -58,6 +58,9 @@ impl Place {
     /// [`Misuse::Address`], or whatever keeps it from being read.
     pub fn open(name: &str, options: HttpOptions) -> Result<Place, Error> {
         let content = match name.contains("://") {
+            true if name.starts_with("s3://") => {
+                Content::Repository(Repository::new(source::open(name, options)?))
+            }
             true => at_url(name, options)?,
             false => at_path(Path::new(name))?,
         };
@@ -65,25 +68,21 @@ impl Place {
     }
 }
 
-/// The directory with the published files: of a workspace its `public/`, of another directory itself.
-#[must_use]
-pub fn top(directory: &Path) -> PathBuf {
-    if directory.join(config::FILE).is_file() { directory.join("public") } else { directory.to_owned() }
-}
-
 fn at_path(path: &Path) -> Result<Content, Error> {
     let failed = |error| Error::io("read", path, &error);
     let kind = fs::metadata(path).map_err(failed)?;
     if kind.is_dir() {
-        let top = top(path);
-        if !["timestamp.json", "1.root.json"].iter().any(|name| top.join(name).is_file()) {
+        let mut source = source::open(&path.display().to_string(), HttpOptions::default())?;
+        let room = u32::try_from(MAX_FILE).unwrap_or(u32::MAX);
+        let mut is_there = |name| Ok::<_, Error>(source.fetch(name, room, &mut |_| {})? != Fetched::Missing);
+        if !is_there("timestamp.json")? && !is_there("1.root.json")? {
             let why =
                 "has no timestamp.json and no 1.root.json; name the directory of a repository, or a file";
             return Err(
                 Misuse::Address { url: plain(&path.display().to_string()), why: why.to_owned() }.into()
             );
         }
-        return Ok(Content::Repository(Repository::new(Box::new(Directory(top)))));
+        return Ok(Content::Repository(Repository::new(source)));
     }
     let mut start = Vec::new();
     if kind.is_file() {

@@ -13,7 +13,7 @@ use object_store::{
 use sha2::{Digest as _, Sha256};
 use tokio::time::{sleep, timeout};
 
-use crate::verify::Fetched;
+use crate::source::Fetched;
 use crate::{Environment, Error, Rejected};
 
 use super::connection::Connection;

@@ -13,8 +13,8 @@ use std::time::UNIX_EPOCH;
 use rustix::fs::OFlags;
 use std::os::unix::fs::OpenOptionsExt;
 
+use crate::source::Fetched;
 use crate::storage::{Content, Unwatched, Witness, Writer, hash_open_file};
-use crate::verify::Fetched;
 use crate::{Environment, Error, Misuse, Rejected};
 
 use super::batch::Batch;

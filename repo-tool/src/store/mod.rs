@@ -23,8 +23,8 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::source::Fetched;
 use crate::storage::{Content, Witness};
-use crate::verify::Fetched;
 use crate::{Error, Misuse, Rejected};
 
 pub use directory::Directory;

@@ -14,8 +14,8 @@ use sha2::{Digest as _, Sha256};
 use tokio::runtime::{self, Runtime};
 use tokio::task::JoinSet;
 
+use crate::source::Fetched;
 use crate::storage::{Content, Step, Witness};
-use crate::verify::Fetched;
 use crate::{Environment, Error, Rejected};
 
 use super::client::Client;

@@ -1,7 +1,7 @@
 //! What every store does, and refuses.
 
+use tuffet::source::Fetched;
 use tuffet::storage::{Content, Unwatched};
-use tuffet::verify::Fetched;
 use tuffet::{Environment, Error, Rejected};
 
 use crate::support::{Place, bytes, contents, copied, file, read};

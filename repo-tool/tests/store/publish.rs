@@ -76,6 +76,13 @@ fn release_team_works_on_a_bucket_as_on_a_directory() {
     assert!(said.starts_with("s3://") && said.contains("release 2, version 1.1.0"), "{said}");
     assert!(bench.ok(&["verify", place.name()]).contains("release 2, version 1.1.0"));
     assert!(bench.ok(&["release", "list"]).contains("1.1.0"));
+    assert!(bench.ok(&["status"]).contains("timestamp"));
+    assert!(bench.ok(&["inspect", place.name()]).contains("1.1.0"));
+    for more in [&["which-release"][..], &["which-release", place.name()]] {
+        let device =
+            ["--device-id", "x", "--hardware", "rev-a", "--channel", "stable", "--installed", "1.0.0"];
+        assert!(bench.ok(&[more, &device].concat()).contains("1.1.0"));
+    }
     bench.ok(&["bundle", "--hardware", "rev-a", "--channel", "stable", "--out", "it.bundle"]);
     let online = ["--snapshot-key", "online.pem", "--timestamp-key", "online.pem", "--danger-unencrypted"];
     bench.ok(&[&["halt", "1.1.0"], &online[..]].concat());

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use tuffet::publish::{self, Keys, Scope};
 use tuffet::repository::Workspace;
+use tuffet::source::Directory;
 use tuffet::storage::{Step, Unwatched, Witness};
-use tuffet::verify::{self, Directory};
+use tuffet::verify;
 use tuffet::{Environment, Error};
 use tuffet_client::limits::DEVICE;
 use tuffet_keys::Role;

@@ -1,14 +1,14 @@
 //! `tuffet which-release`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::{Value, json};
 use tuffet::look::device::{self as look, Act, Answer, Considered, InChannel, Installed, Question};
-use tuffet::look::place::top;
 use tuffet::release::change::is_paused;
 use tuffet::repository::Workspace;
-use tuffet::verify::{Directory, Server, Source};
+use tuffet::source::{self, Source};
 use tuffet::{Error, Misuse};
 use tuffet_client::release::{Hex, Verdict};
 use tuffet_client::time::Date;
@@ -157,9 +157,8 @@ fn root(command: &WhichRelease, workspace: Option<&Workspace>) -> Result<Vec<u8>
 /// Where the files are.
 fn source(command: &WhichRelease, workspace: Option<&Workspace>) -> Result<Box<dyn Source>, Error> {
     match (&command.place, workspace) {
-        (Some(url), _) if url.contains("://") => Ok(Box::new(Server::new(url, command.transport.options())?)),
-        (Some(path), _) => Ok(Box::new(Directory(top(path.as_ref())))),
-        (None, Some(workspace)) => Ok(Box::new(Directory(workspace.public()))),
+        (Some(place), _) => source::open(place, command.transport.options()),
+        (None, Some(workspace)) => Ok(Box::new(Arc::clone(workspace.store()))),
         (None, None) => {
             Err(Misuse::Options { why: "there is no workspace here, so name a repository" }.into())
         }
