@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -77,6 +78,11 @@ impl Document {
         self.text.as_bytes()
     }
 
+    /// Its bytes, of which no copy is made.
+    pub fn shared(&self) -> Bytes {
+        Bytes::from_owner(Shared(Arc::clone(&self.text)))
+    }
+
     /// The text of the `signed` member.
     pub fn signed(&self) -> &str {
         self.text.get(self.signed.clone()).unwrap_or_default()
@@ -106,6 +112,14 @@ impl Document {
         let members = Members::parse(&self.text, self.signed.clone()).map_err(not_one)?;
         let meta = Members::parse(&self.text, members.place("meta").unwrap_or_default()).map_err(not_one)?;
         Ok(Listing { members, meta })
+    }
+}
+
+struct Shared(Arc<String>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 }
 

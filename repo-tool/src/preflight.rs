@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tuffet_client::limits::{DEVICE, Limits};
 use tuffet_client::{Candidate, Entry, Goal, Trusted};
 
@@ -16,7 +17,7 @@ use crate::release::Channel;
 use crate::repository::Roots;
 use crate::source::Overlay;
 use crate::store::Store;
-use crate::verify::{Files, Rehearsal};
+use crate::verify::{Files, Rehearsal, TURNS};
 
 /// A publication that is to be tried.
 pub(crate) struct Trial<'t> {
@@ -27,7 +28,7 @@ pub(crate) struct Trial<'t> {
     /// Whether there is a repository yet.
     pub(crate) published: bool,
     /// What is to come, by name.
-    pub(crate) files: BTreeMap<String, Vec<u8>>,
+    pub(crate) files: BTreeMap<String, Bytes>,
     /// The bounds of the smallest device.
     pub(crate) smallest: Limits,
     /// Releases that are new or changed: their channel, its list, and which of that list.
@@ -50,7 +51,9 @@ impl Trial<'_> {
         let mut players = self.players(now)?;
         let mut source = Overlay { below: self.below.clone(), files: self.files.clone() };
         let mut files = Files::new(&mut source);
-        for player in &mut players {
+        // What a date that was learned does to the next turn is the same for all, so one of them comes twice.
+        let turns = core::iter::once(TURNS).chain(core::iter::repeat(1));
+        for (player, turns) in players.iter_mut().zip(turns) {
             let Player { name, rehearsal, trusted } = player;
             let refused = |error, of: &str| match error {
                 Error::Device(why) => Error::Preflight { device: format!("{name}{of}"), why },
@@ -65,7 +68,7 @@ impl Trial<'_> {
                     let above = &listed.candidates[..index];
                     let of = format!(", due for {} of {channel},", candidate.version);
                     rehearsal
-                        .release(&mut files, &mut trusted.clone(), channel, candidate, above)
+                        .release(&mut files, &mut trusted.clone(), channel, candidate, above, turns)
                         .map_err(|error| refused(error, &of))?;
                 }
             }
@@ -144,7 +147,7 @@ mod tests {
     const DATES: Dates = Dates { issued: NOW, expires: NOW + 1_000_000 };
 
     /// Roots 1 to `count`, each with online keys of its own, and a repository without targets under the last.
-    fn repository(count: u32) -> (Roots, BTreeMap<String, Vec<u8>>) {
+    fn repository(count: u32) -> (Roots, BTreeMap<String, Bytes>) {
         let key = || SigningKey::generate().unwrap();
         let (root, targets, mut online) = (key(), key(), Arc::new(key()));
         let mut chain: Vec<Vec<u8>> = Vec::new();
@@ -176,17 +179,17 @@ mod tests {
         let snapshot = document::sign(&listed, [&*online]).unwrap();
         let timestamp =
             document::sign(&document::timestamp(1, DATES, 1, &snapshot, &[]), [&*online]).unwrap();
-        let mut files: BTreeMap<String, Vec<u8>> = (1..)
+        let mut files: BTreeMap<String, Bytes> = (1..)
             .zip(&chain)
-            .map(|(version, root)| (metadata_name(&Role::Root, version), root.clone()))
+            .map(|(version, root)| (metadata_name(&Role::Root, version), root.clone().into()))
             .collect();
-        files.insert("1.targets.json".to_owned(), file);
-        files.insert("1.snapshot.json".to_owned(), snapshot);
-        files.insert("timestamp.json".to_owned(), timestamp);
+        files.insert("1.targets.json".to_owned(), file.into());
+        files.insert("1.snapshot.json".to_owned(), snapshot.into());
+        files.insert("timestamp.json".to_owned(), timestamp.into());
         (Roots::verify(&chain, 1).unwrap(), files)
     }
 
-    fn run(roots: &Roots, files: BTreeMap<String, Vec<u8>>) -> Result<(), Error> {
+    fn run(roots: &Roots, files: BTreeMap<String, Bytes>) -> Result<(), Error> {
         let directory = tempfile::tempdir().unwrap();
         let below: Arc<dyn Store> = Arc::new(crate::store::Directory::new(directory.path()));
         Trial { roots, below, published: false, files, smallest: DEVICE, releases: Vec::new() }.run(NOW)

@@ -103,13 +103,13 @@ pub fn write(workspace: &Workspace, order: &Order, out: &Path, now: u64) -> Resu
     let mut witness = Unwatched;
     let mut writer = Writer::new(&mut witness);
     let source = out.join("factory.rs");
-    writer.replace(&source, &Content::Bytes(factory_source(&factory, version).into_bytes()))?;
-    writer.create(&facts, &Content::Bytes(json))?;
+    writer.replace(&source, &Content::Bytes(factory_source(&factory, version).into()))?;
+    writer.create(&facts, &Content::Bytes(json.into()))?;
     let mut files = vec![source, facts];
     let mut image = None;
     if let Some((bytes, sequence, version)) = flash {
         files.push(out.join("device.nor"));
-        writer.replace(&out.join("device.nor"), &Content::Bytes(bytes))?;
+        writer.replace(&out.join("device.nor"), &Content::Bytes(bytes.into()))?;
         image = Some((sequence, version));
     }
     Ok(Report { channel, root: version, root_sha256, root_1_sha256, built, image, files })

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tuffet_client::limits::HALTS;
 use tuffet_client::release::Hex;
@@ -131,7 +132,12 @@ pub fn plan(workspace: &Workspace, keys: &Keys, scope: &Scope, now: u64) -> Resu
         roots_to_come.extend(roots.published + 1..=roots.version());
         staged = clearing(workspace, &roots, &waiting)?;
     }
-    let listed = published.as_ref().map(|published| published.role(&Role::Targets)).transpose()?.flatten();
+    let listed = match &published {
+        Some(published) if !new.iter().any(|new| new.role == Role::Targets) => {
+            published.role(&Role::Targets)?
+        }
+        _ => None,
+    };
     let top = new.iter().find(|new| new.role == Role::Targets).map(|new| &new.document).or(listed.as_ref());
     match top {
         None => return Err(waiting.pop().map_or(Rejected::NothingStaged.into(), |waiting| waiting.why)),
@@ -153,11 +159,11 @@ pub fn plan(workspace: &Workspace, keys: &Keys, scope: &Scope, now: u64) -> Resu
     for version in &roots_to_come {
         let bytes = roots.chain.files()[*version as usize - 1].clone();
         check_issued(&Header::from_signed(&Envelope::parse(&bytes)?.signed)?, now)?;
-        files.push((metadata_name(&Role::Root, *version), Content::Bytes(bytes)));
+        files.push((metadata_name(&Role::Root, *version), Content::Bytes(bytes.into())));
     }
     for New { role, document, .. } in &new {
         let name = metadata_name(role, document.header.version);
-        files.push((name, Content::Bytes(document.bytes().to_vec())));
+        files.push((name, Content::Bytes(document.shared())));
     }
     let mut plan = Plan {
         workspace: workspace.clone(),
@@ -327,7 +333,7 @@ impl Plan {
                     .collect();
                 let bytes = snapshot_signers.sign(&listing.edited(version, snapshot_dates, &listed))?;
                 let name = metadata_name(&Role::Snapshot, version);
-                self.files.push((name, Content::Bytes(bytes.clone())));
+                self.files.push((name, Content::Bytes(bytes.clone().into())));
                 self.summary.snapshot = Some((version, snapshot_dates.expires));
                 (version, bytes)
             }
@@ -380,7 +386,7 @@ impl Plan {
         new: &[New],
         now: u64,
     ) -> Result<(), Error> {
-        let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        let mut files: BTreeMap<String, Bytes> = BTreeMap::new();
         for (name, content) in &self.files {
             if let Content::Bytes(bytes) = content {
                 let there = self.workspace.read(name)?;
@@ -390,7 +396,7 @@ impl Plan {
                 files.insert(name.clone(), bytes.clone());
             }
         }
-        files.insert(metadata_name(&Role::Timestamp, 0), self.timestamp.clone());
+        files.insert(metadata_name(&Role::Timestamp, 0), self.timestamp.clone().into());
         let mut releases = Vec::new();
         for New { sheet, before, .. } in new {
             for path in sheet.changed(before) {
@@ -481,7 +487,9 @@ fn target_files(workspace: &Workspace, new: &New) -> Result<Vec<(String, Content
         let Some(target) = new.sheet.target(path)? else { continue };
         let name = target_name(path, &target.sha256);
         let content = match new.sheet.custom(path) {
-            Some(custom) if target.is(custom.as_bytes()) => Some(Content::Bytes(custom.as_bytes().to_vec())),
+            Some(custom) if target.is(custom.as_bytes()) => {
+                Some(Content::Bytes(custom.as_bytes().to_vec().into()))
+            }
             Some(_) => {
                 let path = workspace.request_path(&new.role);
                 let why = "a release entry is not the file that it says it is".to_owned();

@@ -106,12 +106,12 @@ impl Workspace {
         let mut writer = Writer::new(&mut writer_witness);
         writer.create_directories(&workspace.staged().join("images"))?;
         for (path, pem) in keys {
-            writer.create(&directory.join(path), &Content::Bytes(pem))?;
+            writer.create(&directory.join(path), &Content::Bytes(pem.into()))?;
         }
-        let first = (metadata_name(&Role::Root, 1), Content::Bytes(root.to_owned()));
+        let first = (metadata_name(&Role::Root, 1), Content::Bytes(root.to_owned().into()));
         workspace.store.create(&[first], &mut Unwatched)?;
         let text = workspace.config.to_text().into_bytes();
-        writer.create(&directory.join(config::FILE), &Content::Bytes(text))?;
+        writer.create(&directory.join(config::FILE), &Content::Bytes(text.into()))?;
         Ok(workspace)
     }
 

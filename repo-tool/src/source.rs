@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tuffet_agent::http::{HttpOptions, HttpTransport};
 use tuffet_agent::{self as agent, Transport as _, TransportFault};
 
@@ -51,6 +52,12 @@ pub trait Source {
 
     /// Where a file is, for messages.
     fn place(&self, name: &str) -> PathBuf;
+
+    /// A file that is in memory anyway, whatever its length.
+    fn shared(&self, name: &str) -> Option<Bytes> {
+        let _ = name;
+        None
+    }
 }
 
 /// What became of a fetch.
@@ -161,7 +168,7 @@ pub struct Overlay<S> {
     /// What is below.
     pub below: S,
     /// What is to come, by name.
-    pub files: BTreeMap<String, Vec<u8>>,
+    pub files: BTreeMap<String, Bytes>,
 }
 
 impl<S: Source> Source for Overlay<S> {
@@ -178,5 +185,9 @@ impl<S: Source> Source for Overlay<S> {
 
     fn place(&self, name: &str) -> PathBuf {
         self.below.place(name)
+    }
+
+    fn shared(&self, name: &str) -> Option<Bytes> {
+        self.files.get(name).cloned()
     }
 }

@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tuffet_client::release::Hex;
 
@@ -71,7 +72,7 @@ pub enum Step<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// These bytes.
-    Bytes(Vec<u8>),
+    Bytes(Bytes),
     /// The bytes of another file, which must have this digest.
     File {
         /// The file.
@@ -307,7 +308,7 @@ mod tests {
     use super::*;
 
     fn bytes(text: &str) -> Content {
-        Content::Bytes(text.as_bytes().to_vec())
+        Content::Bytes(text.as_bytes().to_vec().into())
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tuffet_client::Rejected::Oversize;
 use tuffet_client::limits::Limits;
@@ -27,7 +28,7 @@ use crate::{Error, Rejected};
 
 /// Update cycles of each device: the first, and the one before an image is marked pending. The start of a cycle
 /// is the latest date that the device has seen, so that the second judges by the dates of the first.
-const TURNS: u32 = 2;
+pub(crate) const TURNS: u32 = 2;
 
 /// What devices find in a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +93,7 @@ pub fn replay(source: &mut dyn Source, root: &[u8], limits: &Limits, now: u64) -
                         &channel,
                         candidate,
                         above,
+                        TURNS,
                     )?);
                 }
                 seen = true;
@@ -243,7 +245,7 @@ impl Rehearsal<'_> {
                     Header::from_signed(&envelope.signed).map_err(|error| error.in_file(&place))?.expires
                 }
                 Some((_, bytes)) => {
-                    let document = Document::parse(bytes.clone(), &role, &files.source.place(&name))?;
+                    let document = Document::parse(bytes.to_vec(), &role, &files.source.place(&name))?;
                     listing = document.listing()?;
                     document.header.expires
                 }
@@ -262,11 +264,12 @@ impl Rehearsal<'_> {
         channel: &Channel,
         candidate: &Candidate,
         above: &[Candidate],
+        turns: u32,
     ) -> Result<Release, Error> {
         let banned = banned_above(candidate, above);
         let device = due(channel, candidate, &banned, &[]);
         let mut end = End::UpToDate;
-        for _ in 0..TURNS {
+        for _ in 0..turns {
             end = self.cycle(files, trusted, Goal::Release(device))?;
         }
         let turn = candidate.rollout.map_or(0, |rollout| rollout.turn(device.id));
@@ -332,7 +335,7 @@ pub(crate) enum End {
 /// Metadata files, each fetched once, so that all replays see the same bytes.
 pub(crate) struct Files<'s> {
     pub(crate) source: &'s mut dyn Source,
-    known: BTreeMap<String, (Fetched, Vec<u8>)>,
+    known: BTreeMap<String, (Fetched, Bytes)>,
     /// What was asked for, in order, whether it is there or not.
     pub(crate) asked: Vec<String>,
 }
@@ -345,7 +348,7 @@ impl<'s> Files<'s> {
     /// The files that were fetched so far, by their names.
     pub(crate) fn fetched(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let whole = self.known.iter().filter(|(_, (fetched, _))| *fetched == Fetched::Whole);
-        whole.map(|(name, (_, bytes))| (name.as_str(), bytes.as_slice()))
+        whole.map(|(name, (_, bytes))| (name.as_str(), &bytes[..]))
     }
 
     /// The file of a role.
@@ -365,6 +368,11 @@ impl<'s> Files<'s> {
         let (fetched, bytes) = match self.known.entry(file.to_owned()) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
+                if let Some(bytes) = self.source.shared(unknown.key()) {
+                    let (_, bytes) = unknown.insert((Fetched::Whole, bytes));
+                    let fits = bytes.len() as u64 <= limit.into();
+                    return Ok(if fits { (Fetched::Whole, bytes) } else { (Fetched::TooLong, &[]) });
+                }
                 let mut bytes = Vec::new();
                 // A device streams a file of any length; here it has to fit in memory.
                 let room = u32::try_from(MAX_FILE).unwrap_or(u32::MAX);
@@ -378,7 +386,7 @@ impl<'s> Files<'s> {
                     }
                     // For a device with other limits it may be otherwise.
                     Fetched::TooLong => return Ok((Fetched::TooLong, &[])),
-                    fetched => unknown.insert((fetched, bytes)),
+                    fetched => unknown.insert((fetched, bytes.into())),
                 }
             }
         };

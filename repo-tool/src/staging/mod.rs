@@ -247,7 +247,7 @@ pub fn add_root(workspace: &Workspace, file: &Path, now: u64, mode: Mode) -> Res
     }
     let drafts = stage.drafts(now)?;
     if mode == Mode::Write {
-        let content = Content::Bytes(root);
+        let content = Content::Bytes(root.into());
         Writer::new(&mut Unwatched).create(&workspace.staged_root(version), &content)?;
         for (request, draft) in &drafts {
             request.write(&draft.path)?;

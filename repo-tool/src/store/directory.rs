@@ -239,7 +239,7 @@ impl Store for Directory {
         let swapped = match there {
             Some((file, tag)) if tag == after => batch.keep(name, file),
             there if there.as_ref().map(|(_, tag)| tag) == before => {
-                batch.add(name, &Content::Bytes(bytes.to_owned()))
+                batch.add(name, &Content::Bytes(bytes.to_owned().into()))
             }
             _ => Err(Environment::Outrun { path }.into()),
         };

@@ -10,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::{self, Runtime};
 use tokio::task::JoinSet;
@@ -228,7 +229,7 @@ impl Flight {
 }
 
 /// The bytes to send, all of them in memory: a request is signed over its whole body.
-fn content_bytes(content: &Content) -> Result<Vec<u8>, Error> {
+fn content_bytes(content: &Content) -> Result<Bytes, Error> {
     match content {
         Content::Bytes(bytes) => Ok(bytes.clone()),
         Content::File { path, sha256 } => {
@@ -237,7 +238,7 @@ fn content_bytes(content: &Content) -> Result<Vec<u8>, Error> {
                 let why = "the file does not have the SHA-256 that it was stored under".to_owned();
                 return Err(Rejected::Damaged { path: path.clone(), why }.into());
             }
-            Ok(bytes)
+            Ok(bytes.into())
         }
     }
 }

@@ -185,7 +185,7 @@ fn large_image_goes_to_a_server_whole_and_is_not_sent_twice() {
     let place = Place::bucket();
     let store = place.open();
     let image: Vec<u8> = (0_u32..9 << 18).flat_map(u32::to_le_bytes).collect();
-    let content = || Content::Bytes(image.clone());
+    let content = || Content::Bytes(image.clone().into());
     store.create(&[("targets/00.image".to_owned(), content())], &mut Unwatched).unwrap();
     store.create(&[("targets/00.image".to_owned(), content())], &mut Unwatched).unwrap();
     assert!(store.read("targets/00.image", 1 << 30).unwrap().unwrap().bytes == image);

@@ -65,7 +65,7 @@ impl Place {
 }
 
 pub(crate) fn bytes(text: &str) -> Content {
-    Content::Bytes(text.as_bytes().to_vec())
+    Content::Bytes(text.as_bytes().to_vec().into())
 }
 
 pub(crate) fn file(name: &str, text: &str) -> (String, Content) {
