@@ -15,6 +15,9 @@
 //! Published is what `timestamp.json` leads to, and nothing else: a metadata file that a publisher wrote
 //! before it died is an orphan that no device sees.
 
+mod published;
+mod roots;
+
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,15 +31,17 @@ use tuffet_keys::canonical;
 use tuffet_keys::file::MAX_FILE;
 use tuffet_keys::metadata::{Envelope, Header};
 use tuffet_keys::request::Request;
-use tuffet_keys::root::{Chain, RoleKeys, Root};
 
 use crate::author::summary;
 use crate::config::{self, Config, Storage};
-use crate::document::{self, Document, Listing, Meta};
+use crate::document::{self, Document, Meta};
 use crate::release::Channel;
 use crate::storage::{Content, Unwatched, Writer, read_optional};
-use crate::store::{self, Access, Settings, Store, Stored, Tag};
+use crate::store::{self, Access, Settings, Store, Stored};
 use crate::{Environment, Error, Misuse, Rejected, verify};
+
+pub use published::Published;
+pub use roots::Roots;
 
 /// How the names of staged requests end.
 const REQUEST: &str = ".request.json";
@@ -404,98 +409,6 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Nothing to be done about a failure; the lock then lasts until this process ends.
         let _ = self.file.unlock();
-    }
-}
-
-/// Roots from version 1 on, each verified under its predecessor and itself.
-#[derive(Clone, Debug)]
-pub struct Roots {
-    /// The chain, published and staged.
-    pub chain: Chain,
-    /// The newest version that is in the public directory.
-    pub published: u32,
-    newest: Root,
-}
-
-impl Roots {
-    pub(crate) fn verify(files: &[Vec<u8>], published: u32) -> Result<Roots, tuffet_keys::Error> {
-        let chain = Chain::verify(files)?;
-        let why = || "there is no root".to_owned();
-        let newest =
-            chain.last().ok_or_else(|| tuffet_keys::Rejected::BrokenChain { version: 1, why: why() })?;
-        Ok(Roots { published, newest: newest.clone(), chain })
-    }
-
-    /// The last root of the chain.
-    pub fn newest(&self) -> &Root {
-        &self.newest
-    }
-
-    /// The version of the last root.
-    pub fn version(&self) -> u32 {
-        self.newest.header.version
-    }
-
-    /// The keys that the last root gives a role.
-    pub fn keys(&self, role: &Role) -> &RoleKeys {
-        // A root without one of the four does not decode.
-        &self.newest.roles[role]
-    }
-
-    /// Whether this repository's keys signed a timestamp or snapshot: those of the newest root, or of one that was public
-    /// when it was. What is carried on into new metadata is signed again, so it must have been ours.
-    fn check_signed(&self, document: &Document, path: &Path) -> Result<(), Error> {
-        let role = &document.header.role;
-        let mut refused = self.chain.accepts(role, document.bytes());
-        // A publisher that died may have left a root that is public, or staged, and has other keys.
-        let public = self.published as usize;
-        for count in [public, public.saturating_sub(1)] {
-            if refused.is_ok() || count == 0 {
-                break;
-            }
-            let files = self.chain.files().get(..count).unwrap_or_default();
-            refused = Chain::verify(files)?.accepts(role, document.bytes());
-        }
-        refused.map_err(|refusal| {
-            let (path, why) = (path.to_owned(), refusal.to_string());
-            Rejected::Unproven { path, why }.into()
-        })
-    }
-}
-
-/// The metadata that the public timestamp leads to. Timestamp and snapshot are signed by the repository's keys; all else
-/// is read when it is asked for, and is what the snapshot names.
-#[derive(Clone)]
-pub struct Published {
-    workspace: Workspace,
-    /// Of `timestamp.json`: what the next one takes the place of.
-    pub(crate) tag: Tag,
-    /// `timestamp.json`.
-    pub timestamp: Document,
-    /// The snapshot that it names.
-    pub snapshot: Document,
-    /// What the snapshot lists.
-    pub listing: Listing,
-}
-
-impl Published {
-    /// The published version of a role.
-    #[must_use]
-    pub fn version(&self, role: &Role) -> Option<u32> {
-        match role {
-            Role::Root => None,
-            Role::Timestamp => Some(self.timestamp.header.version),
-            Role::Snapshot => Some(self.snapshot.header.version),
-            Role::Targets | Role::Delegated(_) | _ => Some(self.listing.of(role)?.version),
-        }
-    }
-
-    /// The published targets file of a role; none if the snapshot lists none.
-    ///
-    /// # Errors
-    /// [`Rejected::Damaged`] or an I/O failure.
-    pub fn role(&self, role: &Role) -> Result<Option<Document>, Error> {
-        self.workspace.listed(role, self.listing.of(role).as_ref())
     }
 }
 
