@@ -435,7 +435,9 @@ pub fn replay(bundle: &mut BundleFile, root: &[u8], now: u64) -> Result<verify::
             let Some(channel) = Channel::of_entry(target?.0) else { continue };
             let candidates = sheet.entry(&channel.entry())?.candidates;
             for (index, candidate) in candidates.iter().enumerate() {
-                if !names.iter().any(|name| *name == Request::image(candidate).path.as_str()) {
+                // After a rollback an image is that of two releases, and devices take the newer one.
+                let again = candidates[..index].iter().any(|above| above.image == candidate.image);
+                if again || !names.iter().any(|name| *name == Request::image(candidate).path.as_str()) {
                     continue;
                 }
                 releases.push(replay_release(files, &player, &channel, candidate, &candidates[..index])?);

@@ -189,6 +189,8 @@ pub struct Listed {
     pub candidates: Vec<Candidate>,
     /// The highest sequence that the entry ever had; that of a withdrawn release is never given again.
     pub newest: u32,
+    /// The highest security counter that it ever had: devices may have confirmed it.
+    pub counter: u32,
 }
 
 impl Sheet {
@@ -222,6 +224,11 @@ impl Sheet {
         self.members.get("delegations")
     }
 
+    /// All paths, in their order.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.targets.iter().map(|(path, _)| path)
+    }
+
     /// How many targets there are.
     pub fn len(&self) -> usize {
         self.targets.len()
@@ -250,6 +257,15 @@ impl Sheet {
         self.targets.iter().map(|(path, text)| Ok((path, read_target(path, text)?)))
     }
 
+    /// A sheet with these targets and nothing else.
+    pub(crate) fn part<'p>(&self, paths: impl Iterator<Item = &'p str>) -> Sheet {
+        let text = |path| (str::to_owned(path), self.targets.get(path).map(str::to_owned));
+        let targets = Members::default().edited(&paths.map(text).collect());
+        let text = Arc::new(format!("{{\"targets\":{targets}}}"));
+        let whole = 0..text.len();
+        Sheet::parse(&text, whole).unwrap_or_default()
+    }
+
     /// Paths that begin with a prefix.
     pub fn below<'s>(&'s self, prefix: &str) -> impl Iterator<Item = &'s str> + use<'s> {
         let owned = prefix.to_owned();
@@ -275,8 +291,14 @@ impl Sheet {
         let Some(custom) = self.custom(path) else { return Ok(Listed::default()) };
         let candidates: Vec<Candidate> = read_entry(custom.as_bytes())?.into_iter().collect();
         let highest = candidates.first().map_or(0, |candidate| candidate.sequence);
-        let kept = Members::of(custom).ok().and_then(|custom| custom.get("newest")?.parse().ok());
-        Ok(Listed { newest: highest.max(kept.unwrap_or(0)), candidates })
+        let kept = Members::of(custom).unwrap_or_default();
+        let kept = |name| kept.get(name).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let counter = candidates.iter().map(|candidate| candidate.counter).max().unwrap_or(0);
+        Ok(Listed {
+            newest: highest.max(kept("newest")),
+            counter: counter.max(kept("newest_counter")),
+            candidates,
+        })
     }
 
     /// The text with a version, dates and changes.
@@ -299,10 +321,20 @@ impl Listed {
     pub(crate) fn to_target(&self) -> Result<String, Error> {
         let kept = self.candidates.get(..CANDIDATES).unwrap_or(&self.candidates);
         let mut custom = Entry(kept).to_string();
-        if kept.first().is_none_or(|first| first.sequence < self.newest) {
-            // Devices skip it, and the tool numbers by it.
-            custom.pop();
-            custom.push_str(&format!(",\"newest\":{}}}", self.newest));
+        // Devices skip these, and the tool goes by them.
+        let members = [
+            ("newest", self.newest, kept.first().map_or(0, |first| first.sequence)),
+            (
+                "newest_counter",
+                self.counter,
+                kept.iter().map(|candidate| candidate.counter).max().unwrap_or(0),
+            ),
+        ];
+        for (name, ever, now) in members {
+            if ever > now {
+                custom.pop();
+                custom.push_str(&format!(",\"{name}\":{ever}}}"));
+            }
         }
         read_entry(custom.as_bytes())?;
         let Target { sha256, length } = Target::of(custom.as_bytes())?;

@@ -131,7 +131,10 @@ impl fmt::Display for Error {
                 write!(f, "a device would refuse this: {error}; restore the file, or publish a newer one")
             }
             Error::Preflight { device, why } => {
-                write!(f, "{device} would refuse this: {why}; nothing was published: correct what is staged")
+                write!(
+                    f,
+                    "{device} would refuse this: {why}; nothing was published: `tuffet status` says what is staged, and `tuffet renew` drafts what other keys sign now"
+                )
             }
             Error::Agent(error) => error.fmt(f),
         }
@@ -260,6 +263,11 @@ mod tests {
             Rejected::Differs { before: text(), after: text() }.into(),
             Rejected::Unreadable { path: path() }.into(),
             Rejected::NotListed { version: text(), known: Vec::new() }.into(),
+            Rejected::RolledBack { role: Role::Timestamp, known: 2, found: 1, path: path() }.into(),
+            Rejected::BinsChanged { role: Role::Targets, was: text() }.into(),
+            Rejected::UnknownStaged { path: path(), known: Vec::new() }.into(),
+            Rejected::ForeignPath { path: text(), role: Role::Targets }.into(),
+            Rejected::VersionBackwards { version: text(), newest: text(), channel: text() }.into(),
             Misuse::NoWorkspace { path: path() }.into(),
             Misuse::WorkspaceExists { path: path() }.into(),
             Misuse::BadName { what: "channel", text: text(), allowed: "letters" }.into(),
@@ -284,7 +292,7 @@ mod tests {
     #[test]
     fn codes_never_change() {
         let codes: Vec<u16> = all().iter().map(Error::code).collect();
-        let golden: Vec<u16> = (101..=153).chain(201..=209).chain(301..=308).collect();
+        let golden: Vec<u16> = (101..=158).chain(201..=209).chain(301..=308).collect();
         assert_eq!(codes, golden);
     }
 

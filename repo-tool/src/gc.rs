@@ -9,13 +9,14 @@
 use std::collections::BTreeSet;
 
 use tuffet_keys::Role;
+use tuffet_keys::file::MAX_FILE;
 
 use crate::author::Target;
 use crate::document::Document;
 use crate::repository::{Lock, Workspace, metadata_name, target_name};
 use crate::storage::Witness;
-use crate::store::{self, Listed, is_own};
-use crate::{Error, Rejected};
+use crate::store::{self, Listed, Tag, is_own};
+use crate::{Environment, Error, Rejected};
 
 /// What would be deleted.
 pub struct Sweep {
@@ -24,6 +25,7 @@ pub struct Sweep {
     pub files: Vec<Listed>,
     /// How many files are kept.
     pub kept: usize,
+    before: Option<Tag>,
     _lock: (Lock, store::Lock),
 }
 
@@ -35,6 +37,12 @@ pub fn sweep(workspace: &Workspace, now: u64) -> Result<Sweep, Error> {
     let lock = (workspace.lock()?, workspace.store().lock()?);
     let roots = workspace.roots()?;
     let published = workspace.published(&roots)?.ok_or(Rejected::NothingStaged)?;
+    let timestamp = &published.timestamp.header;
+    if timestamp.expires <= now {
+        // Or the clock is wrong, and then everything looks old.
+        let what = vec![format!("timestamp {}", timestamp.version)];
+        return Err(Rejected::Expired { at: now, what }.into());
+    }
     let grace = workspace.config().retention.grace.seconds(now);
     let listed = workspace.store().list("")?;
 
@@ -51,7 +59,8 @@ pub fn sweep(workspace: &Workspace, now: u64) -> Result<Sweep, Error> {
         // One that is damaged leads nowhere, and goes as any other file that nothing leads to.
         let Ok(snapshot) = Document::parse(bytes, &Role::Snapshot, &workspace.place(name)) else { continue };
         if snapshot.header.expires.saturating_add(grace) > now {
-            follow(workspace, &snapshot, &mut needed, &mut read)?;
+            // What somebody else put there may lead to anything.
+            let _ = follow(workspace, &snapshot, &mut needed, &mut read);
             needed.insert(name.clone());
         }
     }
@@ -63,7 +72,13 @@ pub fn sweep(workspace: &Workspace, now: u64) -> Result<Sweep, Error> {
     };
     let count = listed.len();
     let files: Vec<Listed> = listed.into_iter().filter(goes).collect();
-    Ok(Sweep { workspace: workspace.clone(), kept: count - files.len(), files, _lock: lock })
+    Ok(Sweep {
+        before: published.tag,
+        workspace: workspace.clone(),
+        kept: count - files.len(),
+        files,
+        _lock: lock,
+    })
 }
 
 /// What somebody else keeps beside a repository is not looked at.
@@ -102,11 +117,17 @@ fn follow(
 }
 
 impl Sweep {
-    /// Deletes the files. `witness` sees every step.
+    /// Deletes the files. `witness` sees every step. A bucket has no lock: if somebody published meanwhile, nothing is
+    /// deleted.
     ///
     /// # Errors
+    /// [`Environment::Outrun`](crate::Environment::Outrun), or
     /// What the disk or the server says. Some may be gone; running again takes the rest.
     pub fn delete(&self, witness: &mut dyn Witness) -> Result<(), Error> {
+        let timestamp = metadata_name(&Role::Timestamp, 0);
+        if self.workspace.store().read(&timestamp, MAX_FILE)?.map(|stored| stored.tag) != self.before {
+            return Err(Environment::Outrun { path: self.workspace.place(&timestamp) }.into());
+        }
         let names: Vec<String> = self.files.iter().map(|file| file.name.clone()).collect();
         self.workspace.store().remove(&names, witness)
     }

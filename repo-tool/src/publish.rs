@@ -5,7 +5,7 @@
 //! the old repository; from then on the new one. All other names are new for each version and never change, so a publisher that died is simply run
 //! again: it keeps what is there, and numbers what it signs above every orphan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use tuffet_keys::metadata::{Envelope, Header};
 use tuffet_keys::request::Request;
 
 use crate::author::{Dates, Signers, Target};
-use crate::document::{self, Document, Listing, Sheet};
+use crate::document::{self, Document, Listed, Listing, Sheet};
 use crate::preflight::{self, Trial};
 use crate::release::Channel;
 use crate::repository::{
@@ -31,12 +31,12 @@ use crate::repository::{
 use crate::source::Fetched;
 use crate::storage::{self, Content, Witness, Writer, hash_file};
 use crate::store::{self, Tag};
-use crate::{Environment, Error, Rejected};
+use crate::{Environment, Error, Family, Rejected};
 
 /// The keys that are online. One key may serve both roles.
 #[derive(Clone)]
 pub struct Keys {
-    /// Of snapshot; at least the role's threshold.
+    /// Of snapshot; at least the role's threshold, or none where it is not due.
     pub snapshot: Vec<Arc<SigningKey>>,
     /// Of timestamp; at least the role's threshold.
     pub timestamp: Vec<Arc<SigningKey>>,
@@ -62,6 +62,8 @@ pub struct Plan {
     /// In the order of writing, the timestamp excepted.
     files: Vec<(String, Content)>,
     timestamp: Vec<u8>,
+    /// The snapshot under it, for the workspace to remember.
+    snapshot: (u32, Vec<u8>),
     /// The timestamp that it takes the place of.
     before: Option<Tag>,
     summary: Summary,
@@ -116,12 +118,17 @@ struct New {
 /// device would say.
 pub fn plan(workspace: &Workspace, keys: &Keys, scope: &Scope, now: u64) -> Result<Plan, Error> {
     let lock = (workspace.lock()?, workspace.store().lock()?);
-    let roots = workspace.roots()?;
+    let roots = match scope {
+        Scope::Staged => workspace.roots()?,
+        // A staged root waits for others to sign; a halt does not.
+        _ => workspace.roots()?.public()?,
+    };
     let published = workspace.published(&roots)?;
-    if let Some(Published { timestamp, .. }) = &published
-        && now < timestamp.header.issued
-    {
-        let (issued, now) = (Date(timestamp.header.issued).to_string(), Date(now).to_string());
+    let issued = published.as_ref().map_or(0, |published| published.timestamp.header.issued);
+    // A halt does not wait for somebody to set a clock.
+    let now = if matches!(scope, Scope::Halt(_)) { now.max(issued) } else { now };
+    if now < issued {
+        let (issued, now) = (Date(issued).to_string(), Date(now).to_string());
         return Err(Environment::ClockBehind { issued, now }.into());
     }
     let mut staged = Vec::new();
@@ -169,7 +176,8 @@ pub fn plan(workspace: &Workspace, keys: &Keys, scope: &Scope, now: u64) -> Resu
         workspace: workspace.clone(),
         files,
         timestamp: Vec::new(),
-        before: published.as_ref().map(|published| published.tag.clone()),
+        snapshot: (0, Vec::new()),
+        before: published.as_ref().and_then(|published| published.tag.clone()),
         summary: Summary {
             roots: roots_to_come,
             targets: Vec::new(),
@@ -203,31 +211,76 @@ fn signed(
     now: u64,
 ) -> Result<(Vec<New>, Vec<Waiting>), Error> {
     let (mut new, mut waiting): (Vec<New>, Vec<_>) = (Vec::new(), Vec::new());
-    let mut requests = Vec::new();
     let mut staged = workspace.staged_roles()?;
     // What delegates comes before what is delegated to, so that it is known who signs that.
     staged.sort_by_key(|role| workspace.depth(role));
     for role in staged {
-        let Some(request) = workspace.pending(&role, published)? else { continue };
-        check_issued(request.header(), now)?;
-        match finish(workspace, roots, &request, now) {
-            Ok(document) => requests.push((role, request, document)),
-            Err(why @ Error::Rejected(Rejected::Unsigned { .. })) => waiting.push(Waiting { role, why }),
-            Err(error) => return Err(error),
+        // What is wrong with one request keeps no other back.
+        let refused = |why: Error| match why.family() {
+            Family::Rejected => Ok(why),
+            _ => Err(why),
+        };
+        match ready(workspace, roots, published, &new, &role, now) {
+            Ok(found) => new.extend(found),
+            Err(why) => waiting.push(Waiting { role, why: refused(why)? }),
         }
-    }
-    for (role, request, document) in requests {
-        if let Role::Delegated(name) = &role {
-            check_signers(workspace, published, &new, name, &request)?;
-        }
-        let before = published.map(|published| published.role(&role)).transpose()?.flatten();
-        let before = before.map_or_else(|| Ok(Sheet::default()), |before| before.sheet())?;
-        let sheet = document.sheet()?;
-        new.push(New { role, document, sheet, before });
     }
     // Devices come to the top last, so it is written last.
     new.reverse();
     Ok((new, waiting))
+}
+
+/// The file of a staged role, if it has its signatures; none if it is public already.
+fn ready(
+    workspace: &Workspace,
+    roots: &Roots,
+    published: Option<&Published>,
+    new: &[New],
+    role: &Role,
+    now: u64,
+) -> Result<Option<New>, Error> {
+    let config = workspace.config();
+    if *role != Role::Targets && config.delegate(role).is_none() {
+        let known = config.delegates().map(|(_, delegate)| delegate.name.clone()).collect();
+        return Err(Rejected::UnknownStaged { path: workspace.request_path(role), known }.into());
+    }
+    let Some(request) = workspace.pending(role, published)? else { return Ok(None) };
+    check_issued(request.header(), now)?;
+    let document = finish(workspace, roots, &request, now)?;
+    if let Role::Delegated(name) = role {
+        check_signers(workspace, published, new, name, &request)?;
+    }
+    let before = published.map(|published| published.role(role)).transpose()?.flatten();
+    let before = before.map_or_else(|| Ok(Sheet::default()), |before| before.sheet())?;
+    let sheet = document.sheet()?;
+    if let Some(path) = sheet.changed(&before).find(|path| config.role_of(path) != *role) {
+        let (path, role) = (path.to_owned(), role.clone());
+        return Err(Rejected::ForeignPath { path, role }.into());
+    }
+    let new = New { role: role.clone(), document, sheet, before };
+    check_releases(workspace, &new)?;
+    Ok(Some(new))
+}
+
+/// Holds releases that are new or changed against the policy of today: it may have changed since they were staged.
+fn check_releases(workspace: &Workspace, new: &New) -> Result<(), Error> {
+    let config = workspace.config();
+    for path in new.sheet.changed(&new.before) {
+        let Some(channel) = Channel::of_entry(path) else { continue };
+        let Channel { product, hardware, name } = &channel;
+        let listed = new.sheet.entry(path)?;
+        let (_, known) = config.find(Some(product), hardware)?;
+        config.check_channel(product, name)?;
+        for index in preflight::changed(&listed, &new.before.entry(path)?) {
+            let image = &listed.candidates[index].image;
+            if image.length > known.slot_size {
+                let (length, hardware, slot_size) = (image.length.into(), hardware.clone(), known.slot_size);
+                let image = PathBuf::from(image.path.as_str());
+                return Err(Rejected::ImageTooLarge { image, length, hardware, slot_size }.into());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether the keys that a delegated role's request asks are those that will sign it when it is public.
@@ -305,9 +358,12 @@ impl Plan {
     ) -> Result<(), Error> {
         let config = self.workspace.config();
         let periods = roots.newest().periods.as_ref();
-        // Both now: a wrong snapshot key would else show weeks later, when the snapshot is due.
+        // Both now: a wrong snapshot key would else show weeks later, when the snapshot is due. A halt may come without.
         let signers = |role: Role, keys| Signers::new(&role, keys, roots.version(), roots.keys(&role));
-        let snapshot_signers = signers(Role::Snapshot, &keys.snapshot)?;
+        let snapshot_signers = || signers(Role::Snapshot, &keys.snapshot);
+        if !keys.snapshot.is_empty() {
+            snapshot_signers()?;
+        }
         let timestamp_signers = signers(Role::Timestamp, &keys.timestamp)?;
         let terms = [Role::Snapshot, Role::Timestamp].map(|role| config.term(&role, periods));
         let dates = |term: &crate::config::Term| {
@@ -331,7 +387,7 @@ impl Plan {
                     .iter()
                     .map(|new| (&new.role, new.document.header.version, new.document.bytes()))
                     .collect();
-                let bytes = snapshot_signers.sign(&listing.edited(version, snapshot_dates, &listed))?;
+                let bytes = snapshot_signers()?.sign(&listing.edited(version, snapshot_dates, &listed))?;
                 let name = metadata_name(&Role::Snapshot, version);
                 self.files.push((name, Content::Bytes(bytes.clone().into())));
                 self.summary.snapshot = Some((version, snapshot_dates.expires));
@@ -343,6 +399,7 @@ impl Plan {
         let (number, halts) = (self.summary.timestamp.0, &self.summary.halted);
         let text = document::timestamp(number, timestamp_dates, version, &snapshot, halts);
         self.timestamp = timestamp_signers.sign(&text)?;
+        self.snapshot = (version, snapshot);
         self.summary.files = self.files.iter().map(|(name, _)| name.clone()).collect();
         self.summary.files.push(metadata_name(&Role::Timestamp, 0));
         Ok(())
@@ -371,10 +428,77 @@ impl Plan {
         let timestamp = metadata_name(&Role::Timestamp, 0);
         store.swap(&timestamp, self.before.as_ref(), &self.timestamp, witness)?;
         let mut writer = Writer::new(witness);
+        let (version, snapshot) = &self.snapshot;
+        self.workspace.remember(&self.timestamp, (*version, snapshot), &mut writer)?;
         for path in &self.staged {
             writer.remove(path)?;
         }
         Ok(self.summary)
+    }
+
+    /// Releases that are as they were, and that this publication might cut off: by another delegation or root, or because
+    /// an image is gone.
+    fn add_touched(
+        &self,
+        published: Option<&Published>,
+        new: &[New],
+        releases: &mut Vec<(Channel, Listed, Vec<usize>)>,
+    ) -> Result<(), Error> {
+        let moved = !self.summary.roots.is_empty()
+            || new.iter().any(|new| new.sheet.delegations() != new.before.delegations());
+        let gone: BTreeSet<&str> = new.iter().flat_map(|new| new.before.changed(&new.sheet)).collect();
+        if !moved && gone.is_empty() {
+            return Ok(());
+        }
+        let mut sheets: BTreeMap<Role, Sheet> =
+            new.iter().map(|new| (new.role.clone(), new.sheet.clone())).collect();
+        let mut channels: BTreeSet<Channel> = self.workspace.channels().into_iter().collect();
+        let listed = published.iter().flat_map(|published| published.listing.roles());
+        for role in
+            listed.filter(|_| moved).chain(new.iter().map(|new| new.role.clone())).collect::<BTreeSet<_>>()
+        {
+            let document = published.map(|published| published.role(&role)).transpose()?.flatten();
+            let before = document.map(|document| document.sheet()).transpose()?.unwrap_or_default();
+            let sheet = sheets.entry(role).or_insert_with(|| before.clone());
+            for sheet in [&before, sheet] {
+                channels.extend(sheet.paths().filter_map(Channel::of_entry));
+            }
+        }
+        for channel in channels {
+            let path = channel.entry();
+            let role = self.workspace.config().role_of(&path);
+            if !sheets.contains_key(&role) {
+                let document = published.map(|published| published.role(&role)).transpose()?.flatten();
+                let sheet = document.map(|document| document.sheet()).transpose()?.unwrap_or_default();
+                sheets.insert(role.clone(), sheet);
+            }
+            let mut listed =
+                sheets.get(&role).map_or_else(|| Ok(Listed::default()), |sheet| sheet.entry(&path))?;
+            if listed.candidates.is_empty() {
+                // It is not where the policy looks: what devices found before they must still find.
+                let before = sheets
+                    .values()
+                    .find_map(|sheet| sheet.entry(&path).ok().filter(|it| !it.candidates.is_empty()));
+                let old = new
+                    .iter()
+                    .find_map(|new| new.before.entry(&path).ok().filter(|it| !it.candidates.is_empty()));
+                listed = before.or(old).unwrap_or_default();
+            }
+            let is_touched = |index: usize| {
+                let image = listed.candidates.get(index).map(|candidate| candidate.image.path.as_str());
+                (moved && index == 0) || image.is_some_and(|image| gone.contains(image))
+            };
+            let which: Vec<usize> = (0..listed.candidates.len()).filter(|index| is_touched(*index)).collect();
+            match releases.iter_mut().find(|(other, ..)| *other == channel) {
+                Some((_, _, known)) => {
+                    known.extend(which);
+                    known.sort_unstable();
+                    known.dedup();
+                }
+                None => releases.push((channel, listed, which)),
+            }
+        }
+        Ok(())
     }
 
     /// What stands in the way, and what devices would say. The images are left out: they are held against their
@@ -407,29 +531,7 @@ impl Plan {
                 }
             }
         }
-        // Who changes delegations or roots may cut off a product that nothing else changes in.
-        if new.iter().any(|new| new.sheet.delegations() != new.before.delegations())
-            || !self.summary.roots.is_empty()
-        {
-            for channel in self.workspace.channels() {
-                let path = channel.entry();
-                if releases.iter().any(|(other, ..)| *other == channel) {
-                    continue;
-                }
-                let role = self.workspace.config().role_of(&path);
-                let sheet = match new.iter().find(|new| new.role == role) {
-                    Some(new) => Some(new.sheet.clone()),
-                    None => {
-                        let document =
-                            published.map(|published| published.role(&role)).transpose()?.flatten();
-                        document.map(|document| document.sheet()).transpose()?
-                    }
-                };
-                let listed = sheet.map(|sheet| sheet.entry(&path)).transpose()?.unwrap_or_default();
-                let which = if listed.candidates.is_empty() { Vec::new() } else { vec![0] };
-                releases.push((channel, listed, which));
-            }
-        }
+        self.add_touched(published, new, &mut releases)?;
         Trial {
             roots,
             below: Arc::clone(self.workspace.store()),
@@ -534,24 +636,10 @@ fn image_content(workspace: &Workspace, target: &Target, name: &str) -> Result<O
 
 /// What is staged and will be public: requests first, for while they are there their images are.
 fn clearing(workspace: &Workspace, roots: &Roots, waiting: &[Waiting]) -> Result<Vec<PathBuf>, Error> {
-    let mut paths = Vec::new();
-    let mut needed = std::collections::BTreeSet::new();
-    for role in workspace.staged_roles()? {
-        if waiting.iter().any(|waiting| waiting.role == role) {
-            let request = Request::read(&workspace.request_path(&role))?;
-            for target in Sheet::of_payload(request.payload())?.list() {
-                needed.insert(target?.1.sha256);
-            }
-        } else {
-            paths.push(workspace.request_path(&role));
-        }
-    }
+    let waits = |role: &Role| waiting.iter().any(|waiting| waiting.role == *role);
+    let (left, gone): (Vec<Role>, Vec<Role>) = workspace.staged_roles()?.into_iter().partition(waits);
+    let mut paths: Vec<PathBuf> = gone.iter().map(|role| workspace.request_path(role)).collect();
     paths.extend((1..=roots.version()).map(|version| workspace.staged_root(version)));
-    for image in workspace.staged_images()? {
-        let digest = image.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if !needed.contains(&digest) {
-            paths.push(image);
-        }
-    }
+    paths.extend(workspace.images_without(&left)?);
     Ok(paths)
 }

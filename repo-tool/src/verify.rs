@@ -9,7 +9,8 @@ use std::collections::btree_map::Entry;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
-use tuffet_client::Rejected::Oversize;
+use tuffet_client::Error::Rejected as Refused;
+use tuffet_client::Rejected::{NoRelease, Oversize};
 use tuffet_client::limits::Limits;
 use tuffet_client::release::Hex;
 use tuffet_client::{
@@ -268,11 +269,32 @@ impl Rehearsal<'_> {
     ) -> Result<Release, Error> {
         let banned = banned_above(candidate, above);
         let device = due(channel, candidate, &banned, &[]);
+        let not_installed = |why| {
+            let (channel, version) = (channel.to_string(), candidate.version.to_string());
+            Err(Rejected::NotInstalled { channel, version, why }.into())
+        };
         let mut end = End::UpToDate;
         for _ in 0..turns {
-            end = self.cycle(files, trusted, Goal::Release(device))?;
+            end = match self.cycle(files, trusted, Goal::Release(device)) {
+                Err(Error::Device(Refused(NoRelease))) => {
+                    return not_installed(
+                        "devices of the channel look elsewhere and find nothing; see tuffet.toml",
+                    );
+                }
+                end => end?,
+            };
         }
         let turn = candidate.rollout.map_or(0, |rollout| rollout.turn(device.id));
+        match &end {
+            // The same image under a higher sequence, after a rollback.
+            End::Install(other, _) if other.image != candidate.image => {
+                return not_installed("devices find another entry of the channel; see which role has it");
+            }
+            End::UpToDate if turn <= self.now => {
+                return not_installed("devices find an entry without it; see which role has it");
+            }
+            _ => {}
+        }
         Ok(Release {
             channel: channel.clone(),
             sequence: candidate.sequence,

@@ -284,6 +284,10 @@ pub(crate) struct ReleaseAdd {
     #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
     pub(crate) minimum: u32,
 
+    /// Take a version that is lower than one that the channel has
+    #[arg(long)]
+    pub(crate) older: bool,
+
     #[command(flatten)]
     pub(crate) ramp: Ramp,
 
@@ -415,8 +419,12 @@ pub(crate) struct Halt {
     #[command(flatten)]
     pub(crate) filter: ReleaseList,
 
+    /// A private key of the snapshot role, where the snapshot is due, too
+    #[arg(long, value_name = "KEY")]
+    pub(crate) snapshot_key: Vec<OsString>,
+
     #[command(flatten)]
-    pub(crate) keys: OnlineKeys,
+    pub(crate) keys: TimestampKeys,
 
     #[command(flatten)]
     pub(crate) dry_run: DryRun,
@@ -471,6 +479,13 @@ pub(crate) struct OnlineKeys {
     #[arg(long, required = true, value_name = "KEY")]
     pub(crate) snapshot_key: Vec<OsString>,
 
+    #[command(flatten)]
+    pub(crate) timestamp: TimestampKeys,
+}
+
+/// The keys that sign the timestamp, and how they are opened.
+#[derive(Args)]
+pub(crate) struct TimestampKeys {
     /// A private key of the timestamp role; may be the same one
     #[arg(long, required = true, value_name = "KEY")]
     pub(crate) timestamp_key: Vec<OsString>,
@@ -492,7 +507,7 @@ pub(crate) struct OnlineKeys {
     pub(crate) pin_env: Option<String>,
 }
 
-impl OnlineKeys {
+impl TimestampKeys {
     pub(crate) fn source(&self) -> Source {
         Source::from_options(self.passphrase_fd, self.passphrase_env.clone(), self.pin_env.clone())
     }

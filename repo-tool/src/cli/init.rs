@@ -4,7 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _, stdin};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use tuffet::config::{Config, Delegate, Hardware, Term};
+use tuffet::config::{Config, Delegate, FILE, Hardware, Term};
 use tuffet::repository::{Workspace, root_sha256};
 use tuffet::staging::{self, Mode};
 use tuffet::{Error, Misuse};
@@ -46,6 +46,10 @@ fn make(repo: &Path, command: &args::Init, root: &Path, product: &str, now: u64)
     let root = tuffet_keys::file::read(root)?;
     Workspace::check_init(repo, &root, now)?;
     let mut drafts = Vec::new();
+    // What this writes, it must be able to read.
+    let sha256 = root_sha256(&root)?;
+    let text = Config { root_1_sha256: Some(sha256.clone()), ..config.clone() }.to_text();
+    Config::parse(&text, &repo.join(FILE))?;
     let verb = match dry_run.dry_run {
         true => "would make",
         false => {
@@ -57,7 +61,6 @@ fn make(repo: &Path, command: &args::Init, root: &Path, product: &str, now: u64)
             "made"
         }
     };
-    let sha256 = root_sha256(&root)?;
     let mut lines =
         vec![format!("{verb} a repository of {product} in {}", shown(repo)), digest_line(1, &sha256)];
     if hardware.is_empty() {

@@ -11,7 +11,7 @@ use tuffet::publish::{self, Keys, Scope, Summary, Waiting};
 use tuffet::release::list::{Filter, list};
 use tuffet::repository::Workspace;
 use tuffet::storage::Unwatched;
-use tuffet::{Error, Family, Rejected, gc};
+use tuffet::{Error, Family, Misuse, Rejected, gc};
 use tuffet_client::release::Hex;
 use tuffet_client::time::Date;
 use tuffet_keys::Role;
@@ -23,7 +23,7 @@ use super::args::Output;
 use super::{Facts, args};
 
 pub(super) fn publish(repo: &Path, command: &args::Publish, now: u64) -> Result<Facts, Error> {
-    let keys = read_keys(&command.keys)?;
+    let keys = read_keys(&command.keys.snapshot_key, &command.keys.timestamp)?;
     write(repo, &keys, &Scope::Staged, command.dry_run.dry_run, now)
 }
 
@@ -36,10 +36,13 @@ pub(super) fn refresh(
     let every = command.every.as_ref().map(|every| {
         let start = clock();
         let end = date::when(every, start).map_err(|error| error.at("--every"))?;
-        Ok::<_, Error>(Duration::from_secs(end.saturating_sub(start).max(1)))
+        match end.saturating_sub(start) {
+            0 => Err(Misuse::Options { why: "--every takes a second or more" }.into()),
+            seconds => Ok::<_, Error>(Duration::from_secs(seconds)),
+        }
     });
     let every = every.transpose()?;
-    let keys = read_keys(&command.keys)?;
+    let keys = read_keys(&command.keys.snapshot_key, &command.keys.timestamp)?;
     let Some(every) = every else {
         return write(repo, &keys, &Scope::Refresh, command.dry_run.dry_run, clock());
     };
@@ -70,7 +73,7 @@ pub(super) fn halt(repo: &Path, command: &args::Halt, now: u64) -> Result<Facts,
         None => Vec::new(),
     };
     let scope = if command.lift { Scope::Lift(digests) } else { Scope::Halt(digests) };
-    let keys = read_keys(&command.keys)?;
+    let keys = read_keys(&command.snapshot_key, &command.keys)?;
     write(repo, &keys, &scope, command.dry_run.dry_run, now)
 }
 
@@ -173,7 +176,7 @@ fn facts(verb: &str, summary: &Summary, dry_run: bool, now: u64) -> Facts {
 const TARGETS_WARNING: u64 = 30 * 24 * 60 * 60;
 
 /// Each key once, so that nobody types a passphrase or PIN twice.
-fn read_keys(command: &args::OnlineKeys) -> Result<Keys, Error> {
+fn read_keys(snapshot: &[OsString], command: &args::TimestampKeys) -> Result<Keys, Error> {
     let mut source = command.source();
     let mut known: Vec<(KeyUri, Arc<SigningKey>)> = Vec::new();
     let mut read = |texts: &[OsString]| {
@@ -192,5 +195,5 @@ fn read_keys(command: &args::OnlineKeys) -> Result<Keys, Error> {
         }
         Ok::<_, Error>(keys)
     };
-    Ok(Keys { snapshot: read(&command.snapshot_key)?, timestamp: read(&command.timestamp_key)? })
+    Ok(Keys { snapshot: read(snapshot)?, timestamp: read(&command.timestamp_key)? })
 }

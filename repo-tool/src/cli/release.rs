@@ -109,6 +109,7 @@ fn add(workspace: &Workspace, command: &args::ReleaseAdd, now: u64) -> Result<Fa
         version,
         counter,
         minimum,
+        older,
         ramp,
         dry_run,
     } = command;
@@ -121,6 +122,7 @@ fn add(workspace: &Workspace, command: &args::ReleaseAdd, now: u64) -> Result<Fa
         counter: *counter,
         minimum: *minimum,
         rollout,
+        older: *older,
     };
     let releases = match (image, from) {
         (_, Some(list)) => lines::read(list, &defaults)?,

@@ -145,6 +145,7 @@ impl Team {
             counter: None,
             minimum: 0,
             rollout: None,
+            older: false,
         };
         release::add(&self.workspace, &release, self.now, Mode::Write)
     }

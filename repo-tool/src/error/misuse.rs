@@ -103,7 +103,7 @@ impl fmt::Display for Misuse {
                 write!(f, "`{}` cannot be a {what}; use {allowed}", text.escape_debug())
             }
             Misuse::BadRollout { why } => {
-                write!(f, "{why}; give --rollout-end a time after now and after --rollout-start")
+                write!(f, "{why}; give an end after now and after the start")
             }
             Misuse::WhichProduct { hardware, products } => {
                 write!(f, "{products} have hardware {hardware}; say which with --product")

@@ -370,6 +370,47 @@ pub enum Rejected {
         /// The role that it is for.
         role: Role,
     },
+    /// What is served is older than what this workspace published.
+    RolledBack {
+        /// The role that went back.
+        role: Role,
+        /// The version that was published.
+        known: u32,
+        /// The version that is served; 0 for none.
+        found: u32,
+        /// The timestamp.
+        path: PathBuf,
+    },
+    /// The policy spreads a product's role over other bins than those that it has.
+    BinsChanged {
+        /// The role.
+        role: Role,
+        /// What it has, as the policy writes it.
+        was: String,
+    },
+    /// A request is staged for a role that the policy does not know.
+    UnknownStaged {
+        /// The request.
+        path: PathBuf,
+        /// The names of roles that `tuffet.toml` has.
+        known: Vec<String>,
+    },
+    /// Metadata of a role name a path that another role has.
+    ForeignPath {
+        /// The path.
+        path: String,
+        /// The role.
+        role: Role,
+    },
+    /// The version is lower than one that the channel has.
+    VersionBackwards {
+        /// The version.
+        version: String,
+        /// The one that it has.
+        newest: String,
+        /// The channel.
+        channel: String,
+    },
     /// There is nothing to publish and nothing to refresh.
     NothingStaged,
     /// Version, sequence or date has no successor.
@@ -462,6 +503,11 @@ impl Rejected {
             Rejected::Differs { .. } => 151,
             Rejected::Unreadable { .. } => 152,
             Rejected::NotListed { .. } => 153,
+            Rejected::RolledBack { .. } => 154,
+            Rejected::BinsChanged { .. } => 155,
+            Rejected::UnknownStaged { .. } => 156,
+            Rejected::ForeignPath { .. } => 157,
+            Rejected::VersionBackwards { .. } => 158,
         }
     }
 }
@@ -745,6 +791,33 @@ impl fmt::Display for Rejected {
                  its sequence, as '#7'",
                 tuffet_keys::text::plain(version),
                 list(known)
+            ),
+            Rejected::RolledBack { role, known, found, path } => write!(
+                f,
+                "{role} {known} was published from here, and {found} is served: {}; somebody put an older state back: \
+                 restore the files, with last/timestamp.json as the timestamp",
+                path.display()
+            ),
+            Rejected::BinsChanged { role, was } => write!(
+                f,
+                "{role} was published with {was}, and its targets cannot move to other bins; write that in tuffet.toml again"
+            ),
+            Rejected::UnknownStaged { path, known } => write!(
+                f,
+                "tuffet.toml has no role for this request (it has: {}): {}; add the role, or discard the request",
+                list(known),
+                path.display()
+            ),
+            Rejected::ForeignPath { path, role } => write!(
+                f,
+                "{role} names `{}`, which tuffet.toml gives another role, and where no device looks for it; discard the \
+                 request, and draft it anew",
+                path.escape_debug()
+            ),
+            Rejected::VersionBackwards { version, newest, channel } => write!(
+                f,
+                "version {version} goes backwards, {channel} has {newest}; use `tuffet release rollback` for an image that it \
+                 had, or --older if this is meant"
             ),
             Rejected::NothingStaged => f.write_str(
                 "nothing is staged and nothing is published yet; stage an image with `tuffet release add`",

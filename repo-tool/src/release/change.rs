@@ -89,6 +89,9 @@ pub fn change(
         Changed { channel, before: before.clone(), after: None, removed: Vec::new(), drafts: Vec::new() };
     match change {
         Change::Promote { to, rollout } => {
+            if *to == place.channel {
+                return Err(Misuse::Options { why: "a release is promoted to another channel" }.into());
+            }
             let wanted = Wanted { channel: to.clone(), ..place.clone() };
             changed.channel = Channel::find(config, &wanted)?;
             listed = of(to);
@@ -146,10 +149,14 @@ pub fn change(
     Ok(changed)
 }
 
-/// The newest candidate of a version, or the newest at all.
+/// The newest candidate of a version, or the one of a sequence, as `#7`, or the newest at all.
 fn find(channel: &Channel, listed: &Listed, version: Option<&str>) -> Result<usize, Error> {
     let mut candidates = listed.candidates.iter();
-    let found = candidates.position(|candidate| version.is_none_or(|version| candidate.version == version));
+    let is = |candidate: &Candidate, text: &str| match text.strip_prefix('#') {
+        Some(sequence) => sequence.parse() == Ok(candidate.sequence),
+        None => candidate.version == text,
+    };
+    let found = candidates.position(|candidate| version.is_none_or(|version| is(candidate, version)));
     found.ok_or_else(|| {
         let known = listed.candidates.iter().map(|candidate| candidate.version.to_string()).collect();
         let version = version.map(str::to_owned);

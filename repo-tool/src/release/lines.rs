@@ -26,15 +26,25 @@ pub struct Defaults {
     pub minimum: u32,
     /// Who gets it when; of all lines the same.
     pub rollout: Option<Ramp>,
+    /// See [`Release::older`].
+    pub older: bool,
 }
 
 impl Defaults {
     /// The release of an image of which there is no more to say.
     #[must_use]
     pub fn release(self, image: PathBuf) -> Release {
-        let Defaults { product, hardware, channel, version, counter, minimum, rollout } = self;
+        let Defaults { product, hardware, channel, version, counter, minimum, rollout, older } = self;
         let (hardware, channel) = (hardware.unwrap_or_default(), channel.unwrap_or_default());
-        Release { image, place: Wanted { product, hardware, channel }, version, counter, minimum, rollout }
+        Release {
+            image,
+            place: Wanted { product, hardware, channel },
+            version,
+            counter,
+            minimum,
+            rollout,
+            older,
+        }
     }
 }
 
@@ -81,6 +91,7 @@ pub fn read(path: &Path, defaults: &Defaults) -> Result<Vec<Release>, Error> {
             counter: counter.or(all.counter),
             minimum: minimum.unwrap_or(all.minimum),
             rollout: all.rollout,
+            older: all.older,
         };
         for (name, value) in [("hardware", &of_line.hardware), ("channel", &of_line.channel)] {
             if value.is_none() {
@@ -133,6 +144,7 @@ mod tests {
             counter: Some(3),
             minimum: 0,
             rollout: None,
+            older: false,
         };
         let second = Release {
             image: "b.bin".into(),
@@ -141,6 +153,7 @@ mod tests {
             counter: Some(4),
             minimum: 2,
             rollout: None,
+            older: false,
         };
         assert_eq!(releases, [first, second]);
     }

@@ -44,6 +44,8 @@ pub struct Release {
     pub minimum: u32,
     /// Who gets it when; without one everybody, at once.
     pub rollout: Option<Ramp>,
+    /// Its version may be lower than one that the channel has.
+    pub older: bool,
 }
 
 /// A channel as a person names it.
@@ -156,11 +158,13 @@ impl Channel {
         let known = config.products.get(product);
         let mut names: Vec<String> = known.map(|product| product.channels.clone()).unwrap_or_default();
         let prefix = format!("{product}/{hardware}/");
-        if names.is_empty() {
-            // Bins do not come here: with them the policy must name the channels.
-            let sheet = &stage.state_of(&self.entry())?.sheet;
-            let channels = sheet.below(&prefix).filter_map(Channel::of_entry);
-            names.extend(channels.map(|channel| channel.name));
+        // One that the policy no longer names has given sequences, too. Of bins only one is looked into: with them the
+        // policy must name the channels.
+        let sheet = &stage.state_of(&self.entry())?.sheet;
+        for channel in sheet.below(&prefix).filter_map(Channel::of_entry) {
+            if !names.contains(&channel.name) {
+                names.push(channel.name);
+            }
         }
         if !self.name.is_empty() && !names.contains(&self.name) {
             names.push(self.name.clone());
@@ -263,7 +267,7 @@ impl Batch<'_> {
         let image = Target { sha256: Hex(&found.sha256).to_string(), length };
         let (newest, mut listed) = self.listed(&channel)?;
         let path = self.taken_path(&channel, &version, &new_path, &image)?.unwrap_or(new_path);
-        let counter = given.unwrap_or(listed.highest_counter());
+        let counter = given.unwrap_or(listed.counter);
         let candidate = Candidate {
             sequence: successor(newest)?,
             counter,
@@ -299,12 +303,18 @@ impl Batch<'_> {
             return Ok(Staged { sequence: other.sequence, known: true, ..staged });
         }
         listed.check_counter(&version, counter)?;
+        let newest =
+            listed.candidates.iter().find(|other| !release.older && is_older(&version, &other.version));
+        if let Some(newest) = newest {
+            let (newest, channel) = (newest.version.to_string(), channel.to_string());
+            return Err(Rejected::VersionBackwards { version, newest, channel }.into());
+        }
         if release.minimum >= sequence {
             return Err(Rejected::MinimumTooHigh { minimum: release.minimum, sequence }.into());
         }
         release.rollout.map_or(Ok(()), |ramp| ramp.check(now))?;
 
-        let before = listed.highest_counter();
+        let before = listed.counter;
         if counter > before && !listed.candidates.is_empty() {
             staged.remarks.push(format!(
                 "its security counter is {counter}, after {before}: once confirmed, no device goes below it again"
@@ -381,15 +391,9 @@ impl Batch<'_> {
 }
 
 impl Listed {
-    /// The highest security counter of the list.
-    #[must_use]
-    pub fn highest_counter(&self) -> u32 {
-        self.candidates.iter().map(|candidate| candidate.counter).max().unwrap_or(0)
-    }
-
     /// Whether an image with this counter can follow.
     fn check_counter(&self, version: &str, offered: u32) -> Result<(), Error> {
-        match self.highest_counter() {
+        match self.counter {
             newest if offered < newest => {
                 Err(Rejected::CounterDrops { version: version.to_owned(), offered, newest }.into())
             }
@@ -400,6 +404,7 @@ impl Listed {
     /// Puts a candidate before all others. Gives the sequence of the one that no longer has room.
     fn add(&mut self, candidate: Candidate) -> Option<u32> {
         self.newest = self.newest.max(candidate.sequence);
+        self.counter = self.counter.max(candidate.counter);
         self.candidates.insert(0, candidate);
         let dropped = self.candidates.get(CANDIDATES).map(|oldest| oldest.sequence);
         self.candidates.truncate(CANDIDATES);
@@ -512,6 +517,15 @@ fn same_terms(one: &Candidate, other: &Candidate) -> bool {
     one.image == other.image
         && (one.counter, one.minimum) == (other.counter, other.minimum)
         && ramp(one) == ramp(other)
+}
+
+/// Whether one version is below another, where both are numbers between dots: what follows them says nothing of order.
+fn is_older(version: &str, other: &str) -> bool {
+    let numbers = |version: &str| {
+        let end = version.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(version.len());
+        version.get(..end)?.split('.').map(|part| part.parse::<u64>().ok()).collect::<Option<Vec<_>>>()
+    };
+    numbers(version).zip(numbers(other)).is_some_and(|(one, other)| one < other)
 }
 
 /// A text in the fixed room that devices have for it.

@@ -30,14 +30,18 @@ pub fn prune(workspace: &Workspace, now: u64, mode: Mode) -> Result<Pruned, Erro
     let mut listed = BTreeSet::new();
     let mut images = BTreeMap::new();
     for role in stage.roles()? {
-        let sheet = stage.state(&role)?.sheet.clone();
-        for target in sheet.list() {
-            let (path, target) = target?;
-            if Channel::of_entry(path).is_some() {
-                let candidates = sheet.entry(path)?.candidates;
-                listed.extend(candidates.into_iter().map(|candidate| candidate.image.path.to_string()));
-            } else if is_image(path) {
-                images.insert(path.to_owned(), target);
+        let state = stage.state(&role)?.clone();
+        // What is published lists images until what is staged is published, and the two may be in different roles.
+        let published = state.published.as_ref().map(|document| document.sheet()).transpose()?;
+        for (sheet, is_staged) in published.iter().map(|sheet| (sheet, false)).chain([(&state.sheet, true)]) {
+            for target in sheet.list() {
+                let (path, target) = target?;
+                if Channel::of_entry(path).is_some() {
+                    let candidates = sheet.entry(path)?.candidates;
+                    listed.extend(candidates.into_iter().map(|candidate| candidate.image.path.to_string()));
+                } else if is_staged && is_image(path) {
+                    images.insert(path.to_owned(), target);
+                }
             }
         }
     }

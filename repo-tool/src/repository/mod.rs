@@ -4,6 +4,7 @@
 //! tuffet.toml                   see `config`
 //! .tuffet.lock                  held by whoever changes the workspace
 //! keys/                         public keys of products' own holders
+//! last/                         copies of timestamp and snapshot as they were published last
 //! staged/images/SHA256          images of releases that are not published yet
 //! staged/ROLE.request.json      the next metadata of a role, waiting for signatures
 //! staged/N.root.json            roots that are not published yet
@@ -15,9 +16,11 @@
 //! Published is what `timestamp.json` leads to, and nothing else: a metadata file that a publisher wrote
 //! before it died is an orphan that no device sees.
 
+mod memory;
 mod published;
 mod roots;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,10 +37,10 @@ use tuffet_keys::request::Request;
 
 use crate::author::summary;
 use crate::config::{self, Config, Storage};
-use crate::document::{self, Document, Meta};
+use crate::document::{self, Document, Meta, Sheet};
 use crate::release::Channel;
 use crate::storage::{Content, Unwatched, Writer, read_optional};
-use crate::store::{self, Access, Settings, Store, Stored};
+use crate::store::{self, Access, Settings, Store};
 use crate::{Environment, Error, Misuse, Rejected, verify};
 
 pub use published::Published;
@@ -235,26 +238,6 @@ impl Workspace {
         Ok(Roots::verify(&files, published).map_err(|error| error.in_file(&self.public()))?)
     }
 
-    /// What is published; none before the first timestamp.
-    ///
-    /// # Errors
-    /// [`Rejected::Damaged`] for a file that is not what the file that names it says, [`Rejected::Unproven`] for one that
-    /// the repository's keys did not sign, or an I/O failure.
-    pub fn published(&self, roots: &Roots) -> Result<Option<Published>, Error> {
-        let name = metadata_name(&Role::Timestamp, 0);
-        let path = self.place(&name);
-        let Some(Stored { bytes, tag }) = self.store.read(&name, MAX_FILE)? else { return Ok(None) };
-        let timestamp = Document::parse(bytes, &Role::Timestamp, &path)?;
-        roots.check_signed(&timestamp, &path)?;
-        let listed = timestamp.listing()?.of(&Role::Snapshot);
-        let snapshot = self.listed(&Role::Snapshot, listed.as_ref())?;
-        let snapshot = snapshot.ok_or_else(|| damaged(&path, "it names no snapshot"))?;
-        roots
-            .check_signed(&snapshot, &self.place(&metadata_name(&Role::Snapshot, snapshot.header.version)))?;
-        let listing = snapshot.listing()?;
-        Ok(Some(Published { workspace: self.clone(), tag, timestamp, snapshot, listing }))
-    }
-
     /// The file that another one lists.
     fn listed(&self, role: &Role, meta: Option<&Meta>) -> Result<Option<Document>, Error> {
         let Some(Meta { version, length, sha256 }) = meta else { return Ok(None) };
@@ -295,7 +278,9 @@ impl Workspace {
         for entry in fs::read_dir(&directory).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
             let stem = name.to_str().and_then(|name| name.strip_suffix(REQUEST));
-            roles.extend(stem.and_then(Role::from_file_stem));
+            let role = stem.and_then(Role::from_file_stem);
+            // Requests for roots are the key holders' own business.
+            roles.extend(role.filter(|role| matches!(role, Role::Targets | Role::Delegated(_))));
         }
         roles.sort();
         Ok(roles)
@@ -346,6 +331,38 @@ impl Workspace {
         }
         images.sort();
         Ok(images)
+    }
+
+    /// Roots that are not public yet.
+    ///
+    /// # Errors
+    /// As [`Workspace::roots`].
+    pub(crate) fn staged_roots(&self) -> Result<Vec<PathBuf>, Error> {
+        let roots = self.roots()?;
+        Ok((roots.published + 1..=roots.version()).map(|version| self.staged_root(version)).collect())
+    }
+
+    /// The staged images that no request of these roles names. Where one cannot be read, it may name any.
+    ///
+    /// # Errors
+    /// An I/O failure.
+    pub(crate) fn images_without(&self, roles: &[Role]) -> Result<Vec<PathBuf>, Error> {
+        let mut needed = BTreeSet::new();
+        for role in roles {
+            let sheet = Request::read(&self.request_path(role))
+                .map_err(Error::from)
+                .and_then(|request| Sheet::of_payload(request.payload()));
+            let Ok(sheet) = sheet else { return Ok(Vec::new()) };
+            for target in sheet.list() {
+                let Ok((_, target)) = target else { return Ok(Vec::new()) };
+                needed.insert(target.sha256);
+            }
+        }
+        let named = |image: &PathBuf| {
+            let digest = image.file_name().map(|name| name.to_string_lossy().into_owned());
+            digest.is_some_and(|digest| needed.contains(&digest))
+        };
+        Ok(self.staged_images()?.into_iter().filter(|image| !named(image)).collect())
     }
 
     /// The roles above a delegated one, from the top down; none above a top-level one.

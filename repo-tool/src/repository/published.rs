@@ -12,8 +12,8 @@ use crate::store::Tag;
 #[derive(Clone)]
 pub struct Published {
     pub(super) workspace: Workspace,
-    /// Of `timestamp.json`: what the next one takes the place of.
-    pub(crate) tag: Tag,
+    /// Of the `timestamp.json` that is served: what the next one takes the place of.
+    pub(crate) tag: Option<Tag>,
     /// `timestamp.json`.
     pub timestamp: Document,
     /// The snapshot that it names.

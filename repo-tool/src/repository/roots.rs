@@ -43,21 +43,28 @@ impl Roots {
         &self.newest.roles[role]
     }
 
-    /// Whether this repository's keys signed a timestamp or snapshot: those of the newest root, or of one that was public
-    /// when it was. What is carried on into new metadata is signed again, so it must have been ours.
+    /// The chain without what is staged.
+    pub(crate) fn public(&self) -> Result<Roots, Error> {
+        let files = self.chain.files().get(..self.published as usize).unwrap_or_default();
+        Ok(Roots::verify(files, self.published)?)
+    }
+
+    /// Whether a root that is staged gives timestamp or snapshot other keys.
+    pub(super) fn replace_online_keys(&self) -> bool {
+        let public = self.chain.roots().get((self.published as usize).wrapping_sub(1));
+        public.is_some_and(|public| {
+            [Role::Timestamp, Role::Snapshot]
+                .iter()
+                .any(|role| public.roles.get(role) != Some(self.keys(role)))
+        })
+    }
+
+    /// Whether the keys of the newest public root signed a timestamp or snapshot. What is carried on into new metadata is
+    /// signed again, so it must have been ours; and keys that a root took away may be a thief's.
     pub(super) fn check_signed(&self, document: &Document, path: &Path) -> Result<(), Error> {
-        let role = &document.header.role;
-        let mut refused = self.chain.accepts(role, document.bytes());
-        // A publisher that died may have left a root that is public, or staged, and has other keys.
-        let public = self.published as usize;
-        for count in [public, public.saturating_sub(1)] {
-            if refused.is_ok() || count == 0 {
-                break;
-            }
-            let files = self.chain.files().get(..count).unwrap_or_default();
-            refused = Chain::verify(files)?.accepts(role, document.bytes());
-        }
-        refused.map_err(|refusal| {
+        let files = self.chain.files().get(..self.published.max(1) as usize).unwrap_or_default();
+        let signed = Chain::verify(files)?.accepts(&document.header.role, document.bytes());
+        signed.map_err(|refusal| {
             let (path, why) = (path.to_owned(), refusal.to_string());
             Rejected::Unproven { path, why }.into()
         })

@@ -10,12 +10,14 @@ use tuffet_keys::metadata::Envelope;
 
 use super::{Stage, State};
 use crate::config::Delegate;
+use crate::document::{Changes, Sheet};
 use crate::repository::{Roots, Workspace};
 use crate::{Error, Rejected};
 
 impl Stage<'_> {
     /// What the policy wants a role to delegate, as the text of the member.
-    pub(super) fn wanted(&self, role: &Role) -> Result<Option<String>, Error> {
+    pub(super) fn wanted(&mut self, role: &Role) -> Result<Option<String>, Error> {
+        self.check_bins(role)?;
         let config = self.workspace.config();
         let value = match role {
             Role::Targets => delegations(self.workspace, &self.roots)?,
@@ -37,6 +39,66 @@ impl Stage<'_> {
     pub fn delegates_as_wanted(&mut self, role: &Role) -> Result<bool, Error> {
         let wanted = self.wanted(role)?;
         Ok(self.state(role)?.sheet.delegations() == wanted.as_deref())
+    }
+
+    /// What a role that was never written has from the top-level targets: the paths that the policy gives it now, which the
+    /// holders of targets signed before. So a product moves with its releases.
+    pub(super) fn inherited(&mut self, role: &Role) -> Result<Sheet, Error> {
+        let config = self.workspace.config();
+        let product = config
+            .delegates()
+            .find(|(_, delegate)| config.delegate(role).is_some_and(|other| other.name == delegate.name));
+        let (Some((product, _)), Role::Delegated(_)) = (product, role) else { return Ok(Sheet::default()) };
+        let Some(top) = &self.state(&Role::Targets)?.published else { return Ok(Sheet::default()) };
+        let top = top.sheet()?;
+        let paths = top.below(&format!("{product}/")).filter(|path| config.role_of(path) == *role);
+        Ok(top.part(paths))
+    }
+
+    /// Takes off the top-level targets what roles of products have now.
+    pub(super) fn hand_down(&mut self, changes: &mut Changes) -> Result<(), Error> {
+        let config = self.workspace.config();
+        let sheet = self.state(&Role::Targets)?.sheet.clone();
+        for (product, _) in config.delegates() {
+            sheet.below(&format!("{product}/")).for_each(|path| changes.remove(path));
+        }
+        Ok(())
+    }
+
+    /// The roles that would have something from the top-level targets, and were never written.
+    pub(super) fn heirs(&mut self) -> Result<BTreeSet<Role>, Error> {
+        let config = self.workspace.config();
+        let mut heirs = BTreeSet::new();
+        if config.delegates().next().is_none() {
+            return Ok(heirs);
+        }
+        if let Some(top) = &self.state(&Role::Targets)?.published {
+            let top = top.sheet()?;
+            for (product, _) in config.delegates() {
+                heirs.extend(top.below(&format!("{product}/")).map(|path| config.role_of(path)));
+            }
+        }
+        Ok(heirs)
+    }
+
+    /// Whether the bins of a product are what they were: nothing moves from one to another.
+    fn check_bins(&mut self, role: &Role) -> Result<(), Error> {
+        let Some(delegate) =
+            self.workspace.config().delegate(role).filter(|delegate| delegate.name == role.name())
+        else {
+            return Ok(());
+        };
+        let wanted = delegate.bins;
+        let Some(document) = &self.state(role)?.published else { return Ok(()) };
+        let sheet = document.sheet()?;
+        let delegations: Value =
+            sheet.delegations().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let bits = delegations["succinct_roles"]["bit_length"].as_u64();
+        if bits == wanted.map(u64::from) || (bits.is_none() && sheet.is_empty()) {
+            return Ok(());
+        }
+        let bits = bits.map_or("no `bins`".to_owned(), |bits| format!("`bins = {bits}`"));
+        Err(Rejected::BinsChanged { role: role.clone(), was: bits }.into())
     }
 
     /// The signed targets files that lead to a role, from the top down.

@@ -15,17 +15,17 @@
 mod delegations;
 mod renewal;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use tuffet_keys::Role;
 use tuffet_keys::request::Request;
+use tuffet_keys::{Role, date};
 
 use crate::author::Dates;
 use crate::document::{Changes, Document, Listed, Sheet, payload};
 use crate::repository::{Lock, Published, Roots, Workspace, check_issued};
 use crate::storage::{Content, Unwatched, Writer};
-use crate::{Error, Misuse, verify};
+use crate::{Environment, Error, Misuse, verify};
 
 pub use renewal::{Renewal, Renewed, renew};
 
@@ -105,7 +105,10 @@ impl<'w> Stage<'w> {
     /// # Errors
     /// As [`Stage::open`].
     pub fn look(workspace: &'w Workspace) -> Result<Stage<'w>, Error> {
-        let roots = workspace.roots()?;
+        Stage::under(workspace, workspace.roots()?)
+    }
+
+    fn under(workspace: &'w Workspace, roots: Roots) -> Result<Stage<'w>, Error> {
         let published = workspace.published(&roots)?;
         Ok(Stage {
             workspace,
@@ -129,7 +132,7 @@ impl<'w> Stage<'w> {
             let sheet = match (&pending, &document) {
                 (Some(request), _) => Sheet::of_payload(request.payload())?,
                 (None, Some(document)) => document.sheet()?,
-                (None, None) => Sheet::default(),
+                (None, None) => self.inherited(role)?,
             };
             self.known.insert(role.clone(), State { published: document, pending, sheet });
         }
@@ -171,10 +174,18 @@ impl<'w> Stage<'w> {
     /// [`Rejected::NotDelegated`](crate::Rejected::NotDelegated) for a role of which no signed metadata say who signs it, or
     /// what keeps a file from being drafted.
     pub fn drafts(&mut self, now: u64) -> Result<Vec<(Request, Draft)>, Error> {
+        let issued = self.published.as_ref().map_or(0, |published| published.timestamp.header.issued);
+        if now < issued && !self.changes.is_empty() {
+            let (issued, now) = (date::format(issued), date::format(now));
+            return Err(Environment::ClockBehind { issued, now }.into());
+        }
         let mut changes: Vec<_> = core::mem::take(&mut self.changes).into_iter().collect();
         changes.sort_by_key(|(_, changes)| changes.lists_releases());
         let mut drafts = Vec::new();
         for (role, mut changes) in changes {
+            if role == Role::Targets {
+                self.hand_down(&mut changes)?;
+            }
             let delegations = self.wanted(&role)?;
             changes.delegations = Some(delegations);
             drafts.push(self.draft(&role, &changes, now)?);
@@ -226,15 +237,22 @@ impl<'w> Stage<'w> {
 /// already, or an I/O failure.
 pub fn add_root(workspace: &Workspace, file: &Path, now: u64, mode: Mode) -> Result<StagedRoot, Error> {
     let root = tuffet_keys::file::read(file)?;
-    let mut stage = Stage::open(workspace)?;
-    let mut files = stage.roots.chain.files().to_vec();
+    let lock = workspace.lock()?;
+    let known = workspace.roots()?;
+    let mut files = known.chain.files().to_vec();
     if let Some(index) = files.iter().position(|known| *known == root) {
         let version = u32::try_from(index + 1).unwrap_or(u32::MAX);
-        return Ok(StagedRoot { version, known: true, drafts: Vec::new() });
+        let mut stage = Stage { _lock: Some(lock), ..Stage::under(workspace, known)? };
+        // Whoever staged it may have died before targets were drafted for it.
+        if stage.needs_renewal(&Role::Targets, now)? == Some(Renewal::Keys) {
+            stage.touch(&Role::Targets);
+        }
+        return Ok(StagedRoot { version, known: true, drafts: stage.finish(now, mode)? });
     }
-    let before = stage.roots.keys(&Role::Targets).clone();
+    let before = known.keys(&Role::Targets).clone();
     files.push(root.clone());
-    stage.roots = Roots::verify(&files, stage.roots.published).map_err(|error| error.in_file(file))?;
+    let roots = Roots::verify(&files, known.published).map_err(|error| error.in_file(file))?;
+    let mut stage = Stage { _lock: Some(lock), ..Stage::under(workspace, roots)? };
     check_issued(&stage.roots.newest().header, now)?;
     verify::replay_roots(&files, &workspace.limits(&stage.roots), now)?;
 
@@ -258,14 +276,16 @@ pub fn add_root(workspace: &Workspace, file: &Path, now: u64, mode: Mode) -> Res
 }
 
 /// Throws staged requests away: those of the roles named, else all. Images that no request needs any more go with them.
-/// Gives the roles.
+/// Roots that are not public go if root is named. Gives the roles.
 ///
 /// # Errors
 /// [`Misuse::UnknownRole`] for a role with no staged request, or an I/O failure.
 pub fn discard(workspace: &Workspace, named: &[Role], mode: Mode) -> Result<Vec<Role>, Error> {
     let _lock = workspace.lock()?;
     let staged = workspace.staged_roles()?;
-    if let Some(role) = named.iter().find(|role| !staged.contains(role)) {
+    let roots = workspace.staged_roots()?;
+    let is_there = |role: &&Role| staged.contains(role) || (**role == Role::Root && !roots.is_empty());
+    if let Some(role) = named.iter().find(|role| !is_there(role)) {
         let known = staged.iter().map(ToString::to_string).collect();
         return Err(Misuse::UnknownRole { role: role.to_string(), known }.into());
     }
@@ -276,23 +296,18 @@ pub fn discard(workspace: &Workspace, named: &[Role], mode: Mode) -> Result<Vec<
     if mode == Mode::DryRun {
         return Ok(gone);
     }
+    let left: Vec<Role> = staged.into_iter().filter(|role| !gone.contains(role)).collect();
+    let images = workspace.images_without(&left)?;
     let mut witness = Unwatched;
     let mut writer = Writer::new(&mut witness);
     for role in &gone {
-        writer.remove(&workspace.request_path(role))?;
-    }
-    let mut needed = BTreeSet::new();
-    for role in staged.iter().filter(|role| !gone.contains(role)) {
-        let request = Request::read(&workspace.request_path(role))?;
-        for target in Sheet::of_payload(request.payload())?.list() {
-            needed.insert(target?.1.sha256);
+        match role {
+            Role::Root => roots.iter().try_for_each(|path| writer.remove(path))?,
+            role => writer.remove(&workspace.request_path(role))?,
         }
     }
-    for image in workspace.staged_images()? {
-        let digest = image.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if !needed.contains(&digest) {
-            writer.remove(&image)?;
-        }
+    for image in images {
+        writer.remove(&image)?;
     }
     Ok(gone)
 }

@@ -84,7 +84,7 @@ impl Stage<'_> {
     ///
     /// # Errors
     /// An I/O failure.
-    pub fn roles(&self) -> Result<Vec<Role>, Error> {
+    pub fn roles(&mut self) -> Result<Vec<Role>, Error> {
         let listed = self.published.iter().flat_map(|published| published.listing.roles());
         let mut roles: BTreeSet<Role> = listed.collect();
         roles.extend(self.workspace.staged_roles()?);
@@ -94,6 +94,7 @@ impl Stage<'_> {
         }
         let with_bins = delegates.filter(|(_, delegate)| delegate.bins.is_some());
         roles.extend(with_bins.map(|(_, delegate)| Role::Delegated(delegate.name.clone())));
+        roles.extend(self.heirs()?);
         Ok(roles.into_iter().collect())
     }
 
@@ -112,7 +113,7 @@ impl Stage<'_> {
             Role::Delegated(_) => None,
             role => Some(self.roots.keys(role).clone()),
         };
-        let State { published, pending, .. } = self.state(role)?;
+        let State { published, pending, sheet } = self.state(role)?;
         let due = |expires: u64| now >= term.due(expires);
         let renewal = match (pending, published) {
             (Some(request), _) => {
@@ -126,7 +127,7 @@ impl Stage<'_> {
                 false => due(document.header.expires).then_some(Renewal::Due),
             },
             // A role that nothing was released in is written with its first release.
-            (None, None) => None,
+            (None, None) => (!sheet.is_empty()).then_some(Renewal::New),
         };
         if renewal.is_some() {
             return Ok(renewal);

@@ -208,7 +208,7 @@ fn check_new_name(name: &str) -> Result<(), Error> {
 /// or what one that is alive is just writing.
 pub fn is_own(name: &str) -> bool {
     let is_partial = |part: &str| part.starts_with('.') && part.ends_with(".partial");
-    split(name).1.starts_with('.') || name.split('/').any(is_partial)
+    split(name).1.starts_with(probe::NAME) || name.split('/').any(is_partial)
 }
 
 /// What a file or directory is called until it is whole.

@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::{Mark, Tag};
 
 /// Objects of these names are probes that were cut off.
-const NAME: &str = ".tuffet-probe-";
+pub(super) const NAME: &str = ".tuffet-probe-";
 
 /// Bytes; all three differ in length, too.
 const TEXTS: [&[u8]; 3] =

@@ -194,7 +194,7 @@ fn publish_flushes_each_file_and_its_name_before_the_timestamp_takes_its_own() {
         steps.iter().position(|(name, path)| name == "rename" && path.ends_with("timestamp.json")).unwrap();
     let mut renamed = Vec::new();
     for (index, (name, path)) in steps.iter().enumerate() {
-        if name != "rename" {
+        if name != "rename" || !path.starts_with(&public) {
             continue;
         }
         let partial =

@@ -56,6 +56,22 @@ fn init_without_a_directory_makes_the_current_one_a_workspace() {
 }
 
 #[test]
+fn init_writes_nothing_that_it_could_not_read() {
+    let bench = Bench::bare();
+    fs::write(bench.path("a.pub.pem"), bench.holders.product[0].public().to_pem()).unwrap();
+    let init = ["init", "--root", "1.root.json", "--product", "thermo"];
+    for more in [
+        &["--channel", "st/able"][..],
+        &["--product-key", "a.pub.pem", "--bins", "4"],
+        &["--channel", "stable", "--product-key", "a.pub.pem", "--bins", "15"],
+        &["--product-key", "a.pub.pem", "--product-threshold", "2"],
+    ] {
+        bench.fails(&[&init, more].concat(), 1, "T101");
+        assert!(!bench.repo().exists(), "{more:?}");
+    }
+}
+
+#[test]
 fn init_where_there_is_no_terminal_says_what_is_missing() {
     let bench = Bench::bare();
     let message = bench.fails(&["init", "--product", "thermo"], 2, "T205");

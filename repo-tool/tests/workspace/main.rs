@@ -8,6 +8,7 @@ mod gc;
 mod init;
 mod lists;
 mod look;
+mod memory;
 mod origin;
 mod preflight;
 mod provision;

@@ -45,8 +45,7 @@ fn row(version: &str, sequence: u64, state: &str) -> (String, u64, String) {
     (version.to_owned(), sequence, state.to_owned())
 }
 
-const HALT: [&str; 6] =
-    ["halt", "--snapshot-key", "online.pem", "--timestamp-key", "online.pem", "--danger-unencrypted"];
+const HALT: [&str; 4] = ["halt", "--timestamp-key", "online.pem", "--danger-unencrypted"];
 
 #[test]
 fn release_that_strands_old_devices_or_raises_the_counter_says_so() {
@@ -133,6 +132,56 @@ fn withdrawn_release_leaves_the_list_and_its_sequence_is_never_given_again() {
 }
 
 #[test]
+fn counter_that_a_withdrawn_release_had_is_a_floor_for_all_that_follow() {
+    let bench = Bench::new();
+    for (version, counter) in [("1.0.0", "1"), ("1.1.0", "5")] {
+        bench.image("fw.bin", version.as_bytes());
+        bench.ok(&on("add", &["fw.bin", "--version", version, "--counter", counter]));
+    }
+    publish(&bench, NOW);
+    bench.ok(&on("withdraw", &["1.1.0"]));
+    publish(&bench, NOW);
+    bench.image("fw.bin", b"1.2.0");
+    let message = bench.fails(&on("add", &["fw.bin", "--version", "1.2.0", "--counter", "4"]), 1, "T108");
+    assert!(message.contains("and a release of the channel 5"), "{message}");
+    let said = bench.ok(&on("add", &["fw.bin", "--version", "1.2.0", "--output", "json"]));
+    assert!(said.contains("\"counter\":5"), "{said}");
+    publish(&bench, NOW);
+}
+
+#[test]
+fn version_that_goes_backwards_is_refused_unless_it_is_meant() {
+    let bench = bench();
+    bench.image("fw.bin", b"older");
+    let message = bench.fails(&on("add", &["fw.bin", "--version", "1.1.9", "--counter", "1"]), 1, "T158");
+    assert!(message.contains("version 1.1.9 goes backwards, thermo/rev-a/stable has 1.2.0"), "{message}");
+    bench.ok(&on("add", &["fw.bin", "--version", "1.1.9", "--older"]));
+    bench.image("fw.bin", b"named");
+    bench.ok(&on("add", &["fw.bin", "--version", "spring"]));
+    bench.fails(&on("promote", &["--to", "stable"]), 2, "T205");
+}
+
+#[test]
+fn release_is_held_against_the_policy_of_the_day_it_is_published() {
+    let bench = bench();
+    bench.image("fw.bin", &[1; 200]);
+    bench.ok(&on("add", &["fw.bin", "--version", "1.3.0"]));
+    bench.sign(2);
+    let config = bench.repo().join("tuffet.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    for (old, new, label) in [
+        ("slot-size = 4096", "slot-size = 100", "T102"),
+        ("\"rev-a\"]", "\"rev-q\"]", "T105"),
+        ("# channels = [\"stable\", \"beta\"]", "channels = [\"beta\"]", "T132"),
+    ] {
+        std::fs::write(&config, text.replacen(old, new, 1)).unwrap();
+        bench.fails(&PUBLISH, 1, label);
+    }
+    std::fs::write(&config, text).unwrap();
+    bench.publish();
+}
+
+#[test]
 fn rollback_is_the_old_image_under_a_new_sequence_if_counters_allow_it() {
     let bench = bench();
     let message = bench.fails(&on("rollback", &["1.0.0"]), 1, "T108");
@@ -147,6 +196,10 @@ fn rollback_is_the_old_image_under_a_new_sequence_if_counters_allow_it() {
     publish(&bench, NOW);
     let left = [row("1.1.0", 4, "published"), row("1.1.0", 2, "published"), row("1.0.0", 1, "published")];
     assert_eq!(rows(&bench, "stable"), left);
+    bench.ok(&["bundle", "--hardware", "rev-a", "--channel", "stable", "--out", "it.bundle"]);
+    assert!(bench.ok(&["verify", "it.bundle"]).contains("release 4, version 1.1.0"));
+    // The two are told apart by their sequence.
+    assert!(bench.ok(&on("pause", &["#2", "--dry-run"])).contains("1.1.0, release 2 of"));
     let show = bench.ok(&["release", "show", "1.1.0"]);
     assert!(show.contains("release 4, published") && show.contains("counter  1"), "{show}");
 }
