@@ -20,7 +20,7 @@ use tuffet_keys::root::RoleKeys;
 use tuffet_keys::{canonical, date};
 
 use crate::author::{Dates, Target, is_digest, summary};
-use crate::members::{Edits, Members};
+use crate::members::{Cut, Edits, Members};
 use crate::repository::target_name;
 use crate::{Error, Rejected};
 
@@ -34,6 +34,8 @@ pub struct Document {
     keyids: Vec<String>,
     /// Where the `signed` member is.
     signed: Range<usize>,
+    /// Its members, and those of `targets` or `meta`; none if they are not as canonical JSON has them.
+    cut: Option<(Members, Members)>,
 }
 
 #[derive(Deserialize)]
@@ -56,21 +58,33 @@ impl Document {
     pub fn parse(bytes: Vec<u8>, role: &Role, path: &Path) -> Result<Document, Error> {
         // What signed text goes into is canonical, or it is not signed; this is to say early that something is odd.
         let foreign = || damaged(path, "the file is not as tuffet writes it");
-        let text = String::from_utf8(bytes).map_err(|_| foreign())?;
-        let File { signatures, signed } = serde_json::from_str(&text).map_err(|_| foreign())?;
-        let start = (signed.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
-        let signed = start..start + signed.get().len();
-        let (head, tail) = (text.get(..signed.start), text.get(signed.end..));
-        if !head.is_some_and(|head| head.starts_with("{\"signatures\":[") && head.ends_with("],\"signed\":"))
-            || tail != Some("}")
-            || text.bytes().any(|byte| byte < b' ')
-        {
-            return Err(foreign());
-        }
-        let keyids = signatures.iter().map(|signature| signature.keyid.to_owned()).collect();
-        let header = header(text.get(signed.clone()).unwrap_or_default(), role)
+        let text = Arc::new(String::from_utf8(bytes).map_err(|_| foreign())?);
+        let inner = if is_listing(role) { "meta" } else { "targets" };
+        let (signatures, signed, cut) = match Cut::of(&text, inner) {
+            Some(Cut { signatures, signed, members, inner }) => {
+                let signatures = text.get(signatures).unwrap_or_default();
+                (serde_json::from_str(signatures).map_err(|_| foreign())?, signed, Some((members, inner)))
+            }
+            None => {
+                let File { signatures, signed } = serde_json::from_str(&text).map_err(|_| foreign())?;
+                let start = (signed.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
+                let signed = start..start + signed.get().len();
+                let (head, tail) = (text.get(..signed.start), text.get(signed.end..));
+                if !head.is_some_and(|head| {
+                    head.starts_with("{\"signatures\":[") && head.ends_with("],\"signed\":")
+                }) || tail != Some("}")
+                    || text.bytes().any(|byte| byte < b' ')
+                {
+                    return Err(foreign());
+                }
+                (signatures, signed, None)
+            }
+        };
+        let keyids = signatures.iter().map(|signature: &Signature<'_>| signature.keyid.to_owned()).collect();
+        let head = cut.as_ref().and_then(|(members, _)| head(members));
+        let header = header(head.as_deref().or(text.get(signed.clone())).unwrap_or_default(), role)
             .map_err(|error| Error::from(error.in_file(path)))?;
-        Ok(Document { text: Arc::new(text), header, keyids, signed })
+        Ok(Document { text, header, keyids, signed, cut })
     }
 
     /// Its bytes.
@@ -100,6 +114,9 @@ impl Document {
     /// # Errors
     /// What is wrong with it.
     pub fn sheet(&self) -> Result<Sheet, Error> {
+        if let (Some((members, targets)), false) = (&self.cut, is_listing(&self.header.role)) {
+            return Ok(Sheet { members: members.clone(), targets: targets.clone() });
+        }
         Sheet::parse(&self.text, self.signed.clone())
     }
 
@@ -108,6 +125,9 @@ impl Document {
     /// # Errors
     /// What is wrong with it.
     pub fn listing(&self) -> Result<Listing, Error> {
+        if let (Some((members, meta)), true) = (&self.cut, is_listing(&self.header.role)) {
+            return Ok(Listing { members: members.clone(), meta: meta.clone() });
+        }
         let not_one = |error| not_json("meta", error);
         let members = Members::parse(&self.text, self.signed.clone()).map_err(not_one)?;
         let meta = Members::parse(&self.text, members.place("meta").unwrap_or_default()).map_err(not_one)?;
@@ -121,6 +141,18 @@ impl AsRef<[u8]> for Shared {
     fn as_ref(&self) -> &[u8] {
         self.0.as_bytes()
     }
+}
+
+/// Whether a role's file lists others by their names.
+fn is_listing(role: &Role) -> bool {
+    matches!(role, Role::Snapshot | Role::Timestamp)
+}
+
+/// As much of a `signed` text as its header needs; none if a member is missing.
+fn head(members: &Members) -> Option<String> {
+    let member = |name| Some(format!("\"{name}\":{}", members.get(name)?));
+    let head = ["_type", "expires", "issued", "spec_version", "version"].map(member);
+    Some(format!("{{{}}}", head.into_iter().collect::<Option<Vec<_>>>()?.join(",")))
 }
 
 /// Role, version and dates of a `signed` text, without reading the rest.
@@ -196,6 +228,9 @@ pub struct Listed {
 impl Sheet {
     /// Cuts the `signed` text up that is at `range` of a text.
     fn parse(text: &Arc<String>, range: Range<usize>) -> Result<Sheet, Error> {
+        if let Some((members, targets)) = Members::parse_two(text, range.clone(), "targets") {
+            return Ok(Sheet { members, targets });
+        }
         let not_one = |error| not_json("targets", error);
         let members = Members::parse(text, range).map_err(not_one)?;
         let place = members.place("targets").unwrap_or_default();
@@ -304,11 +339,10 @@ impl Sheet {
     /// The text with a version, dates and changes.
     pub fn edited(&self, version: u32, dates: Dates, changes: &Changes) -> String {
         let mut edits = header_edits(&Role::Targets, version, dates);
-        edits.insert("targets".to_owned(), Some(self.targets.edited(&changes.targets)));
         if let Some(delegations) = &changes.delegations {
             edits.insert("delegations".to_owned(), delegations.clone());
         }
-        self.members.edited(&edits)
+        self.members.edited_with(&edits, "targets", &self.targets, &changes.targets)
     }
 }
 
@@ -440,9 +474,8 @@ impl Listing {
         for (role, version, bytes) in files {
             meta.insert(listed_name(role), Some(meta_text(*version, bytes)));
         }
-        let mut edits = header_edits(&Role::Snapshot, version, dates);
-        edits.insert("meta".to_owned(), Some(self.meta.edited(&meta)));
-        self.members.edited(&edits)
+        let edits = header_edits(&Role::Snapshot, version, dates);
+        self.members.edited_with(&edits, "meta", &self.meta, &meta)
     }
 }
 
