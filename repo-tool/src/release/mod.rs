@@ -26,7 +26,8 @@ use crate::config::{Config, check_name};
 use crate::document::Listed;
 use crate::repository::{Workspace, successor};
 use crate::staging::{Draft, Mode, Stage};
-use crate::storage::{Content, Unwatched, Writer};
+use crate::storage::{Content, Unwatched};
+use crate::store::{Directory, Store as _};
 use crate::{Error, Misuse, Rejected, image};
 
 /// A release as a person asks for it. What can be derived is not here.
@@ -225,9 +226,7 @@ pub fn add_all(workspace: &Workspace, releases: &[Release], now: u64, mode: Mode
     // The images first: a request never names an image that is not staged. One that no request comes to name is thrown
     // away with the next publication.
     let drafts = batch.stage.drafts(now)?;
-    for (image, sha256) in &batch.copies {
-        stage_image(&workspace.staged_image(&Hex(sha256).to_string()), image, *sha256)?;
-    }
+    stage_images(&workspace.staged(), batch.copies)?;
     for (request, draft) in drafts {
         request.write(&draft.path)?;
         added.drafts.push(draft);
@@ -534,11 +533,21 @@ fn fixed<'a, T: TryFrom<&'a str>>(text: &'a str) -> Result<T, Error> {
     T::try_from(text).map_err(|_| tuffet_client::Error::from(tuffet_client::Misuse::Name).into())
 }
 
-fn stage_image(staged: &Path, image: &Path, sha256: [u8; 32]) -> Result<(), Error> {
-    let content = Content::File { path: image.to_owned(), sha256 };
-    let stored = Writer::new(&mut Unwatched).create(staged, &content);
-    stored.map(drop).map_err(|error| match error {
-        Error::Rejected(Rejected::Damaged { path, .. }) if path == image => {
+/// Copies images to where they wait, flushed together.
+fn stage_images(staged: &Path, copies: Vec<(PathBuf, [u8; 32])>) -> Result<(), Error> {
+    if copies.is_empty() {
+        return Ok(());
+    }
+    let content = |(path, sha256): (PathBuf, [u8; 32])| {
+        (format!("images/{}", Hex(&sha256)), Content::File { path, sha256 })
+    };
+    let files: Vec<(String, Content)> = copies.into_iter().map(content).collect();
+    Directory::new(staged).create(&files, &mut Unwatched).map_err(|error| match error {
+        Error::Rejected(Rejected::Damaged { path, .. })
+            if files.iter().any(
+                |(_, content)| matches!(content, Content::File { path: image, .. } if *image == path),
+            ) =>
+        {
             Rejected::ImageChanged { image: path }.into()
         }
         error => error,
@@ -555,15 +564,17 @@ mod tests {
     #[test]
     fn image_that_changes_while_it_is_read_is_refused_and_not_staged() {
         let directory = tempfile::tempdir().unwrap();
-        let (image, staged) = (directory.path().join("fw.bin"), directory.path().join("images/digest"));
+        let (image, waiting) = (directory.path().join("fw.bin"), directory.path().join("staged"));
         fs::write(&image, "one").unwrap();
         let found = hash_file(&image).unwrap();
         fs::write(&image, "two").unwrap();
-        let refused = stage_image(&staged, &image, found.sha256);
+        let staged = waiting.join(format!("images/{}", Hex(&found.sha256)));
+        let stage = || stage_images(&waiting, vec![(image.clone(), found.sha256)]);
+        let refused = stage();
         assert_eq!(refused, Err(Rejected::ImageChanged { image: image.clone() }.into()));
         assert!(!staged.exists());
         fs::write(&image, "one").unwrap();
-        stage_image(&staged, &image, found.sha256).unwrap();
+        stage().unwrap();
         assert_eq!(fs::read(&staged).unwrap(), b"one");
     }
 }
