@@ -201,7 +201,9 @@ fn check_name(name: &str) -> Result<(), Error> {
 /// What the name of a file that is written must be, too.
 fn check_new_name(name: &str) -> Result<(), Error> {
     check_name(name)?;
-    if is_own(name) { Err(Rejected::TargetPath { path: name.to_owned() }.into()) } else { Ok(()) }
+    // Others keep such files beside a repository, and web servers serve none of them.
+    let hidden = split(name).1.starts_with('.');
+    if hidden || is_own(name) { Err(Rejected::TargetPath { path: name.to_owned() }.into()) } else { Ok(()) }
 }
 
 /// Whether a file in a list is the store's own, and none of the repository: what a publisher that died left behind,

@@ -50,6 +50,7 @@ fn gc_deletes_what_no_snapshot_that_is_good_or_just_was_leads_to() {
     let public = bench.repo().join("public");
     fs::write(public.join("7.targets.json"), "{}").unwrap();
     fs::write(public.join("index.html"), "hello").unwrap();
+    fs::write(public.join(".htaccess"), "deny").unwrap();
     fs::write(public.join(".9.targets.json.partial"), "{").unwrap();
     written_at(&bench, NOW);
 
@@ -87,7 +88,7 @@ fn gc_deletes_what_no_snapshot_that_is_good_or_just_was_leads_to() {
     assert!(said.contains(".release\n") && !said.contains("fw.bin"), "{said}");
     let left = json(&bench);
     assert!(left.contains(&"1.root.json".to_owned()) && left.contains(&"2.root.json".to_owned()), "{left:?}");
-    assert!(public.join("index.html").exists());
+    assert!(public.join("index.html").exists() && public.join(".htaccess").exists());
     bench.ok_at(at(37), &["verify"]);
     assert!(bench.ok_at(at(37), &["gc"]).contains("deleted 0 files"));
 }
