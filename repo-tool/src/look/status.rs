@@ -273,7 +273,15 @@ fn next(workspace: &Workspace, roles: &[RoleStatus], root: u32) -> Next {
     let waiting: Vec<Role> = waiting.map(|role| role.role.clone()).collect();
     let staged = roles.iter().any(|role| role.staged);
     let pressing = |role: &&RoleStatus| matches!(role.state, State::Due | State::Expired);
-    if roles.iter().filter(|role| role.is_online()).any(|role| pressing(&role)) {
+    let mut roots = roles.iter().filter(|role| role.role == Role::Root);
+    let newest_root = roots.next_back();
+    if newest_root.is_some_and(|root| root.state == State::Expired) {
+        return Next::Root(root);
+    }
+    // Under what has expired nothing can be signed anew: holders come first then.
+    let stuck =
+        roles.iter().any(|role| !role.is_online() && role.role != Role::Root && role.state == State::Expired);
+    if !stuck && roles.iter().filter(|role| role.is_online()).any(|role| pressing(&role)) {
         // A publication signs them anew, too.
         return if staged && waiting.is_empty() { Next::Publish } else { Next::Refresh };
     }
@@ -288,8 +296,7 @@ fn next(workspace: &Workspace, roles: &[RoleStatus], root: u32) -> Next {
     if staged {
         return Next::Publish;
     }
-    let mut roots = roles.iter().filter(|role| role.role == Role::Root);
-    if roots.next_back().is_some_and(|root| pressing(&root)) {
+    if newest_root.is_some_and(|root| pressing(&root)) {
         return Next::Root(root);
     }
     if roles.iter().any(|role| role.role == Role::Timestamp && role.version.is_none()) {

@@ -3,7 +3,7 @@ use std::fs;
 use tuffet_keys::Role;
 
 use super::{HALT, bench, json, look, name_keys, said};
-use crate::support::{Bench, DAY, NOW};
+use crate::support::{Bench, DAY, NOW, text};
 
 #[test]
 fn status_of_a_published_repository_says_when_each_role_expires_and_what_is_next() {
@@ -166,4 +166,17 @@ fn status_of_a_damaged_repository_is_refused_by_name() {
     let _lock = workspace.lock().unwrap();
     said(&bench, &["status"]);
     assert_eq!(bench.command_at(NOW + 401 * DAY, &["status"]).output().unwrap().status.code(), Some(1));
+}
+
+#[test]
+fn status_of_expired_targets_asks_their_holders_first_for_a_refresh_would_fail() {
+    let bench = Bench::new();
+    bench.image("fw.bin", b"image");
+    bench.release("fw.bin", "1.0.0");
+    bench.sign(2);
+    bench.publish();
+    let later = bench.command_at(NOW + 190 * DAY, &["status"]).output().unwrap();
+    let said = text(&later.stdout);
+    assert!(said.contains("next: `tuffet renew`"), "{said}");
+    assert_eq!(later.status.code(), Some(1));
 }
