@@ -132,13 +132,14 @@ class Bench:
     def run(self, row: str, runs: int) -> dict[str, Measured]:
         facts = self.start(row)
         results: dict[str, Measured] = {}
-        for _ in range(runs):
+        for number in range(runs):
             programs = {"tuffet": self.ours, "python-tuf": self.rival}
             if facts["lines"]:
                 programs[ALONE] = self.rival_alone
             for who, steps in programs.items():
-                repo = self.scratch / who
-                # Links, not copies: neither of the two changes a file in its place.
+                repo = self.scratch / f"{who.strip()}-{number}"
+                # Links, not copies: neither of the two changes a file in its place. And none is removed before the end: ext4
+                # searches long for an inode where many were deleted within seconds.
                 subprocess.run(["cp", "-al", self.kept / "repo", repo], check=True)
                 needed: dict[str, list] = {}
                 for name, command in steps(repo, facts):
@@ -152,7 +153,6 @@ class Bench:
                     measured.memory.append(max(memory))
                 if who != ALONE:
                     look(repo / "public", self.wanted(facts), facts["paths"])
-                shutil.rmtree(repo)
         return results
 
     def ours(self, repo: Path, facts: dict):
