@@ -17,6 +17,7 @@ use tuffet_client::time::Date;
 use crate::config::Hardware;
 use crate::release::{Channel, Wanted, examine};
 use crate::repository::{Roots, Workspace, root_sha256};
+use crate::staging::Mode;
 use crate::storage::{Content, Unwatched, Writer, read_optional};
 use crate::{Error, Misuse, Rejected};
 
@@ -63,14 +64,21 @@ pub struct Report {
     pub files: Vec<PathBuf>,
 }
 
-/// Writes `factory.rs`, `factory.json` and, with an image, `device.nor` to `out`, at `now` (seconds since 1970).
+/// Writes `factory.rs`, `factory.json` and, with an image, `device.nor` to `out`, at `now` (seconds since 1970); in a dry
+/// run nothing.
 ///
 /// Devices trust the newest published root.
 ///
 /// # Errors
 /// [`Rejected::OtherFacts`] if `out` holds facts of another device, what is wrong with hardware, flash map or
 /// image, or an I/O failure.
-pub fn write(workspace: &Workspace, order: &Order, out: &Path, now: u64) -> Result<Report, Error> {
+pub fn write(
+    workspace: &Workspace,
+    order: &Order,
+    out: &Path,
+    now: u64,
+    mode: Mode,
+) -> Result<Report, Error> {
     let Order { place, counter, image, flash_map } = order;
     let channel = Channel::find(workspace.config(), place)?;
     let Channel { product, hardware, name } = &channel;
@@ -92,24 +100,30 @@ pub fn write(workspace: &Workspace, order: &Order, out: &Path, now: u64) -> Resu
     let unusable =
         |error: FactoryFileError| Rejected::FactoryFile { path: facts.clone(), why: error.to_string() };
     let json = FactoryFile::new(&factory).map_err(unusable)?.to_string().into_bytes();
-    let flash = match image {
-        None => None,
-        Some(image) => {
-            let map = find_map(hardware, known, flash_map.as_deref())?;
-            Some(flash_content(workspace, &roots, &factory, image, &map)?)
-        }
+    let map = match (image, flash_map) {
+        // A name that is given must be one, whether it is needed yet or not.
+        (None, None) => None,
+        _ => Some(find_map(hardware, known, flash_map.as_deref())?),
+    };
+    let flash = match (image, map) {
+        (Some(image), Some(map)) => Some(flash_content(workspace, &roots, &factory, image, &map)?),
+        _ => None,
     };
 
     let mut witness = Unwatched;
     let mut writer = Writer::new(&mut witness);
     let source = out.join("factory.rs");
-    writer.replace(&source, &Content::Bytes(factory_source(&factory, version).into()))?;
-    writer.create(&facts, &Content::Bytes(json.into()))?;
+    if mode == Mode::Write {
+        writer.replace(&source, &Content::Bytes(factory_source(&factory, version).into()))?;
+        writer.create(&facts, &Content::Bytes(json.into()))?;
+    }
     let mut files = vec![source, facts];
     let mut image = None;
     if let Some((bytes, sequence, version)) = flash {
         files.push(out.join("device.nor"));
-        writer.replace(&out.join("device.nor"), &Content::Bytes(bytes.into()))?;
+        if mode == Mode::Write {
+            writer.replace(&out.join("device.nor"), &Content::Bytes(bytes.into()))?;
+        }
         image = Some((sequence, version));
     }
     Ok(Report { channel, root: version, root_sha256, root_1_sha256, built, image, files })

@@ -556,6 +556,9 @@ pub(crate) struct Provision {
     /// The directory for factory.rs, factory.json and, with an image, device.nor
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
 }
 
 #[derive(Args, Clone)]

@@ -242,8 +242,9 @@ fn provision(repo: &Path, command: &args::Provision, now: u64) -> Result<Facts, 
         flash_map: command.flash_map.clone(),
     };
     let provision::Report { channel, root, root_sha256, root_1_sha256, built, image, files } =
-        provision::write(&workspace, &order, &command.out, now)?;
-    let mut lines: Vec<String> = files.iter().map(|file| format!("wrote {}", file.display())).collect();
+        provision::write(&workspace, &order, &command.out, now, mode(&command.dry_run))?;
+    let verb = if command.dry_run.dry_run { "would write" } else { "wrote" };
+    let mut lines: Vec<String> = files.iter().map(|file| format!("{verb} {}", file.display())).collect();
     lines.push(format!(
         "devices of {channel} that trust root {root} and know that it is later than {}",
         Date(built)

@@ -74,7 +74,12 @@ pub(super) fn halt(repo: &Path, command: &args::Halt, now: u64) -> Result<Facts,
     };
     let scope = if command.lift { Scope::Lift(digests) } else { Scope::Halt(digests) };
     let keys = read_keys(&command.snapshot_key, &command.keys)?;
-    write(repo, &keys, &scope, command.dry_run.dry_run, now)
+    let mut facts = write(repo, &keys, &scope, command.dry_run.dry_run, now)?;
+    let halted = list(&workspace, &Filter::default())?.into_iter().filter(|row| row.halted);
+    facts
+        .lines
+        .extend(halted.map(|row| format!("no device installs {} of {}", row.candidate.version, row.channel)));
+    Ok(facts)
 }
 
 pub(super) fn gc(repo: &Path, command: &args::Gc, now: u64) -> Result<Facts, Error> {

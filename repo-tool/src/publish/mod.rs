@@ -2,36 +2,35 @@
 //!
 //! Files are written in the order in which nothing refers to a file that is not there: images, targets, snapshot, roots,
 //! and `timestamp.json` last, in the place of the one that was read at the start and of no other. Until then devices see
-//! the old repository; from then on the new one. All other names are new for each version and never change, so a publisher that died is simply run
-//! again: it keeps what is there, and numbers what it signs above every orphan.
+//! the old repository; from then on the new one. All other names are new for each version and never change, so a
+//! publisher that died is simply run again: it keeps what is there, and numbers what it signs above every orphan.
+//!
+//! | module | knows |
+//! |---|---|
+//! | this one | what is signed online, and the order of writing |
+//! | `ready` | what is staged and has its signatures, and what waits |
+//! | `rehearsal` | which releases devices are played for before |
 
-use std::collections::{BTreeMap, BTreeSet};
+mod ready;
+mod rehearsal;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 use tuffet_client::limits::HALTS;
-use tuffet_client::release::Hex;
 use tuffet_client::time::Date;
-use tuffet_keys::Rejected::ThresholdNotMet as Unmet;
 use tuffet_keys::Role;
-use tuffet_keys::delegation::Delegation;
 use tuffet_keys::key::SigningKey;
 use tuffet_keys::metadata::{Envelope, Header};
-use tuffet_keys::request::Request;
 
-use crate::author::{Dates, Signers, Target};
-use crate::document::{self, Document, Listed, Listing, Sheet};
-use crate::preflight::{self, Trial};
-use crate::release::Channel;
-use crate::repository::{
-    Lock, Published, Roots, Workspace, check_issued, metadata_name, successor, target_name,
-};
-use crate::source::Fetched;
-use crate::storage::{self, Content, Witness, Writer, hash_file};
+use crate::author::{Dates, Signers};
+use crate::document::{self, Listing};
+use crate::repository::{Lock, Published, Roots, Workspace, check_issued, metadata_name, successor};
+use crate::storage::{Content, Witness, Writer};
 use crate::store::{self, Tag};
-use crate::{Environment, Error, Family, Rejected};
+use crate::{Environment, Error, Rejected};
+
+use ready::{New, clearing, signed, target_files};
 
 /// The keys that are online. One key may serve both roles.
 #[derive(Clone)]
@@ -100,14 +99,6 @@ pub struct Waiting {
     pub role: Role,
     /// What is missing.
     pub why: Error,
-}
-
-/// A role's file that becomes public, and what it replaces.
-struct New {
-    role: Role,
-    document: Document,
-    sheet: Sheet,
-    before: Sheet,
 }
 
 /// Works a publication out at `now` (seconds since 1970), signs what is signed online, and replays the result
@@ -201,122 +192,6 @@ pub fn plan(workspace: &Workspace, keys: &Keys, scope: &Scope, now: u64) -> Resu
     plan.sign(&roots, published.as_ref(), keys, &new, now)?;
     plan.preflight(&roots, published.as_ref(), &new, now)?;
     Ok(plan)
-}
-
-/// The staged roles that have their signatures, and those that have not, with what is missing.
-fn signed(
-    workspace: &Workspace,
-    roots: &Roots,
-    published: Option<&Published>,
-    now: u64,
-) -> Result<(Vec<New>, Vec<Waiting>), Error> {
-    let (mut new, mut waiting): (Vec<New>, Vec<_>) = (Vec::new(), Vec::new());
-    let mut staged = workspace.staged_roles()?;
-    // What delegates comes before what is delegated to, so that it is known who signs that.
-    staged.sort_by_key(|role| workspace.depth(role));
-    for role in staged {
-        // What is wrong with one request keeps no other back.
-        let refused = |why: Error| match why.family() {
-            Family::Rejected => Ok(why),
-            _ => Err(why),
-        };
-        match ready(workspace, roots, published, &new, &role, now) {
-            Ok(found) => new.extend(found),
-            Err(why) => waiting.push(Waiting { role, why: refused(why)? }),
-        }
-    }
-    // Devices come to the top last, so it is written last.
-    new.reverse();
-    Ok((new, waiting))
-}
-
-/// The file of a staged role, if it has its signatures; none if it is public already.
-fn ready(
-    workspace: &Workspace,
-    roots: &Roots,
-    published: Option<&Published>,
-    new: &[New],
-    role: &Role,
-    now: u64,
-) -> Result<Option<New>, Error> {
-    let config = workspace.config();
-    if *role != Role::Targets && config.delegate(role).is_none() {
-        let known = config.delegates().map(|(_, delegate)| delegate.name.clone()).collect();
-        return Err(Rejected::UnknownStaged { path: workspace.request_path(role), known }.into());
-    }
-    let Some(request) = workspace.pending(role, published)? else { return Ok(None) };
-    check_issued(request.header(), now)?;
-    let document = finish(workspace, roots, &request, now)?;
-    if let Role::Delegated(name) = role {
-        check_signers(workspace, published, new, name, &request)?;
-    }
-    let before = published.map(|published| published.role(role)).transpose()?.flatten();
-    let before = before.map_or_else(|| Ok(Sheet::default()), |before| before.sheet())?;
-    let sheet = document.sheet()?;
-    if let Some(path) = sheet.changed(&before).find(|path| config.role_of(path) != *role) {
-        let (path, role) = (path.to_owned(), role.clone());
-        return Err(Rejected::ForeignPath { path, role }.into());
-    }
-    let new = New { role: role.clone(), document, sheet, before };
-    check_releases(workspace, &new)?;
-    Ok(Some(new))
-}
-
-/// Holds releases that are new or changed against the policy of today: it may have changed since they were staged.
-fn check_releases(workspace: &Workspace, new: &New) -> Result<(), Error> {
-    let config = workspace.config();
-    for path in new.sheet.changed(&new.before) {
-        let Some(channel) = Channel::of_entry(path) else { continue };
-        let Channel { product, hardware, name } = &channel;
-        let listed = new.sheet.entry(path)?;
-        let (_, known) = config.find(Some(product), hardware)?;
-        config.check_channel(product, name)?;
-        for index in preflight::changed(&listed, &new.before.entry(path)?) {
-            let image = &listed.candidates[index].image;
-            if image.length > known.slot_size {
-                let (length, hardware, slot_size) = (image.length.into(), hardware.clone(), known.slot_size);
-                let image = PathBuf::from(image.path.as_str());
-                return Err(Rejected::ImageTooLarge { image, length, hardware, slot_size }.into());
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Whether the keys that a delegated role's request asks are those that will sign it when it is public.
-fn check_signers(
-    workspace: &Workspace,
-    published: Option<&Published>,
-    new: &[New],
-    name: &str,
-    request: &Request,
-) -> Result<(), Error> {
-    let role = Role::Delegated(name.to_owned());
-    let Some(above) = workspace.above(&role).pop() else { return Ok(()) };
-    let listed = || published.map_or(Ok(None), |published| published.role(&above));
-    let document = match new.iter().find(|new| new.role == above) {
-        Some(new) => Some(new.document.clone()),
-        None => listed()?,
-    };
-    let delegation = match &document {
-        Some(document) => Delegation::of(&Envelope::parse(document.bytes())?.signed, name)?,
-        None => None,
-    };
-    let path = workspace.request_path(&role);
-    let by = above.to_string();
-    let Some(Delegation { signers, .. }) = delegation else {
-        let (role, waits) = (role, workspace.request_path(&above));
-        return Err(
-            Rejected::NotDelegated { role, by: above, waits: waits.is_file().then_some(waits) }.into()
-        );
-    };
-    let asked = |requirement: &tuffet_keys::request::Requirement| {
-        (&requirement.keys, requirement.threshold) == (&signers.keys, signers.threshold)
-    };
-    match request.requirements().iter().all(asked) {
-        true => Ok(()),
-        false => Err(Rejected::RequestOfOldKeys { path, role, by }.into()),
-    }
 }
 
 /// The images that the next timestamp halts.
@@ -435,113 +310,6 @@ impl Plan {
         }
         Ok(self.summary)
     }
-
-    /// Releases that are as they were, and that this publication might cut off: by another delegation or root, or because
-    /// an image is gone.
-    fn add_touched(
-        &self,
-        published: Option<&Published>,
-        new: &[New],
-        releases: &mut Vec<(Channel, Listed, Vec<usize>)>,
-    ) -> Result<(), Error> {
-        let moved = !self.summary.roots.is_empty()
-            || new.iter().any(|new| new.sheet.delegations() != new.before.delegations());
-        let gone: BTreeSet<&str> = new.iter().flat_map(|new| new.before.changed(&new.sheet)).collect();
-        if !moved && gone.is_empty() {
-            return Ok(());
-        }
-        let mut sheets: BTreeMap<Role, Sheet> =
-            new.iter().map(|new| (new.role.clone(), new.sheet.clone())).collect();
-        let mut channels: BTreeSet<Channel> = self.workspace.channels().into_iter().collect();
-        let listed = published.iter().flat_map(|published| published.listing.roles());
-        for role in
-            listed.filter(|_| moved).chain(new.iter().map(|new| new.role.clone())).collect::<BTreeSet<_>>()
-        {
-            let document = published.map(|published| published.role(&role)).transpose()?.flatten();
-            let before = document.map(|document| document.sheet()).transpose()?.unwrap_or_default();
-            let sheet = sheets.entry(role).or_insert_with(|| before.clone());
-            for sheet in [&before, sheet] {
-                channels.extend(sheet.paths().filter_map(Channel::of_entry));
-            }
-        }
-        for channel in channels {
-            let path = channel.entry();
-            let role = self.workspace.config().role_of(&path);
-            if !sheets.contains_key(&role) {
-                let document = published.map(|published| published.role(&role)).transpose()?.flatten();
-                let sheet = document.map(|document| document.sheet()).transpose()?.unwrap_or_default();
-                sheets.insert(role.clone(), sheet);
-            }
-            let mut listed =
-                sheets.get(&role).map_or_else(|| Ok(Listed::default()), |sheet| sheet.entry(&path))?;
-            if listed.candidates.is_empty() {
-                // It is not where the policy looks: what devices found before they must still find.
-                let before = sheets
-                    .values()
-                    .find_map(|sheet| sheet.entry(&path).ok().filter(|it| !it.candidates.is_empty()));
-                let old = new
-                    .iter()
-                    .find_map(|new| new.before.entry(&path).ok().filter(|it| !it.candidates.is_empty()));
-                listed = before.or(old).unwrap_or_default();
-            }
-            let is_touched = |index: usize| {
-                let image = listed.candidates.get(index).map(|candidate| candidate.image.path.as_str());
-                (moved && index == 0) || image.is_some_and(|image| gone.contains(image))
-            };
-            let which: Vec<usize> = (0..listed.candidates.len()).filter(|index| is_touched(*index)).collect();
-            match releases.iter_mut().find(|(other, ..)| *other == channel) {
-                Some((_, _, known)) => {
-                    known.extend(which);
-                    known.sort_unstable();
-                    known.dedup();
-                }
-                None => releases.push((channel, listed, which)),
-            }
-        }
-        Ok(())
-    }
-
-    /// What stands in the way, and what devices would say. The images are left out: they are held against their
-    /// digests when copied.
-    fn preflight(
-        &self,
-        roots: &Roots,
-        published: Option<&Published>,
-        new: &[New],
-        now: u64,
-    ) -> Result<(), Error> {
-        let mut files: BTreeMap<String, Bytes> = BTreeMap::new();
-        for (name, content) in &self.files {
-            if let Content::Bytes(bytes) = content {
-                let there = self.workspace.read(name)?;
-                if there.is_some_and(|there| there != *bytes) {
-                    return Err(Rejected::ImmutableDiffers { path: self.workspace.place(name) }.into());
-                }
-                files.insert(name.clone(), bytes.clone());
-            }
-        }
-        files.insert(metadata_name(&Role::Timestamp, 0), self.timestamp.clone().into());
-        let mut releases = Vec::new();
-        for New { sheet, before, .. } in new {
-            for path in sheet.changed(before) {
-                if let Some(channel) = Channel::of_entry(path) {
-                    let listed = sheet.entry(path)?;
-                    let which = preflight::changed(&listed, &before.entry(path)?);
-                    releases.push((channel, listed, which));
-                }
-            }
-        }
-        self.add_touched(published, new, &mut releases)?;
-        Trial {
-            roots,
-            below: Arc::clone(self.workspace.store()),
-            published: published.is_some(),
-            files,
-            smallest: self.workspace.limits(roots),
-            releases,
-        }
-        .run(now)
-    }
 }
 
 /// What was not there when the publication was planned, another publisher has written since.
@@ -554,92 +322,4 @@ fn outrun(error: Error) -> Error {
         }
         error => error,
     }
-}
-
-/// The signed file of a request, which must not have expired `now` (seconds since 1970). If it is public already, as a
-/// publisher that died left it, these very bytes.
-fn finish(workspace: &Workspace, roots: &Roots, request: &Request, now: u64) -> Result<Document, Error> {
-    let role = &request.header().role;
-    let path = workspace.request_path(role);
-    let asked = request.chain().last();
-    if *role == Role::Targets && asked.map(|root| &root.roles[role]) != Some(roots.keys(role)) {
-        let request = asked.map_or(0, |root| root.header.version);
-        return Err(Rejected::RequestOfOldRoot { path, request, newest: roots.version() }.into());
-    }
-    let finished = request.finish(now).map_err(|error| match error {
-        tuffet_keys::Error::Rejected { why: Unmet { what, by, threshold, signed, missing }, .. } => {
-            Rejected::Unsigned { path: path.clone(), what: what.into(), by, threshold, signed, missing }
-                .into()
-        }
-        error => Error::from(error.in_file(&path)),
-    })?;
-    let public = metadata_name(role, request.header().version);
-    let finished = Document::parse(finished, role, &path)?;
-    // Another signature may have come since; the file that is there has enough, or preflight says that it has not.
-    let there = workspace
-        .read(&public)?
-        .and_then(|bytes| Document::parse(bytes, role, &workspace.place(&public)).ok());
-    Ok(there.filter(|there| there.signed() == finished.signed()).unwrap_or(finished))
-}
-
-/// The files of the targets that are new.
-fn target_files(workspace: &Workspace, new: &New) -> Result<Vec<(String, Content)>, Error> {
-    let mut files = Vec::new();
-    for path in new.sheet.changed(&new.before) {
-        let Some(target) = new.sheet.target(path)? else { continue };
-        let name = target_name(path, &target.sha256);
-        let content = match new.sheet.custom(path) {
-            Some(custom) if target.is(custom.as_bytes()) => {
-                Some(Content::Bytes(custom.as_bytes().to_vec().into()))
-            }
-            Some(_) => {
-                let path = workspace.request_path(&new.role);
-                let why = "a release entry is not the file that it says it is".to_owned();
-                return Err(Rejected::Damaged { path, why }.into());
-            }
-            None => image_content(workspace, &target, &name)?,
-        };
-        files.extend(content.map(|content| (name, content)));
-    }
-    Ok(files)
-}
-
-/// The staged image; none if it is public already, as a publisher that died left it.
-fn image_content(workspace: &Workspace, target: &Target, name: &str) -> Result<Option<Content>, Error> {
-    let path = workspace.staged_image(&target.sha256);
-    let differs = |sha256: [u8; 32], length: u64, path: PathBuf| {
-        if Hex(&sha256).to_string() != target.sha256 {
-            let why = "the image does not have the digest that it is stored under".to_owned();
-            return Err(Rejected::Damaged { path, why }.into());
-        }
-        match length == u64::from(target.length) {
-            true => Ok(()),
-            false => Err(Error::from(Rejected::TargetDiffers { path })),
-        }
-    };
-    if path.is_file() {
-        let storage::Summary { sha256, length } = hash_file(&path)?;
-        differs(sha256, length, path.clone())?;
-        return Ok(Some(Content::File { path, sha256 }));
-    }
-    let (mut hash, mut length) = (Sha256::new(), 0);
-    let fetched = workspace.store().fetch(name, u32::MAX, &mut |chunk| {
-        hash.update(chunk);
-        length += chunk.len() as u64;
-    })?;
-    if fetched == Fetched::Missing {
-        return Err(Rejected::TargetMissing { path }.into());
-    }
-    differs(hash.finalize().into(), length, workspace.place(name))?;
-    Ok(None)
-}
-
-/// What is staged and will be public: requests first, for while they are there their images are.
-fn clearing(workspace: &Workspace, roots: &Roots, waiting: &[Waiting]) -> Result<Vec<PathBuf>, Error> {
-    let waits = |role: &Role| waiting.iter().any(|waiting| waiting.role == *role);
-    let (left, gone): (Vec<Role>, Vec<Role>) = workspace.staged_roles()?.into_iter().partition(waits);
-    let mut paths: Vec<PathBuf> = gone.iter().map(|role| workspace.request_path(role)).collect();
-    paths.extend((1..=roots.version()).map(|version| workspace.staged_root(version)));
-    paths.extend(workspace.images_without(&left)?);
-    Ok(paths)
 }

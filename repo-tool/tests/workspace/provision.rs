@@ -158,13 +158,14 @@ fn order_that_makes_no_device_is_refused_and_writes_nothing() {
     bench.fails(&to("rev-c", "stable"), 1, "T105");
     bench.fails(&to("rev-a", "Stable"), 2, "T203");
     bench.fails(&[&to("rev-b", "stable")[..], &["--image", "new.bin", "--version", "1"]].concat(), 2, "T205");
-    let cases: [(&[&str], i32, &str); 8] = [
+    let cases: [(&[&str], i32, &str); 9] = [
         (&["--image", "new.bin"], 2, "T205"),
         (&["--image", "new.bin", "--version", "a\"b"], 2, "T203"),
         (&["--image", "large.bin", "--version", "1"], 1, "T102"),
         (&["--image", "empty.bin", "--version", "1"], 1, "T103"),
         (&["--image", "missing.bin", "--version", "1"], 3, "T301"),
         (&["--image", "new.bin", "--version", "1", "--flash-map", "moon"], 1, "T123"),
+        (&["--flash-map", "moon"], 1, "T123"),
         (&["--image", "fw.bin", "--counter", "3"], 1, "T126"),
         (&["--image", "fw.bin", "--flash-map", ""], 1, "T123"),
     ];

@@ -210,6 +210,7 @@ fn halt_stops_a_release_by_the_timestamp_key_and_refreshes_keep_it() {
     let targets = bench.public_json("1.targets.json");
     let said = bench.ok(&[&HALT[..], &["1.2.0"]].concat());
     assert!(said.contains("halted: image "), "{said}");
+    assert!(said.contains("no device installs 1.2.0 of thermo/rev-a/stable"), "{said}");
     assert_eq!(bench.public_json("timestamp.json")["signed"]["halt"].as_array().unwrap().len(), 1);
     assert!(bench.ok(&["verify"]).contains("release 3, version 1.2.0, halted"));
     assert!(bench.ok(&["release", "list"]).contains("everybody, halted"));
@@ -265,6 +266,7 @@ fn dry_runs_of_all_that_changes_something_change_nothing() {
         [&HALT[..], &["1.2.0"]].concat(),
         vec!["renew", "targets"],
         vec!["discard"],
+        vec!["provision", "--hardware", "rev-a", "--channel", "stable", "--out", "factory"],
     ] {
         let before = bench.snapshot();
         let said = bench.ok(&[&arguments[..], &["--dry-run"]].concat());
