@@ -121,8 +121,7 @@ impl Sweep {
     /// deleted.
     ///
     /// # Errors
-    /// [`Environment::Outrun`](crate::Environment::Outrun), or
-    /// What the disk or the server says. Some may be gone; running again takes the rest.
+    /// [`Environment::Outrun`], or what the disk or the server says. Some may be gone then; running again takes the rest.
     pub fn delete(&self, witness: &mut dyn Witness) -> Result<(), Error> {
         let timestamp = metadata_name(&Role::Timestamp, 0);
         if self.workspace.store().read(&timestamp, MAX_FILE)?.map(|stored| stored.tag) != self.before {

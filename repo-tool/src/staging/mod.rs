@@ -93,7 +93,7 @@ impl<'w> Stage<'w> {
     /// Opens it for changes: nobody else changes the workspace until it is dropped.
     ///
     /// # Errors
-    /// [`Environment::Locked`](crate::Environment::Locked), what is wrong with roots, timestamp or snapshot, or an I/O
+    /// [`Environment::Locked`], what is wrong with roots, timestamp or snapshot, or an I/O
     /// failure.
     pub fn open(workspace: &'w Workspace) -> Result<Stage<'w>, Error> {
         let lock = workspace.lock()?;
