@@ -322,6 +322,12 @@ impl Request {
         &self.requirements
     }
 
+    /// Whether these keys, and this many of them, are all that must sign.
+    pub fn asks(&self, signers: &RoleKeys) -> bool {
+        let asked = |by: &Requirement| (&by.keys, by.threshold) == (&signers.keys, signers.threshold);
+        self.requirements.iter().all(asked)
+    }
+
     /// Signs. Gives the keyid.
     ///
     /// # Errors

@@ -135,10 +135,7 @@ fn check_signers(
             Rejected::NotDelegated { role, by: above, waits: waits.is_file().then_some(waits) }.into()
         );
     };
-    let asked = |requirement: &tuffet_keys::request::Requirement| {
-        (&requirement.keys, requirement.threshold) == (&signers.keys, signers.threshold)
-    };
-    match request.requirements().iter().all(asked) {
+    match request.asks(&signers) {
         true => Ok(()),
         false => Err(Rejected::RequestOfOldKeys { path, role, by }.into()),
     }

@@ -143,9 +143,7 @@ impl Stage<'_> {
         let Some(Delegation { signers, .. }) = delegation_of(&wanted, name)? else { return Ok(None) };
         let State { published, pending, .. } = self.state(role)?;
         let other = match (pending, published) {
-            (Some(request), _) => request.requirements().iter().any(|requirement| {
-                (&requirement.keys, requirement.threshold) != (&signers.keys, signers.threshold)
-            }),
+            (Some(request), _) => !request.asks(&signers),
             (None, Some(document)) => !document.is_signed_by(&signers),
             (None, None) => false,
         };
