@@ -75,8 +75,7 @@ fn ready(
     if let Role::Delegated(name) = role {
         check_signers(workspace, published, new, name, &request)?;
     }
-    let before = published.map(|published| published.role(role)).transpose()?.flatten();
-    let before = before.map_or_else(|| Ok(Sheet::default()), |before| before.sheet())?;
+    let before = Published::sheet_of(published, role)?;
     let sheet = document.sheet()?;
     if let Some(path) = sheet.changed(&before).find(|path| config.role_of(path) != *role) {
         let (path, role) = (path.to_owned(), role.clone());
@@ -118,10 +117,9 @@ fn check_signers(
 ) -> Result<(), Error> {
     let role = Role::Delegated(name.to_owned());
     let Some(above) = workspace.above(&role).pop() else { return Ok(()) };
-    let listed = || published.map_or(Ok(None), |published| published.role(&above));
     let document = match new.iter().find(|new| new.role == above) {
         Some(new) => Some(new.document.clone()),
-        None => listed()?,
+        None => Published::role_of(published, &above)?,
     };
     let delegation = match &document {
         Some(document) => Delegation::of(&Envelope::parse(document.bytes())?.signed, name)?,

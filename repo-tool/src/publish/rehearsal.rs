@@ -81,8 +81,7 @@ impl Plan {
         for role in
             listed.filter(|_| moved).chain(new.iter().map(|new| new.role.clone())).collect::<BTreeSet<_>>()
         {
-            let document = published.map(|published| published.role(&role)).transpose()?.flatten();
-            let before = document.map(|document| document.sheet()).transpose()?.unwrap_or_default();
+            let before = Published::sheet_of(published, &role)?;
             let sheet = sheets.entry(role).or_insert_with(|| before.clone());
             for sheet in [&before, sheet] {
                 channels.extend(sheet.paths().filter_map(Channel::of_entry));
@@ -92,9 +91,7 @@ impl Plan {
             let path = channel.entry();
             let role = self.workspace.config().role_of(&path);
             if !sheets.contains_key(&role) {
-                let document = published.map(|published| published.role(&role)).transpose()?.flatten();
-                let sheet = document.map(|document| document.sheet()).transpose()?.unwrap_or_default();
-                sheets.insert(role.clone(), sheet);
+                sheets.insert(role.clone(), Published::sheet_of(published, &role)?);
             }
             let mut listed =
                 sheets.get(&role).map_or_else(|| Ok(Listed::default()), |sheet| sheet.entry(&path))?;

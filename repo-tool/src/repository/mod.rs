@@ -306,7 +306,7 @@ impl Workspace {
             return Ok(Some(request));
         };
         // A publisher that died after the timestamp leaves the request behind.
-        let document = published.map(|published| published.role(role)).transpose()?.flatten();
+        let document = Published::role_of(published, role)?;
         if document
             .is_some_and(|document| document::text_of(request.payload()).as_deref() == Ok(document.signed()))
         {

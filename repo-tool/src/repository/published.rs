@@ -4,7 +4,7 @@ use tuffet_keys::Role;
 
 use super::Workspace;
 use crate::Error;
-use crate::document::{Document, Listing};
+use crate::document::{Document, Listing, Sheet};
 use crate::store::Tag;
 
 /// The metadata that the public timestamp leads to. Timestamp and snapshot are signed by the repository's keys; all else
@@ -40,5 +40,15 @@ impl Published {
     /// [`Rejected::Damaged`](crate::Rejected::Damaged) or an I/O failure.
     pub fn role(&self, role: &Role) -> Result<Option<Document>, Error> {
         self.workspace.listed(role, self.listing.of(role).as_ref())
+    }
+
+    /// The same where perhaps nothing is published yet.
+    pub(crate) fn role_of(published: Option<&Published>, role: &Role) -> Result<Option<Document>, Error> {
+        published.map_or(Ok(None), |published| published.role(role))
+    }
+
+    /// What that file lists; nothing if there is none.
+    pub(crate) fn sheet_of(published: Option<&Published>, role: &Role) -> Result<Sheet, Error> {
+        Published::role_of(published, role)?.map_or_else(|| Ok(Sheet::default()), |found| found.sheet())
     }
 }

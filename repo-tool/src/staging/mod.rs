@@ -127,7 +127,7 @@ impl<'w> Stage<'w> {
     pub fn state(&mut self, role: &Role) -> Result<&State, Error> {
         if !self.known.contains_key(role) {
             let published = self.published.as_ref();
-            let document = published.map(|published| published.role(role)).transpose()?.flatten();
+            let document = Published::role_of(published, role)?;
             let pending = self.workspace.pending(role, published)?;
             let sheet = match (&pending, &document) {
                 (Some(request), _) => Sheet::of_payload(request.payload())?,
