@@ -8,16 +8,14 @@
 
 use std::path::PathBuf;
 
-use super::{Roots, Workspace, damaged, metadata_name};
+use tuffet_keys::Role;
+use tuffet_keys::file::MAX_FILE;
+
+use super::{Published, Roots, Workspace, damaged, metadata_name};
 use crate::document::{Document, Listing};
 use crate::storage::{Content, Writer, read_optional};
 use crate::store::Stored;
 use crate::{Error, Rejected};
-
-use tuffet_keys::Role;
-use tuffet_keys::file::MAX_FILE;
-
-use super::Published;
 
 /// The copies.
 struct Last {
