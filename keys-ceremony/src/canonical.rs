@@ -59,23 +59,56 @@ pub fn parse(bytes: &[u8]) -> Result<Value, Error> {
 /// # Errors
 /// [`Rejected::TooLarge`], [`Rejected::NotJson`] or [`Rejected::NotCanonical`].
 pub fn check_signed(bytes: &[u8]) -> Result<(), Error> {
-    check(bytes, Control::Raw, |_, _| ())
+    check(bytes, Control::Raw)
 }
 
-/// [`check_signed`] for an object, of which it gives these members: names in their order, and their signed bytes.
-///
-/// # Errors
-/// As [`check_signed`].
-pub(crate) fn signed_members<'b>(
-    bytes: &'b [u8],
-    wanted: &[&'static str],
-) -> Result<Vec<(&'static str, &'b [u8])>, Error> {
-    let mut found = Vec::new();
-    check(bytes, Control::Raw, |name, value| {
-        let wanted = wanted.iter().find(|wanted| wanted.as_bytes() == name);
-        found.extend(wanted.map(|wanted| (*wanted, value)));
-    })?;
-    Ok(found)
+/// The values of these members of a file that is [`published_bytes`]; none of another, or if one is missing.
+pub(crate) fn published_members<'b, const N: usize>(
+    file: &'b [u8],
+    wanted: [&str; N],
+) -> Option<[&'b [u8]; N]> {
+    check(file, Control::Escaped).ok()?;
+    let member = |wanted: &str| members(file).find(|(name, _)| *name == wanted.as_bytes());
+    let found: Option<Vec<_>> = wanted.into_iter().map(|wanted| Some(member(wanted)?.1)).collect();
+    found?.try_into().ok()
+}
+
+/// The members of an object that was checked before: names as they stand between their quotes, and values. None of what
+/// is no object.
+pub(crate) fn members(checked: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    text::Members::of(checked).map(|member| (member.name(), member.value))
+}
+
+/// The object that has these members, which come in the order of their names.
+pub(crate) fn object<'b>(members: impl Iterator<Item = (&'b [u8], &'b [u8])>) -> Vec<u8> {
+    let texts = members.map(|(name, value)| [b"\"", name, b"\":", value].concat());
+    [&b"{"[..], &texts.collect::<Vec<_>>().join(&b','), b"}"].concat()
+}
+
+/// What only one of two objects has that were checked before: objects of the members that only `before` has, or has
+/// otherwise, and of those of `after`; and how many are the same in both.
+pub(crate) fn differing(before: &[u8], after: &[u8]) -> (Vec<u8>, Vec<u8>, usize) {
+    let (gone, new, same) = text::differing(before, after);
+    let object = |members: Vec<text::Member<'_>>| object(members.iter().map(|it| (it.name(), it.value)));
+    (object(gone), object(new), same)
+}
+
+/// What of a file was signed, by the published bytes of its member `signed`, which were checked before.
+pub(crate) fn signed_of_checked(published: &[u8]) -> Cow<'_, [u8]> {
+    text::unescaped(published)
+}
+
+/// What a name says that checked bytes have between its quotes.
+pub(crate) fn text_of_checked(name: &[u8]) -> Cow<'_, str> {
+    match name.contains(&b'\\') {
+        false => String::from_utf8_lossy(name),
+        true => Cow::Owned(String::from_utf8_lossy(&text::decoded(name).collect::<Vec<_>>()).into_owned()),
+    }
+}
+
+/// The value of signed bytes that were checked before.
+pub(crate) fn value_of_checked(signed: &[u8]) -> Value {
+    strict(&text::escaped(signed)).unwrap_or_default()
 }
 
 /// Reads signed bytes back, which must be canonical.
@@ -107,13 +140,13 @@ pub(crate) fn published_of_checked(signed: &[u8]) -> Cow<'_, [u8]> {
 /// # Errors
 /// As [`check_signed`], for bytes that are not [`published_bytes`] of some value.
 pub fn signed_of_published(published: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
-    check(published, Control::Escaped, |_, _| ())?;
+    check(published, Control::Escaped)?;
     Ok(text::unescaped(published))
 }
 
-fn check<'b>(bytes: &'b [u8], form: Control, each: impl FnMut(&'b [u8], &'b [u8])) -> Result<(), Error> {
+fn check(bytes: &[u8], form: Control) -> Result<(), Error> {
     bounded(bytes)?;
-    text::walk(bytes, form, each).map_err(|text::Fault { at, what, is_json }| {
+    text::walk(bytes, form).map_err(|text::Fault { at, what, is_json }| {
         let what = format!("{what}, at byte {at}");
         if is_json { not_canonical(what) } else { Rejected::NotJson { message: what }.into() }
     })

@@ -10,9 +10,10 @@ use tuffet_client::{Algorithm, DelegatedKey, SOFTWARE, accepts_delegated_file, p
 
 use crate::encoding::{member, sha256_hex};
 use crate::key::PublicKey;
-use crate::metadata::{Envelope, Header, Role};
+use crate::metadata::Role;
 use crate::published::Signers;
 use crate::root::{Chain, RoleKeys};
+use crate::signed::Signed;
 use crate::text::plain;
 use crate::{Error, Rejected};
 
@@ -213,8 +214,8 @@ pub struct Step {
     pub version: u32,
     /// The file as it came.
     pub file: Vec<u8>,
-    /// Its `signed` value.
-    pub signed: Value,
+    /// What of it is signed.
+    pub signed: Signed,
 }
 
 impl Way {
@@ -275,7 +276,7 @@ impl Way {
                 Err(error) => broken = Some(error),
             }
             if way.steps.len() + 1 < CHAIN {
-                let below = way.steps.last().map_or_else(Vec::new, |last| names(&last.signed));
+                let below = way.steps.last().map_or_else(Vec::new, |last| names(last.signed.head()));
                 let below = below.into_iter().filter(|role| role.name() != name && !roles.contains(role));
                 open.extend(below.map(|role| (way.clone(), role)));
             }
@@ -294,8 +295,8 @@ impl Way {
 
     fn push(&mut self, chain: &Chain, role: &Role, file: &[u8]) -> Result<(), Error> {
         let broken = |why: String| Error::from(Rejected::BrokenWay { role: role.clone(), why });
-        let Envelope { signed, .. } = Envelope::parse(file).map_err(|error| error.at(role))?;
-        let header = Header::from_signed(&signed).map_err(|error| error.at(role))?;
+        let signed = Signed::of_file(file).map_err(|error| error.at(role))?;
+        let header = signed.header();
         if header.role != Role::Targets {
             return Err(broken(format!("it is a file of {}", header.role)));
         }
@@ -344,7 +345,7 @@ impl Way {
     /// # Errors
     /// [`Rejected::NotDelegated`], and as [`Delegation::of`].
     pub fn delegation(&self, name: &str) -> Result<Delegation, Error> {
-        let found = self.steps.last().map_or(Ok(None), |last| Delegation::of(&last.signed, name))?;
+        let found = self.steps.last().map_or(Ok(None), |last| Delegation::of(last.signed.head(), name))?;
         found.ok_or_else(|| {
             Rejected::NotDelegated { role: Role::Delegated(name.to_owned()), by: self.title() }.into()
         })
@@ -356,7 +357,7 @@ impl Way {
     /// As [`Way::delegation`].
     pub fn delegations(&self, name: &str) -> Result<Vec<Delegation>, Error> {
         let below = self.steps.iter().skip(1).map(|step| step.role.name()).chain([name]);
-        let found = self.steps.iter().zip(below).map(|(step, name)| Delegation::of(&step.signed, name));
+        let found = self.steps.iter().zip(below).map(|(step, name)| Delegation::of(step.signed.head(), name));
         Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
@@ -379,6 +380,7 @@ mod tests {
 
     use super::*;
     use crate::key::SigningKey;
+    use crate::metadata::Envelope;
     use crate::request::Request;
     use crate::root::Draft;
 

@@ -27,6 +27,7 @@ pub mod published;
 pub mod request;
 pub mod review;
 pub mod root;
+pub mod signed;
 pub mod state;
 pub mod status;
 pub mod text;

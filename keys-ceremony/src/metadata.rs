@@ -210,18 +210,7 @@ impl Envelope {
         let value = canonical::parse(file)?;
         let signed =
             member(&value, "signed", "an object", |value| value.is_object().then_some(value))?.clone();
-        let mut signatures: Vec<(String, Vec<u8>)> = Vec::new();
-        let mut seen = BTreeSet::new();
-        for entry in member(&value, "signatures", "a list", Value::as_array)? {
-            let keyid =
-                member(entry, "keyid", "a keyid", |value| value.as_str().filter(|text| is_digest(text)))?;
-            let sig = from_hex(member(entry, "sig", "hex", Value::as_str)?, "sig")?;
-            if !seen.insert(keyid) {
-                let expected = "a list that names each keyid once";
-                return Err(Rejected::WrongField { field: "signatures".to_owned(), expected }.into());
-            }
-            signatures.push((keyid.to_owned(), sig));
-        }
+        let signatures = signatures(member(&value, "signatures", "a list", Value::as_array)?)?;
         Ok(Envelope { signed, signatures })
     }
 
@@ -232,6 +221,25 @@ impl Envelope {
     pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         published(&canonical::published_bytes(&self.signed)?, &self.signatures)
     }
+}
+
+/// Keyids and signatures of a file's list.
+///
+/// # Errors
+/// [`Rejected::WrongField`].
+pub(crate) fn signatures(list: &[Value]) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let mut signatures: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for entry in list {
+        let keyid = member(entry, "keyid", "a keyid", |value| value.as_str().filter(|text| is_digest(text)))?;
+        let sig = from_hex(member(entry, "sig", "hex", Value::as_str)?, "sig")?;
+        if !seen.insert(keyid) {
+            let expected = "a list that names each keyid once";
+            return Err(Rejected::WrongField { field: "signatures".to_owned(), expected }.into());
+        }
+        signatures.push((keyid.to_owned(), sig));
+    }
+    Ok(signatures)
 }
 
 /// The published bytes of a file: `signed` has those of its member, and the signatures are sorted by keyid.

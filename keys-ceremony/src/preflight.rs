@@ -35,17 +35,17 @@ pub(crate) fn preflight(request: &Request, file: &[u8], now: u64) -> Result<(), 
     let judged = if limits == DEVICE { Ok(()) } else { request.accepts_within(&limits, file)? };
     let judged = judged.and_then(|()| delegates(request, &limits, file));
     judged.map_err(|refusal| refused(request, "a device".to_owned(), &refusal))?;
-    delegation::check(request.head(), &limits)
+    delegation::check(request.signed().head(), &limits)
 }
 
 /// Whether devices can read what a targets file delegates, whatever they search for.
 pub(crate) fn delegates(request: &Request, limits: &Limits, file: &[u8]) -> Result<(), Error> {
     match &request.header().role {
         // What is not there can be read.
-        _ if request.head().get("delegations").is_none() => Ok(()),
+        _ if request.signed().head().get("delegations").is_none() => Ok(()),
         role @ (Role::Targets | Role::Delegated(_)) => {
             // Of more parts than any pattern has, so that none covers it and one reading is enough.
-            let listed = request.head()["delegations"]["roles"].as_array();
+            let listed = request.signed().head()["delegations"]["roles"].as_array();
             let patterns = listed.into_iter().flatten().filter_map(|role| role["paths"].as_array());
             let parts = patterns.flatten().filter_map(|pattern| pattern.as_str());
             let most = parts.map(|pattern| pattern.matches('/').count()).max().unwrap_or(0);

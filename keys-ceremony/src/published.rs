@@ -278,7 +278,9 @@ impl Subject {
     /// What the newest root signs, which says who signs and how early: of a request for a root, that root.
     pub(crate) fn newest_root(&self) -> Option<Value> {
         match &self.request {
-            Some(Ok(request)) if request.header().role == Role::Root => Some(request.signed().clone()),
+            Some(Ok(request)) if request.header().role == Role::Root => {
+                Some(request.signed().value().clone())
+            }
             Some(Ok(request)) => {
                 Envelope::parse(request.chain().files().last()?).ok().map(|envelope| envelope.signed)
             }

@@ -7,12 +7,11 @@
 
 mod written;
 
-use core::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tuffet_client::limits::{DEVICE, Limits};
 
 use crate::delegation::Way;
@@ -23,6 +22,7 @@ use crate::metadata::{Header, Role, published};
 use crate::names::Names;
 use crate::preflight::{delegates, preflight};
 use crate::root::{Chain, Devices, RoleKeys, Root, distinct};
+use crate::signed::Signed;
 use crate::{Error, Misuse, Rejected, canonical, file};
 
 pub(crate) use written::{MAX_REQUEST, is_request};
@@ -30,15 +30,10 @@ pub(crate) use written::{MAX_REQUEST, is_request};
 /// A request for signatures over one metadata file. Everything in it is verified.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Canonical.
-    payload: Vec<u8>,
+    /// The payload, and what it says.
+    signed: Signed,
     /// SHA-256 of the payload, which is what is signed.
     digest: [u8; 32],
-    /// Decoded from the payload when somebody asks: it takes ten times the memory.
-    signed: OnceCell<Value>,
-    /// What of it is decoded at once: the header and the delegations.
-    head: Value,
-    header: Header,
     chain: Chain,
     /// Of a delegated role: the files that lead to it.
     way: Option<Way>,
@@ -144,7 +139,7 @@ impl Request {
             return Request::assemble_delegated(payload, root_chain, name, way);
         }
         let request = Request::assemble(payload, root_chain)?;
-        if request.header.role != role {
+        if request.header().role != role {
             let expected = "the role that the request is for";
             return Err(Rejected::WrongField { field: "_type".to_owned(), expected }.into());
         }
@@ -157,13 +152,15 @@ impl Request {
 
     /// A request without signatures; all else follows from the payload and the chain.
     fn assemble(payload: Vec<u8>, root_chain: &[Vec<u8>]) -> Result<Request, Error> {
-        let payload = Payload::read(payload)?;
+        let in_payload = |error: Error| error.at("payload");
+        let signed = Signed::read(payload).map_err(in_payload)?;
         let chain = Chain::verify(root_chain)?;
-        let own = match payload.header.role {
-            Role::Root => Some(payload.root()?),
+        let header = signed.header();
+        let own = match header.role {
+            // Of one all is looked at.
+            Role::Root => Some(Root::from_signed(signed.value()).map_err(in_payload)?),
             _ => None,
         };
-        let header = &payload.header;
         let last = chain.last();
         let wrong_chain = |why: String| Err(Misuse::WrongChain { why }.into());
         match (&own, last.map_or(0, |root| root.header.version)) {
@@ -184,7 +181,7 @@ impl Request {
                 Requirement { by: Role::Root, version: root.header.version, threshold, keys }
             })
             .collect();
-        Ok(payload.unsigned(chain, None, requirements))
+        Ok(Request::unsigned(signed, chain, None, requirements))
     }
 
     /// The same for a delegated role, whose signers follow from the files that lead to it, too.
@@ -194,11 +191,11 @@ impl Request {
         name: &str,
         files: &[(Role, Vec<u8>)],
     ) -> Result<Request, Error> {
-        let mut payload = Payload::read(payload)?;
+        let signed = Signed::read(payload).map_err(|error| error.at("payload"))?;
         let chain = Chain::verify(root_chain)?;
         let role = Role::named(name).filter(|role| matches!(role, Role::Delegated(_)));
-        let (Some(role), Role::Targets) = (role, &payload.header.role) else {
-            let why = format!("{} is not the metadata of a delegated role", payload.header.role);
+        let (Some(role), Role::Targets) = (role, &signed.header().role) else {
+            let why = format!("{} is not the metadata of a delegated role", signed.header().role);
             return Err(Misuse::WrongChain { why }.into());
         };
         let way = Way::verify(&chain, files.iter().map(|(role, file)| (role, &file[..])))?;
@@ -206,9 +203,14 @@ impl Request {
         let last = way.steps().last();
         // A way that delegates has a last file.
         let (by, version) = last.map_or((Role::Targets, 0), |step| (step.role.clone(), step.version));
-        payload.header.role = role;
         let requirements = vec![Requirement { by, version, threshold, keys }];
-        Ok(payload.unsigned(chain, Some(way), requirements))
+        Ok(Request::unsigned(signed.of(&role)?, chain, Some(way), requirements))
+    }
+
+    /// One that nobody has signed yet.
+    fn unsigned(signed: Signed, chain: Chain, way: Option<Way>, requirements: Vec<Requirement>) -> Request {
+        let (digest, signatures) = (sha256(signed.bytes()), BTreeMap::new());
+        Request { signed, digest, chain, way, requirements, signatures }
     }
 
     /// Reads a request, and verifies everything in it.
@@ -227,7 +229,7 @@ impl Request {
     /// The request as a file: the same request always gives the same bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         // Room for all of it, so that growing leaves no copies behind.
-        let mut bytes = Vec::with_capacity(self.payload.len() / 3 * 4 + 16 * 1024);
+        let mut bytes = Vec::with_capacity(self.payload().len() / 3 * 4 + 16 * 1024);
         // Serialising strings and integers into memory cannot fail.
         let _ = written::write(self, &mut bytes);
         bytes
@@ -277,29 +279,22 @@ impl Request {
 
     /// The role, version and dates of what is signed.
     pub fn header(&self) -> &Header {
-        &self.header
+        self.signed.header()
     }
 
     /// The exact bytes that are signed.
     pub fn payload(&self) -> &[u8] {
-        &self.payload
+        self.signed.bytes()
+    }
+
+    /// What they say.
+    pub fn signed(&self) -> &Signed {
+        &self.signed
     }
 
     /// SHA-256 of [`Request::payload`], in hexadecimal.
     pub fn sha256(&self) -> String {
         hex(&self.digest)
-    }
-
-    /// The value of [`Request::payload`], which is decoded when it is first asked for. For payloads of megabytes that
-    /// takes ten times their memory.
-    pub fn signed(&self) -> &Value {
-        // They were checked when the request was made, and what is canonical can be read.
-        self.signed.get_or_init(|| canonical::parse_signed(&self.payload).unwrap_or_default())
-    }
-
-    /// The header and the member `delegations` of [`Request::signed`], of which nothing else is decoded for that.
-    pub(crate) fn head(&self) -> &Value {
-        &self.head
     }
 
     /// The repository that it is for: SHA-256 of the signed bytes of root 1, in hexadecimal.
@@ -382,7 +377,7 @@ impl Request {
     /// [`Rejected::OtherPayload`] or [`Rejected::OtherChain`] if it is not the same request.
     pub fn merge(&mut self, other: &Request) -> Result<(), Error> {
         // The same bytes may be for two roles, and those of a delegated one do not say for which.
-        if (&self.payload, &self.header.role) != (&other.payload, &other.header.role) {
+        if (self.payload(), &self.header().role) != (other.payload(), &other.header().role) {
             return Err(Rejected::OtherPayload { ours: self.title(), theirs: other.title() }.into());
         }
         fn files(request: &Request) -> impl Iterator<Item = (&Role, &Vec<u8>)> {
@@ -463,9 +458,9 @@ impl Request {
 
     /// The smallest device that it must do for: as the root says that it is for, or else the newest of the chain.
     pub(crate) fn devices(&self) -> Devices {
-        let own = match self.header.role {
+        let own = match self.header().role {
             // It was decoded when the request was made.
-            Role::Root => Devices::from_root(self.signed()).unwrap_or_default(),
+            Role::Root => Devices::from_root(self.signed.value()).unwrap_or_default(),
             _ => None,
         };
         own.or_else(|| self.chain.last()?.devices).unwrap_or_default()
@@ -481,8 +476,8 @@ impl Request {
         file: &[u8],
     ) -> Result<Result<(), tuffet_client::Error>, Error> {
         match &self.way {
-            Some(way) => way.accepts_within(limits, self.header.role.name(), file),
-            None => Ok(self.chain.accepts_within(limits, &self.header.role, file)),
+            Some(way) => way.accepts_within(limits, self.header().role.name(), file),
+            None => Ok(self.chain.accepts_within(limits, &self.header().role, file)),
         }
     }
 
@@ -521,52 +516,12 @@ impl Request {
 
     /// The file with these signatures.
     fn published(&self, signatures: &[(String, Vec<u8>)]) -> Result<Vec<u8>, Error> {
-        published(&canonical::published_of_checked(&self.payload), signatures)
+        published(&canonical::published_of_checked(self.payload()), signatures)
     }
 
     /// Role and version, as "root version 2".
     pub fn title(&self) -> String {
-        format!("{} version {}", self.header.role, self.header.version)
-    }
-}
-
-/// A payload and what it says of itself.
-struct Payload {
-    bytes: Vec<u8>,
-    head: Value,
-    signed: OnceCell<Value>,
-    header: Header,
-}
-
-/// The members of a file that are decoded in any case. They are small, and the targets need not be.
-const HEAD: [&str; 6] = ["_type", "delegations", "expires", "issued", "spec_version", "version"];
-
-impl Payload {
-    fn read(bytes: Vec<u8>) -> Result<Payload, Error> {
-        let head = || {
-            let members = canonical::signed_members(&bytes, &HEAD)?.into_iter();
-            let members = members.map(|(name, value)| Ok((name.to_owned(), canonical::parse_signed(value)?)));
-            let head = Value::Object(members.collect::<Result<Map<_, _>, Error>>()?);
-            Ok((Header::from_signed(&head)?, head))
-        };
-        let (header, head) = head().map_err(|error: Error| error.at("payload"))?;
-        Ok(Payload { bytes, head, signed: OnceCell::new(), header })
-    }
-
-    /// The root that it is: of one all is looked at.
-    fn root(&self) -> Result<Root, Error> {
-        let decoded = || {
-            let signed = canonical::parse_signed(&self.bytes)?;
-            Root::from_signed(self.signed.get_or_init(|| signed))
-        };
-        decoded().map_err(|error| error.at("payload"))
-    }
-
-    /// A request that nobody has signed yet.
-    fn unsigned(self, chain: Chain, way: Option<Way>, requirements: Vec<Requirement>) -> Request {
-        let Payload { bytes: payload, head, signed, header } = self;
-        let (digest, signatures) = (sha256(&payload), BTreeMap::new());
-        Request { payload, digest, signed, head, header, chain, way, requirements, signatures }
+        format!("{} version {}", self.header().role, self.header().version)
     }
 }
 

@@ -2,7 +2,8 @@
 //! new, and what is unusual.
 //!
 //! Nothing that is signed is left out: each object is taken apart member by member, and what no line
-//! has named, or is not of the shape that a line expects, is printed as it stands.
+//! has named, or is not of the shape that a line expects, is printed as it stands. Only targets that are
+//! what they were when their holder saw them last are counted.
 
 mod changes;
 mod comparison;
@@ -38,8 +39,9 @@ pub struct Review {
     now: u64,
 }
 
-/// Describes a request; keys get their `names`; `now` in seconds since 1970-01-01 UTC.
-pub fn describe(request: &Request, names: &Names, now: u64) -> Review {
+/// Describes a request: all that it says, or if it was `compared`, all but the targets that its holder has seen before.
+/// Keys get their `names`; `now` in seconds since 1970-01-01 UTC.
+pub fn describe(request: &Request, compared: Option<&Comparison>, names: &Names, now: u64) -> Review {
     let mut review = Review { lines: Vec::new(), names: names.clone(), now };
     review.line(0, &request.title());
 
@@ -48,7 +50,9 @@ pub fn describe(request: &Request, names: &Names, now: u64) -> Review {
     review.digest(1, "repository root 1 is sha256 ", "", &repository);
     review.delegated(request);
 
-    let mut signed = review.open(1, "signed", request.signed().clone());
+    let versions = compared.map(|compared| &compared.versions);
+    let says = versions.map_or_else(|| request.signed().value(), |versions| &versions.after);
+    let mut signed = review.open(1, "signed", says.clone());
     for titled in ["_type", "version"] {
         signed.remove(titled);
     }
@@ -65,7 +69,8 @@ pub fn describe(request: &Request, names: &Names, now: u64) -> Review {
     match request.header().role {
         Role::Root => review.root(&mut signed),
         Role::Targets | Role::Delegated(_) => {
-            review.targets(&mut signed);
+            let known = compared.and_then(|compared| compared.before.version());
+            review.targets(&mut signed, known.map(|version| (version, versions.map_or(0, |it| it.same))));
             review.delegations(&mut signed);
         }
         Role::Snapshot | Role::Timestamp => review.meta(&mut signed),
@@ -231,9 +236,16 @@ impl Review {
         self.rest(2, role);
     }
 
-    fn targets(&mut self, signed: &mut Map<String, Value>) {
+    /// `known` is a version that was seen before, and how many targets are the same in that: they are not there.
+    fn targets(&mut self, signed: &mut Map<String, Value>, known: Option<(u32, usize)>) {
         let targets = self.open_member(1, "targets", signed);
-        self.line(1, &format!("targets: {}", targets.len()));
+        match known {
+            Some((version, same @ 1..)) => {
+                let count = targets.len() + same;
+                self.line(1, &format!("targets: {count}, {same} of them as they were in version {version}"));
+            }
+            _ => self.line(1, &format!("targets: {}", targets.len())),
+        }
         for (path, value) in targets {
             self.line(2, &plain(&path));
             let mut target = self.open(3, "target", value);
@@ -431,7 +443,7 @@ mod tests {
     fn review_of_targets_shows_every_fact() {
         let root = finished_root(&SigningKey::generate().unwrap());
         let request = Request::draft(Role::Targets, &targets(), &[root]).unwrap();
-        let text = describe(&request, &Names::default(), NOW).to_string();
+        let text = describe(&request, None, &Names::default(), NOW).to_string();
         for fact in [
             "targets version 7\n",
             "issued     2026-11-01T13:14:15Z (21 days ago)\n",
@@ -453,8 +465,8 @@ mod tests {
 
         // An hour before the date of issue clocks may differ; a second earlier one of them is wrong.
         let issued = request.header().issued;
-        assert!(!describe(&request, &Names::default(), issued - 3600).to_string().contains("FUTURE"));
-        let text = describe(&request, &Names::default(), issued - 3601).to_string();
+        assert!(!describe(&request, None, &Names::default(), issued - 3600).to_string().contains("FUTURE"));
+        let text = describe(&request, None, &Names::default(), issued - 3601).to_string();
         let warned = "issued     2026-11-01T13:14:15Z (in 60 minutes), ISSUED IN THE FUTURE\n";
         assert!(text.contains(warned), "{text}");
     }
@@ -498,7 +510,7 @@ mod tests {
             let Ok(request) = Request::draft(Role::Targets, &value, core::slice::from_ref(&root)) else {
                 continue;
             };
-            let text = describe(&request, &Names::default(), NOW).to_string();
+            let text = describe(&request, None, &Names::default(), NOW).to_string();
             assert!(text.contains("MARK"), "{value} shows as\n{text}");
             shown += 1;
         }
@@ -513,7 +525,7 @@ mod tests {
         assert!(Request::draft(Role::Targets, &value, core::slice::from_ref(&root)).is_err(), "not ASCII");
         value["targets"]["acme/\u{1b}[2J\r\n"] = json!({ "length": "\u{7f}\u{8}", "\u{1b}": "\u{1b}]0;" });
         let request = Request::draft(Role::Targets, &value, &[root]).unwrap();
-        let text = describe(&request, &Names::default(), NOW).to_string();
+        let text = describe(&request, None, &Names::default(), NOW).to_string();
         assert!(text.chars().all(|c| matches!(c, ' '..='~' | '\n')), "{text:?}");
         assert!(text.contains("acme/\\u{1b}[2J\\r\\n"), "{text}");
     }

@@ -13,22 +13,23 @@
 //! A repository is the digest of its root 1, which its holder compared with the others once. The directory is as
 //! trusted as the machine that it lies on, and holds nothing secret.
 
+use core::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-
-use serde_json::Value;
+use std::rc::Rc;
 
 use crate::delegation::{Step, Way};
 use crate::encoding::{is_digest, sha256_hex};
 use crate::file::{self, Access};
 use crate::key::PublicKey;
-use crate::metadata::{Envelope, Header, Role};
+use crate::metadata::{Header, Role};
 use crate::published::read_key;
 use crate::request::Request;
 use crate::root::{Chain, Root};
-use crate::{Environment, Error, Misuse, Rejected, canonical};
+use crate::signed::Signed;
+use crate::{Environment, Error, Misuse, Rejected};
 
 /// Where the files of delegated roles lie: their names are their authors' choice.
 const DELEGATED: &str = "delegated";
@@ -52,31 +53,40 @@ pub struct Repository {
     roots: Vec<Vec<u8>>,
     /// The newest that was verified of each role but root; of a delegated one by the roles from targets down to it, for
     /// two roles may delegate to others of one name.
-    verified: BTreeMap<Vec<Role>, (Header, Value)>,
-    /// The newest bytes of each role that were signed here, with their version.
-    signed: BTreeMap<Role, (u32, Vec<u8>)>,
+    verified: BTreeMap<Vec<Role>, Verified>,
+    /// The newest version of each role that was signed here.
+    signed: BTreeMap<Role, u32>,
     /// Ways below which nothing is kept that is not signed, since the last file was taken over.
     settled: BTreeSet<Vec<Role>>,
 }
 
+/// A file that is there, which is read when somebody asks what it says: of hash bins there may be thousands.
+#[derive(Clone, Debug, Default)]
+struct Verified(OnceCell<Rc<Signed>>);
+
 /// What a request is compared with.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Before {
     /// Nothing of this role was seen here.
     Nothing,
     /// The newest that was verified here.
-    Verified(Value),
+    Verified(Rc<Signed>),
     /// What was signed here, and was not seen since with signatures enough.
-    Signed(Value),
+    Signed(Rc<Signed>),
 }
 
 impl Before {
     /// What came before, as it was signed.
-    pub fn value(&self) -> Option<&Value> {
+    pub fn signed(&self) -> Option<&Signed> {
         match self {
             Before::Nothing => None,
-            Before::Verified(value) | Before::Signed(value) => Some(value),
+            Before::Verified(signed) | Before::Signed(signed) => Some(signed),
         }
+    }
+
+    /// Its version.
+    pub fn version(&self) -> Option<u32> {
+        self.signed().map(|signed| signed.header().version)
     }
 }
 
@@ -130,11 +140,11 @@ impl State {
     pub fn keys_elsewhere(&self, digest: &str) -> Result<(BTreeMap<PublicKey, String>, Vec<String>), Error> {
         let (mut keys, mut damaged) = (BTreeMap::new(), Vec::new());
         for other in self.repositories()?.into_iter().filter(|other| other != digest) {
-            match self.repository(&other) {
-                Ok(Some(repository)) => {
-                    keys.extend(repository.keys().into_iter().map(|key| (key, other.clone())));
+            let known = self.repository(&other);
+            match known.and_then(|known| known.map_or(Ok(BTreeSet::new()), |known| known.keys())) {
+                Ok(repository) => {
+                    keys.extend(repository.into_iter().map(|key| (key, other.clone())));
                 }
-                Ok(None) => {}
                 Err(Error::Environment { why: Environment::StateDamaged { .. }, .. }) => damaged.push(other),
                 Err(error) => return Err(error),
             }
@@ -168,14 +178,7 @@ impl Repository {
     /// Reads it from its directory. Bytes that are bad there were good once: it is not their sender's fault.
     fn read(directory: PathBuf, digest: String) -> Result<Repository, Error> {
         let place = directory.clone();
-        Repository::read_files(directory, digest).map_err(|error| match error {
-            Error::Rejected { .. } => {
-                let message = error.to_string();
-                let message = message.split_once("; ").map_or(&*message, |(what, _)| what).to_owned();
-                Error::from(Environment::StateDamaged { message }).in_file(&place)
-            }
-            other => other,
-        })
+        Repository::read_files(directory, digest).map_err(|error| damaged(error, &place))
     }
 
     fn read_files(directory: PathBuf, digest: String) -> Result<Repository, Error> {
@@ -188,17 +191,17 @@ impl Repository {
                 Err(error) => return Err(Error::io("read", &path, &error)),
             }
         }
-        let damaged = |message: &str| {
+        let wrong = |message: &str| {
             Err(Error::from(Environment::StateDamaged { message: message.to_owned() }).in_file(&directory))
         };
         let names = names_in(&directory)?;
         if names.iter().filter(|name| name.ends_with(".root.json")).count() != files.len() {
-            return damaged("a root is missing before a later one");
+            return wrong("a root is missing before a later one");
         }
         let chain = Chain::verify(&files)?;
         match chain.first_payload() {
             Some(payload) if sha256_hex(payload) != digest => {
-                return damaged("its root 1 is that of another repository");
+                return wrong("its root 1 is that of another repository");
             }
             _ => {}
         }
@@ -213,55 +216,64 @@ impl Repository {
             settled: BTreeSet::new(),
         };
         for role in [Role::Targets, Role::Snapshot, Role::Timestamp] {
-            repository.read_verified(vec![role])?;
+            let way = vec![role];
+            if repository.file_of(&way).exists() {
+                repository.verified.insert(way, Verified::default());
+            }
         }
-        repository.read_below(&repository.directory.join(DELEGATED), &[Role::Targets])?;
-        repository.read_signed()?;
+        repository.find_below(&repository.directory.join(DELEGATED), &[Role::Targets])?;
+        repository.find_signed()?;
         Ok(repository)
     }
 
-    /// Reads what was verified of the role at the end of a way, if anything was.
-    fn read_verified(&mut self, way: Vec<Role>) -> Result<(), Error> {
-        let path = self.file_of(&way);
-        if let (true, Some(role)) = (path.exists(), way.last()) {
-            let (header, signed) =
-                read_as(role, &file::read(&path)?).map_err(|error| error.in_file(&path))?;
-            self.verified.insert(way, (header, signed));
-        }
-        Ok(())
-    }
-
-    /// The same for all that is below a way.
-    fn read_below(&mut self, directory: &Path, above: &[Role]) -> Result<(), Error> {
+    /// Finds all that was verified below a way.
+    fn find_below(&mut self, directory: &Path, above: &[Role]) -> Result<(), Error> {
         for name in names_in(directory)? {
             let below = |stem: &str| {
                 let role = Role::from_file_stem(stem)?;
                 Some(above.iter().cloned().chain([role]).collect::<Vec<Role>>())
             };
             if let Some(way) = name.strip_suffix(".json").and_then(below) {
-                self.read_verified(way)?;
+                self.verified.insert(way, Verified::default());
             } else if let Some(way) = name.strip_suffix(BELOW).and_then(below) {
-                self.read_below(&directory.join(&name), &way)?;
+                self.find_below(&directory.join(&name), &way)?;
             }
         }
         Ok(())
     }
 
-    fn read_signed(&mut self) -> Result<(), Error> {
-        let directory = self.directory.join("signed");
-        for name in names_in(&directory)? {
+    fn find_signed(&mut self) -> Result<(), Error> {
+        for name in names_in(&self.directory.join("signed"))? {
             let parts = name.rsplit_once('.');
             let parts = parts.and_then(|(role, version)| {
                 Some((Role::from_file_stem(role)?, version.parse::<u32>().ok()?))
             });
             let Some((role, version)) = parts else { continue };
-            if self.signed.get(&role).is_none_or(|(newest, _)| *newest < version) {
-                let payload = file::read(&directory.join(name))?;
-                canonical::parse_signed(&payload)?;
-                self.signed.insert(role, (version, payload));
-            }
+            let newest = self.signed.entry(role).or_insert(version);
+            *newest = version.max(*newest);
         }
         Ok(())
+    }
+
+    /// What was verified of the role at the end of a way.
+    fn verified(&self, way: &[Role]) -> Result<Option<&Rc<Signed>>, Error> {
+        let (Some(Verified(read)), Some(role)) = (self.verified.get(way), way.last()) else {
+            return Ok(None);
+        };
+        if read.get().is_none() {
+            let path = self.file_of(way);
+            let signed = Signed::of_file(&file::read(&path)?).and_then(|signed| signed.of(role));
+            let _ = read.set(Rc::new(signed.map_err(|error| damaged(error, &path))?));
+        }
+        Ok(read.get())
+    }
+
+    /// The newest bytes of a role that were signed here.
+    fn signed(&self, role: &Role) -> Result<Option<Signed>, Error> {
+        let Some(version) = self.signed.get(role) else { return Ok(None) };
+        let path = self.signed_file(role, *version);
+        let signed = Signed::read(file::read(&path)?).and_then(|signed| signed.of(role));
+        signed.map(Some).map_err(|error| damaged(error, &path))
     }
 
     /// As [`State::remember`].
@@ -274,7 +286,8 @@ impl Repository {
             self.learn(&Role::Root, root)?;
         }
         self.learn_way(request)?;
-        let path = self.signed_file(request);
+        let Header { role, version, .. } = request.header();
+        let path = self.signed_file(role, *version);
         create_directory(&self.directory.join("signed"))?;
         file::replace(&path, request.payload(), Access::Private)
     }
@@ -290,24 +303,19 @@ impl Repository {
         &self.digest
     }
 
-    /// The newest version that was verified of a role.
-    pub fn version(&self, role: &Role) -> Option<u32> {
-        match role {
-            Role::Root => u32::try_from(self.roots.len()).ok().filter(|version| *version > 0),
-            other => self.verified.get(&[other.clone()][..]).map(|(header, _)| header.version),
-        }
-    }
-
     /// The keys of the newest root, of the bytes of one that were signed here, and of delegations.
-    fn keys(&self) -> BTreeSet<PublicKey> {
-        let signed =
-            self.signed.get(&Role::Root).and_then(|(_, payload)| canonical::parse_signed(payload).ok());
-        let signed = signed.and_then(|signed| Root::from_signed(&signed).ok());
+    fn keys(&self) -> Result<BTreeSet<PublicKey>, Error> {
+        let signed = self.signed(&Role::Root)?;
+        let signed = signed.and_then(|signed| Root::from_signed(signed.value()).ok());
         let roots = self.chain.last().into_iter().chain(signed.as_ref());
         let top = roots.flat_map(|root| root.roles.values()).flat_map(|role| role.keys.values().cloned());
-        let delegated =
-            self.verified.values().filter_map(|(_, signed)| signed["delegations"]["keys"].as_object());
-        top.chain(delegated.flat_map(|keys| keys.values()).filter_map(read_key)).collect()
+        let mut keys: BTreeSet<PublicKey> = top.collect();
+        for way in self.verified.keys() {
+            let signed = self.verified(way)?;
+            let delegated = signed.and_then(|signed| signed.head()["delegations"]["keys"].as_object());
+            keys.extend(delegated.into_iter().flat_map(|keys| keys.values()).filter_map(read_key));
+        }
+        Ok(keys)
     }
 
     /// Whether a request goes on from here: its roots are these, or theirs go further, and it is not behind what was
@@ -335,18 +343,13 @@ impl Repository {
             let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
             return stale(&Role::Root, number(self.roots.len()), number(payloads.len()));
         }
-        let brought = steps_of(request).map(|(way, step)| (way, step.version, Some(&step.signed)));
-        // What it asks to sign is decoded only if there is something to compare it with.
-        for (way, version, signed) in brought.chain([(way_of(request), *version, None)]) {
+        let brought = steps_of(request).map(|(way, step)| (way, step.version, &step.signed));
+        for (way, version, signed) in brought.chain([(way_of(request), *version, request.signed())]) {
             let role = way.last().unwrap_or(role);
-            match self.verified.get(&way) {
-                Some((header, _)) if version < header.version => return stale(role, header.version, version),
-                Some((header, value))
-                    if version == header.version && value != signed.unwrap_or_else(|| request.signed()) =>
-                {
-                    return stale(role, header.version, version);
-                }
-                _ => {}
+            let Some(known) = self.verified(&way)? else { continue };
+            let newest = known.header().version;
+            if version < newest || (version == newest && known.bytes() != signed.bytes()) {
+                return stale(role, newest, version);
             }
         }
         Ok(())
@@ -362,29 +365,28 @@ impl Repository {
             // The newest before it that was verified *here*: what the request brings beyond that its sender chose.
             let known = self.roots.len().min(version.saturating_sub(1) as usize);
             return Ok(match known.checked_sub(1).and_then(|last| self.roots.get(last)) {
-                Some(payload) => Before::Verified(canonical::parse_signed(payload)?),
+                Some(payload) => Before::Verified(Rc::new(Signed::read(payload.clone())?)),
                 None => Before::Nothing,
             });
         }
-        let verified = self.verified.get(&way_of(request)).filter(|(header, _)| header.version < *version);
-        let signed = self.signed.get(role).filter(|(signed, _)| {
-            *signed < *version && verified.is_none_or(|(header, _)| header.version < *signed)
-        });
-        Ok(match (signed, verified) {
-            (Some((_, payload)), _) => Before::Signed(canonical::parse_signed(payload)?),
-            (None, Some((_, value))) => Before::Verified(value.clone()),
-            (None, None) => Before::Nothing,
-        })
+        let older = |known: &&Rc<Signed>| known.header().version < *version;
+        let verified = self.verified(&way_of(request))?.filter(older);
+        let since = |signed: u32| verified.is_none_or(|known| known.header().version < signed);
+        if self.signed.get(role).is_some_and(|signed| signed < version && since(*signed)) {
+            let signed = self.signed(role)?;
+            return Ok(signed.map_or(Before::Nothing, |signed| Before::Signed(Rc::new(signed))));
+        }
+        Ok(verified.map_or(Before::Nothing, |known| Before::Verified(Rc::clone(known))))
     }
 
     /// The newest root that was verified here, and the one that the request brings, if that is a later one.
-    pub fn root_brought(&self, request: &Request) -> Result<Option<(Value, Value)>, Error> {
+    pub fn root_brought(&self, request: &Request) -> Result<Option<(Signed, Signed)>, Error> {
         let files = request.chain().files();
         let (Some(known), Some(brought)) = (self.roots.last(), files.last()) else { return Ok(None) };
         if files.len() <= self.roots.len() {
             return Ok(None);
         }
-        Ok(Some((canonical::parse_signed(known)?, Envelope::parse(brought)?.signed)))
+        Ok(Some((Signed::read(known.clone())?, Signed::of_file(brought)?)))
     }
 
     /// Versions of roots of the request's chain of which other bytes were signed here.
@@ -401,20 +403,33 @@ impl Repository {
 
     /// The newest version of a role that was signed here.
     pub fn newest_signed(&self, role: &Role) -> Option<u32> {
-        self.signed.get(role).map(|(version, _)| *version)
+        self.signed.get(role).copied()
     }
 
     /// Other bytes of the same role and version that were signed here.
     pub fn signed_another(&self, request: &Request) -> Result<bool, Error> {
-        let path = self.signed_file(request);
+        let Header { role, version, .. } = request.header();
+        let path = self.signed_file(role, *version);
         Ok(path.exists() && file::read(&path)? != request.payload())
     }
 
     /// The files that are newer than what was verified here, of those that lead to the delegated role of a request, and
     /// what was verified.
-    pub fn way_brought<'r>(&'r self, request: &'r Request) -> Vec<(&'r Step, Option<&'r (Header, Value)>)> {
-        let known = steps_of(request).map(|(way, step)| (step, self.verified.get(&way)));
-        known.filter(|(step, known)| known.is_none_or(|(header, _)| header.version < step.version)).collect()
+    ///
+    /// # Errors
+    /// [`Environment::StateDamaged`], and [`Environment::Io`].
+    pub fn way_brought<'r>(
+        &'r self,
+        request: &'r Request,
+    ) -> Result<Vec<(&'r Step, Option<&'r Signed>)>, Error> {
+        let mut brought = Vec::new();
+        for (way, step) in steps_of(request) {
+            let known = self.verified(&way)?.map(Rc::as_ref);
+            if known.is_none_or(|known| known.header().version < step.version) {
+                brought.push((step, known));
+            }
+        }
+        Ok(brought)
     }
 
     /// Takes over the files that lead to the delegated role of a request.
@@ -467,12 +482,13 @@ impl Repository {
     /// Takes over the file of the role at the end of a way.
     fn learn_by(&mut self, way: Vec<Role>, bytes: &[u8]) -> Result<bool, Error> {
         let Some((role, above)) = way.split_last() else { return Ok(false) };
-        let (header, signed) = read_as(role, bytes)?;
-        if header.role == Role::Root {
-            return self.learn_root(bytes, &signed, header.version);
+        let signed = Signed::of_file(bytes)?.of(role)?;
+        let version = signed.header().version;
+        if *role == Role::Root {
+            return self.learn_root(bytes, &signed);
         }
-        self.accepts(&way, header.version, bytes)?;
-        if self.verified.get(&way).is_some_and(|(known, _)| header.version <= known.version) {
+        self.accepts(&way, version, bytes)?;
+        if self.verified(&way)?.is_some_and(|known| version <= known.header().version) {
             // Somebody may have been stopped between the two. Looked at once: hundreds of bins come by one way.
             if self.settled.insert(way.clone()) {
                 self.forget_unsigned(&way)?;
@@ -484,7 +500,7 @@ impl Repository {
             create_directory(path.parent().unwrap_or(&self.directory))?;
         }
         file::replace(&path, bytes, Access::Private)?;
-        self.verified.insert(way.clone(), (header, signed));
+        self.verified.insert(way.clone(), Verified(OnceCell::from(Rc::new(signed))));
         self.settled.clear();
         self.forget_unsigned(&way)?;
         Ok(true)
@@ -515,9 +531,12 @@ impl Repository {
         })
     }
 
-    /// What was verified of a top-level role but root: the `signed` value.
-    pub fn newest(&self, role: &Role) -> Option<&Value> {
-        self.verified.get(&[role.clone()][..]).map(|(_, signed)| signed)
+    /// What was verified of a top-level role but root.
+    ///
+    /// # Errors
+    /// [`Environment::StateDamaged`], and [`Environment::Io`].
+    pub fn newest(&self, role: &Role) -> Result<Option<&Signed>, Error> {
+        Ok(self.verified(core::slice::from_ref(role))?.map(Rc::as_ref))
     }
 
     /// The ways to a delegated role through what was verified here.
@@ -536,18 +555,16 @@ impl Repository {
     /// # Errors
     /// As [`Repository::learn`].
     pub fn would_learn(&self, role: &Role, bytes: &[u8]) -> Result<(), Error> {
-        let (header, signed) = read_as(role, bytes)?;
-        let known = usize::try_from(header.version).ok().and_then(|version| self.roots.get(version - 1));
-        let version = header.version;
-        if header.role == Role::Root {
+        let signed = Signed::of_file(bytes)?.of(role)?;
+        let version = signed.header().version;
+        let known = usize::try_from(version).ok().and_then(|version| self.roots.get(version - 1));
+        if *role == Role::Root {
             self.check_next(version)?;
         }
-        match (&header.role, known) {
-            (Role::Root, Some(known)) if *known == canonical::signed_bytes(&signed)? => Ok(()),
+        match (role, known) {
+            (Role::Root, Some(known)) if known == signed.bytes() => Ok(()),
             (Role::Root, Some(_)) => Err(Rejected::ForkedRoot { version }.into()),
-            (Role::Root, None)
-                if version == 1 && sha256_hex(&canonical::signed_bytes(&signed)?) != self.digest =>
-            {
+            (Role::Root, None) if version == 1 && sha256_hex(signed.bytes()) != self.digest => {
                 Err(Rejected::ForkedRoot { version }.into())
             }
             (Role::Delegated(name), _) => {
@@ -565,19 +582,19 @@ impl Repository {
         }
     }
 
-    fn learn_root(&mut self, bytes: &[u8], signed: &Value, version: u32) -> Result<bool, Error> {
-        let payload = canonical::signed_bytes(signed)?;
+    fn learn_root(&mut self, bytes: &[u8], signed: &Signed) -> Result<bool, Error> {
+        let (payload, version) = (signed.bytes(), signed.header().version);
         if let Some(known) = usize::try_from(version).ok().and_then(|version| self.roots.get(version - 1)) {
-            return if *known == payload { Ok(false) } else { Err(Rejected::ForkedRoot { version }.into()) };
+            return if known == payload { Ok(false) } else { Err(Rejected::ForkedRoot { version }.into()) };
         }
-        if version == 1 && sha256_hex(&payload) != self.digest {
+        if version == 1 && sha256_hex(payload) != self.digest {
             return Err(Rejected::ForkedRoot { version }.into());
         }
         self.check_next(version)?;
         let files: Vec<Vec<u8>> = self.chain.files().iter().cloned().chain([bytes.to_vec()]).collect();
         self.chain = Chain::verify(&files)?;
         file::replace(&self.directory.join(format!("{version}.root.json")), bytes, Access::Private)?;
-        self.roots.push(payload);
+        self.roots.push(payload.to_vec());
         self.settled.clear();
         self.forget_unsigned(&[])?;
         Ok(true)
@@ -636,9 +653,8 @@ impl Repository {
         directory.join(format!("{}.json", role.file_stem()))
     }
 
-    /// Where the bytes lie that were signed here of a request's role and version.
-    fn signed_file(&self, request: &Request) -> PathBuf {
-        let Header { role, version, .. } = request.header();
+    /// Where the bytes of a role and version lie that were signed here.
+    fn signed_file(&self, role: &Role, version: u32) -> PathBuf {
         self.directory.join("signed").join(format!("{}.{version}", role.file_stem()))
     }
 }
@@ -656,15 +672,21 @@ fn steps_of(request: &Request) -> impl Iterator<Item = (Vec<Role>, &Step)> {
     steps.map(move |(step, end)| (way[..end].to_vec(), step))
 }
 
-/// Header and `signed` value of a file of this role.
-fn read_as(role: &Role, bytes: &[u8]) -> Result<(Header, Value), Error> {
-    let Envelope { signed, .. } = Envelope::parse(bytes)?;
-    let header = Header::from_signed(&signed)?.of(role)?;
-    Ok((header, signed))
+/// What was wrong with a file of the state, which was good once.
+fn damaged(error: Error, place: &Path) -> Error {
+    match error {
+        Error::Rejected { .. } => {
+            let message = error.to_string();
+            let message = message.split_once("; ").map_or(&*message, |(what, _)| what).to_owned();
+            Error::from(Environment::StateDamaged { message }).in_file(place)
+        }
+        other => other,
+    }
 }
 
-fn payload_of(file: &[u8]) -> Result<Vec<u8>, Error> {
-    canonical::signed_bytes(&Envelope::parse(file)?.signed)
+/// What of a root is signed.
+fn payload_of(root: &[u8]) -> Result<Vec<u8>, Error> {
+    Ok(Signed::of_file(root)?.bytes().to_vec())
 }
 
 fn create_directory(path: &Path) -> Result<(), Error> {

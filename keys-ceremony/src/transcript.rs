@@ -109,7 +109,7 @@ impl Terms {
     /// What is wrong with the root; a [`Request`] holds none that has anything wrong.
     pub fn of_request(request: &Request) -> Result<Terms, Error> {
         let own = match request.header().role {
-            Role::Root => Some(Root::from_signed(request.signed())?),
+            Role::Root => Some(Root::from_signed(request.signed().value())?),
             _ => None,
         };
         let roots = request.chain().last().into_iter().chain(own.as_ref());

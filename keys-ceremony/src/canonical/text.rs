@@ -17,18 +17,10 @@ pub(super) struct Fault {
     pub(super) is_json: bool,
 }
 
-/// Whether bytes are canonical in this form: of one value, nothing before and nothing after. Gives each member of the
-/// object that it is, if it is one, to `each`: its name as it stands between its quotes, and its value.
-pub(super) fn walk<'b>(
-    bytes: &'b [u8],
-    form: Control,
-    mut each: impl FnMut(&'b [u8], &'b [u8]),
-) -> Result<(), Fault> {
+/// Whether bytes are canonical in this form: of one value, nothing before and nothing after.
+pub(super) fn walk(bytes: &[u8], form: Control) -> Result<(), Fault> {
     let mut walker = Walker { bytes, at: 0, form };
-    match walker.peek() {
-        Some(b'{') => walker.object(DEPTH, &mut each)?,
-        _ => walker.value(DEPTH)?,
-    }
+    walker.value(DEPTH)?;
     if walker.at == bytes.len() { Ok(()) } else { walker.broken("something behind the end") }
 }
 
@@ -74,14 +66,14 @@ impl<'b> Walker<'b> {
     fn value(&mut self, depth: usize) -> Result<(), Fault> {
         match self.peek() {
             Some(b'"') => self.string().map(drop),
-            Some(b'{') => self.object(depth, &mut |_, _| ()),
+            Some(b'{') => self.object(depth),
             Some(b'[') => self.array(depth),
             Some(b'-' | b'0'..=b'9') => self.integer(),
             _ => self.literal(),
         }
     }
 
-    fn object(&mut self, depth: usize, each: &mut impl FnMut(&'b [u8], &'b [u8])) -> Result<(), Fault> {
+    fn object(&mut self, depth: usize) -> Result<(), Fault> {
         let depth = self.enter(depth)?;
         if self.takes(b'}') {
             return Ok(());
@@ -99,9 +91,7 @@ impl<'b> Walker<'b> {
             if !self.takes(b':') {
                 return self.broken("no colon behind a name");
             }
-            let start = self.at;
             self.value(depth)?;
-            each(name.text, &self.bytes[start..self.at]);
             if self.takes(b'}') {
                 return Ok(());
             }
@@ -200,6 +190,128 @@ impl<'b> Walker<'b> {
     }
 }
 
+/// The members of an object that [`walk`] has looked at, in their order.
+#[derive(Clone)]
+pub(super) struct Members<'b> {
+    /// From the name of the next one on.
+    rest: &'b [u8],
+}
+
+/// One of them.
+#[derive(Clone, Copy)]
+pub(super) struct Member<'b> {
+    name: Name<'b>,
+    /// Its value.
+    pub(super) value: &'b [u8],
+    /// Name and value as they stand.
+    pub(super) text: &'b [u8],
+}
+
+impl<'b> Members<'b> {
+    /// Of any other value there are none.
+    pub(super) fn of(object: &'b [u8]) -> Members<'b> {
+        Members { rest: object.strip_prefix(b"{").unwrap_or_default() }
+    }
+
+    /// Passes the next one if it is this very text.
+    fn passes(&mut self, text: &[u8]) -> bool {
+        match self.rest.strip_prefix(text) {
+            Some([b',' | b'}', rest @ ..]) => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl<'b> Iterator for Members<'b> {
+    type Item = Member<'b>;
+
+    fn next(&mut self) -> Option<Member<'b>> {
+        let [b'"', ..] = self.rest else { return None };
+        let (quoted, has_escapes) = text_length(self.rest);
+        let colon = quoted + 1;
+        let end = colon + value_length(&self.rest[colon..]);
+        let member = Member {
+            name: Name { text: &self.rest[1..quoted - 1], has_escapes },
+            value: &self.rest[colon..end],
+            text: &self.rest[..end],
+        };
+        // A comma, or the end.
+        self.rest = self.rest.get(end + 1..).unwrap_or_default();
+        Some(member)
+    }
+}
+
+impl<'b> Member<'b> {
+    /// Its name as it stands between its quotes.
+    pub(super) fn name(self) -> &'b [u8] {
+        self.name.text
+    }
+}
+
+/// How long the text in quotes is that checked bytes begin with, and whether it has escapes.
+fn text_length(bytes: &[u8]) -> (usize, bool) {
+    let (mut at, mut has_escapes) = (1, false);
+    while let Some(plain) = bytes[at..].iter().position(|byte| matches!(byte, b'"' | b'\\')) {
+        at += plain;
+        if bytes[at] == b'"' {
+            return (at + 1, has_escapes);
+        }
+        (at, has_escapes) = (bytes.len().min(at + 2), true);
+    }
+    (bytes.len(), has_escapes)
+}
+
+/// How long the value is that checked bytes begin with.
+fn value_length(bytes: &[u8]) -> usize {
+    let (mut at, mut depth) = (0, 0_usize);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => at += text_length(&bytes[at..]).0,
+            b'{' | b'[' => (at, depth) = (at + 1, depth + 1),
+            b'}' | b']' if depth > 0 => (at, depth) = (at + 1, depth - 1),
+            b',' | b'}' | b']' if depth == 0 => return at,
+            // Numbers and words end where one of those comes.
+            _ => {
+                at += 1;
+                continue;
+            }
+        }
+        if depth == 0 {
+            return at;
+        }
+    }
+    at
+}
+
+/// What only one of two checked objects has: members of `before`, members of `after`, and how many both have.
+pub(super) fn differing<'b>(before: &'b [u8], after: &'b [u8]) -> (Vec<Member<'b>>, Vec<Member<'b>>, usize) {
+    let (mut gone, mut new, mut same) = (Vec::new(), Vec::new(), 0);
+    let (mut old, members) = (Members::of(before), Members::of(after));
+    for member in members {
+        // Most are the same, and come at the same time: those are not looked at, only compared.
+        let mut found = old.passes(member.text);
+        while !found && let Some(known) = old.clone().next() {
+            if member.name.precedes(known.name) {
+                break;
+            }
+            found = known.text == member.text;
+            if !found {
+                gone.push(known);
+            }
+            old.next();
+        }
+        match found {
+            true => same += 1,
+            false => new.push(member),
+        }
+    }
+    gone.extend(old);
+    (gone, new, same)
+}
+
 impl Name<'_> {
     /// In the order of what the names say, not of how they are escaped.
     fn precedes(self, other: Name<'_>) -> bool {
@@ -235,7 +347,7 @@ fn escape(text: &[u8], form: Control) -> Option<usize> {
 }
 
 /// What a text says whose escapes were looked at before.
-fn decoded(mut text: &[u8]) -> impl Iterator<Item = u8> {
+pub(super) fn decoded(mut text: &[u8]) -> impl Iterator<Item = u8> {
     iter::from_fn(move || {
         let (byte, rest) = first(text)?;
         text = rest;
@@ -477,16 +589,74 @@ mod tests {
         }
     }
 
+    /// What differs between two objects, by their values.
+    fn differing_values(before: &Value, after: &Value) -> (Value, Value, usize) {
+        let only = |here: &Value, there: &Value| -> Value {
+            let members = here.as_object().into_iter().flatten();
+            let alone = members.filter(|(name, value)| there.get(name) != Some(value));
+            Value::Object(alone.map(|(name, value)| (name.clone(), value.clone())).collect())
+        };
+        let (gone, new) = (only(before, after), only(after, before));
+        let same = after.as_object().unwrap().len() - new.as_object().unwrap().len();
+        (gone, new, same)
+    }
+
+    fn assert_differing(before: &Value, after: &Value) {
+        let bytes = [before, after].map(|value| signed_bytes(value).unwrap());
+        let (gone, new, same) = super::super::differing(&bytes[0], &bytes[1]);
+        let read = [gone, new].map(|object| parse_signed(&object).unwrap());
+        let (gone, new, expected) = differing_values(before, after);
+        assert_eq!((read, same), ([gone, new], expected), "{before} and {after}");
+    }
+
+    #[test]
+    fn differing_members_are_the_gone_the_new_and_the_changed_ones() {
+        let values =
+            [json!(1), json!(12), json!("a\"}"), json!({ "x": [1, { "y": "," }] }), json!([]), json!({})];
+        let names = ["a", "a\"", "a\\", "b", "ba"];
+        let object = |choice: usize| -> Value {
+            let member = |(index, name): (usize, &&str)| {
+                let chosen = choice / 4_usize.pow(u32::try_from(index).unwrap()) % 4;
+                chosen
+                    .checked_sub(1)
+                    .map(|chosen| ((*name).to_owned(), values[(index + 2 * chosen) % 6].clone()))
+            };
+            Value::Object(names.iter().enumerate().filter_map(member).collect())
+        };
+        let count = 4_usize.pow(5);
+        for choice in 0..count {
+            for other in [0, 1, choice, choice * 7 % count, (choice + 1) % count, count - 1 - choice] {
+                assert_differing(&object(choice), &object(other));
+            }
+        }
+    }
+
     #[test]
     fn members_of_an_object_are_given_as_they_stand() {
         let bytes = b"{\"a\":{\"b\":1},\"b\":[2,\"x\ny\"],\"c\":3}";
-        let found = super::super::signed_members(bytes, &["c", "b", "none"]).unwrap();
-        assert_eq!(found, [("b", &b"[2,\"x\ny\"]"[..]), ("c", b"3")]);
-        assert_eq!(super::super::signed_members(b"[{\"a\":1}]", &["a"]).unwrap(), []);
-        assert!(super::super::signed_members(b"{\"a\":1,}", &["a"]).is_err());
+        let found: Vec<_> = super::super::members(bytes).collect();
+        assert_eq!(found, [(&b"a"[..], &b"{\"b\":1}"[..]), (b"b", b"[2,\"x\ny\"]"), (b"c", b"3")]);
+        assert_eq!(super::super::members(b"[{\"a\":1}]").next(), None);
+        let both = super::super::published_members(b"{\"a\":1,\"b\":[\"\\n\"]}", ["b", "a"]);
+        assert_eq!(both, Some([&b"[\"\\n\"]"[..], b"1"]));
+        for none in [&b"{\"a\":1}"[..], b"{\"b\":2, \"a\":1}", b"{\"a\":1,\"b\":2,}", b"[]"] {
+            assert_eq!(super::super::published_members(none, ["b", "a"]), None);
+        }
     }
 
     proptest! {
+        #[test]
+        fn differing_members_of_any_objects_are_those_of_their_values(
+            both in prop::collection::btree_map("[\\x00-\\x7f]{0,3}", (ascii_values(), 0..4), 0..8),
+        ) {
+            let side = |skipped: i32| -> Value {
+                let members = both.iter().filter(|(_, (_, kind))| *kind != skipped);
+                let other = |value: &Value, kind: i32| if kind == 2 && skipped == 1 { json!([value]) } else { value.clone() };
+                Value::Object(members.map(|(name, (value, kind))| (name.clone(), other(value, *kind))).collect())
+            };
+            assert_differing(&side(0), &side(1));
+        }
+
         #[test]
         fn check_of_any_value_agrees_with_the_other_reader(value in ascii_values()) {
             prop_assert!(judged_alike(&signed_bytes(&value).unwrap()).0);

@@ -89,7 +89,7 @@ pub(super) fn named_role(name: &str) -> Result<Role, Error> {
 /// The delegated roles that the snapshot names, each once those are known that delegate to it. Of the bins, which can be
 /// thousands, those that were signed here.
 fn learn_delegated(directory: &Path, repository: &mut Repository, out: &mut Output) -> Result<(), Error> {
-    let meta = repository.newest(&Role::Snapshot).map(|snapshot| &snapshot["meta"]);
+    let meta = repository.newest(&Role::Snapshot)?.map(|snapshot| &snapshot.value()["meta"]);
     let entries = meta.and_then(Value::as_object).into_iter().flatten();
     let left: Vec<(Role, PathBuf)> = entries
         .filter_map(|(name, entry)| {

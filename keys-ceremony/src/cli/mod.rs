@@ -24,7 +24,7 @@ use tuffet_keys::key::PublicKey;
 use tuffet_keys::metadata::Header;
 use tuffet_keys::names::Names;
 use tuffet_keys::request::Request;
-use tuffet_keys::review::describe;
+use tuffet_keys::review::{Comparison, describe};
 use tuffet_keys::state::State;
 use tuffet_keys::transcript::Action;
 use tuffet_keys::{Environment, Error, Misuse, Role, date, digest};
@@ -232,8 +232,8 @@ impl Output {
     }
 
     /// What a request signs.
-    fn describe(&mut self, request: &Request, now: u64) -> Result<(), Error> {
-        let text = describe(request, &self.names, now).to_string();
+    fn describe(&mut self, request: &Request, compared: Option<&Comparison>, now: u64) -> Result<(), Error> {
+        let text = describe(request, compared, &self.names, now).to_string();
         self.put(&text)
     }
 

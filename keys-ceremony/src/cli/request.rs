@@ -76,7 +76,7 @@ pub(super) fn run(command: &Ask, now: u64, out: &mut Output) -> Result<(), Error
     }
     request.create(target)?;
     out.written(target);
-    out.describe(&request, now)?;
+    out.describe(&request, None, now)?;
     progress(&request, out)?;
     out.put(&format!("wrote {}; let each holder run `tuffet-keys sign` on a copy\n", target.display()))
 }

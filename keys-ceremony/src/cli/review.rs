@@ -78,7 +78,7 @@ pub(super) fn trust(
         }
     }
     recording.check(&request, None)?;
-    out.describe(&request, now)?;
+    out.describe(&request, None, now)?;
     // What is unusual about one that was agreed to before was shown then, and newer roots may be known by now.
     if state.repository(&found)?.is_none() {
         let comparison =
@@ -120,7 +120,7 @@ pub(super) fn review(
         ([], _) => {}
         ([(path, request)], Form::Text) if paths.len() == 1 => {
             let comparison = compare(request, state, rebuilt, now).map_err(|error| error.in_file(path))?;
-            out.describe(request, now)?;
+            out.describe(request, Some(&comparison), now)?;
             out.put(&coloured(&comparison))?;
         }
         (_, Form::Text) => refused.extend(show_several(&requests, rebuilt, state, now, out)?.1),
@@ -193,7 +193,7 @@ pub(super) fn show_several(
     let Compared { requests: compared, refused } = Compared::read(requests, rebuilt, state, now)?;
     let several = Several::of(compared.iter().map(|(request, comparison)| (*request, comparison)));
     for (request, comparison) in several.to_show() {
-        out.describe(request, now)?;
+        out.describe(request, Some(comparison), now)?;
         out.put(&format!("{}\n", coloured(comparison)))?;
     }
     out.put(&coloured(&several))?;
@@ -209,10 +209,10 @@ pub(super) fn show(
     now: u64,
     out: &mut Output,
 ) -> Result<Comparison, Error> {
-    out.describe(request, now)?;
+    let comparison = compare(request, state, rebuilt, now).map_err(|error| error.in_file(path))?;
+    out.describe(request, Some(&comparison), now)?;
     let dates = request.header().check_issued(now).and_then(|()| request.check_expiry(now));
     dates.map_err(|error| error.in_file(path))?;
-    let comparison = compare(request, state, rebuilt, now).map_err(|error| error.in_file(path))?;
     out.put(&coloured(&comparison))?;
     Ok(comparison)
 }

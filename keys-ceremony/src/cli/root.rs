@@ -412,8 +412,8 @@ fn requested(
 
 fn shown(request: &Request, path: &Path, now: u64, out: &mut Output) -> Result<(), Error> {
     out.written(path);
-    out.describe(request, now)?;
-    let root = Decoded::from_signed(request.signed())?;
+    out.describe(request, None, now)?;
+    let root = Decoded::from_signed(request.signed().value())?;
     if let Some(period) = root.periods.and_then(|periods| periods.of(&Role::Root)) {
         let due = period.due(root.header.expires);
         let text = match due > now {

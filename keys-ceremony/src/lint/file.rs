@@ -50,9 +50,9 @@ impl Findings<'_> {
         let place = self.subject.path.display().to_string();
         let role = request.header().role.name();
         self.header(&place, role, request.header(), now);
-        self.size(&place, role, request.payload(), request.signed());
+        self.size(&place, role, request.payload(), request.signed().value());
         if request.header().role == Role::Root {
-            self.root_policy(&place, request.signed());
+            self.root_policy(&place, request.signed().value());
         }
     }
 

@@ -135,8 +135,8 @@ fn request_with_another_chain_than_its_role_needs_is_refused() {
         assert!(matches!(result, Err(Error::Misuse { why: Misuse::WrongChain { .. }, .. })), "{result:?}");
     };
     wrong(Request::draft(Role::Targets, &targets(1), &[]));
-    wrong(Request::draft(Role::Root, request.signed(), core::slice::from_ref(&first)));
-    let mut second = request.signed().clone();
+    wrong(Request::draft(Role::Root, request.signed().value(), core::slice::from_ref(&first)));
+    let mut second = request.signed().value().clone();
     second["version"] = json!(2);
     wrong(Request::draft(Role::Root, &second, &[]));
     let other_role = Request::draft(Role::Snapshot, &targets(1), &[first]);
@@ -205,7 +205,7 @@ fn merge_of_another_request_is_refused_and_changes_nothing() {
 }
 
 fn first_root_of(request: &Request) -> Request {
-    Request::draft(Role::Root, request.signed(), &[]).unwrap()
+    Request::draft(Role::Root, request.signed().value(), &[]).unwrap()
 }
 
 /// A request file as JSON, changed, and read again.
@@ -273,8 +273,8 @@ fn request_with_a_payload_that_is_not_canonical_is_refused() {
     let request = first_root(&keys(2));
     for payload in [
         [b" ", request.payload()].concat(),
-        canonical::published_bytes(request.signed()).unwrap(),
-        serde_json::to_vec_pretty(request.signed()).unwrap(),
+        canonical::published_bytes(request.signed().value()).unwrap(),
+        serde_json::to_vec_pretty(request.signed().value()).unwrap(),
     ] {
         let error = edited(&request, |file| file["payload"] = json!(AsBase64(&payload)));
         assert!(matches!(rejected(error), Rejected::NotCanonical { .. } | Rejected::NotJson { .. }));

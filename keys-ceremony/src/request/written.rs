@@ -112,10 +112,10 @@ pub(super) fn read(mut file: Vec<u8>) -> Result<Request, Error> {
         other => other,
     })?;
     let contradiction = |field| Err(Rejected::Contradiction { field }.into());
-    if role != request.header.role.name() {
+    if role != request.header().role.name() {
         return contradiction("role");
     }
-    if version != request.header.version {
+    if version != request.header().version {
         return contradiction("version");
     }
     if !signers.iter().eq(&derived(&request.requirements)) {
@@ -174,9 +174,9 @@ pub(super) fn write(request: &Request, out: &mut dyn Write) -> io::Result<()> {
     let written = Written {
         kind: KIND.to_owned(),
         format: FORMAT,
-        role: request.header.role.name().to_owned(),
-        version: request.header.version,
-        payload: AsBase64(&request.payload),
+        role: request.header().role.name().to_owned(),
+        version: request.header().version,
+        payload: AsBase64(request.payload()),
         root_chain: request.chain.files().iter().map(|file| AsBase64(file)).collect(),
         delegated_by: request.way.iter().flat_map(Way::steps).map(step).collect(),
         signers: derived(&request.requirements),

@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 use super::{Change, Warning, warnings};
 use crate::encoding::sha256_hex;
 use crate::key::{PublicKey, grouped};
+use crate::metadata::Role;
 use crate::request::{Progress, Request};
+use crate::signed::Signed;
 use crate::state::{Before, Repository, State};
 use crate::text::plain;
-use crate::{Error, file};
+use crate::{Error, canonical, file};
 
 /// A request held against what its holder has seen before.
 #[derive(Clone, Debug)]
@@ -23,12 +25,35 @@ pub struct Comparison {
     pub first: bool,
     /// What the request is compared with.
     pub before: Before,
+    /// What of both is decoded for that.
+    pub(super) versions: Versions,
     /// How it differs from that.
     pub changes: Vec<Change>,
     /// What is unusual about it.
     pub warnings: Vec<Warning>,
     /// Images that the holder built himself.
     pub built: Vec<Built>,
+}
+
+/// What is to be signed and what came before it, decoded without the targets that are the same in both: a role may have
+/// a hundred thousand, of which a release touches two.
+#[derive(Clone, Debug)]
+pub(super) struct Versions {
+    /// Nothing, if nothing came before.
+    pub(super) before: Value,
+    pub(super) after: Value,
+    /// How many targets are the same.
+    pub(super) same: usize,
+}
+
+impl Versions {
+    fn of(before: &Before, after: &Signed) -> Versions {
+        let (before, after, same) = match before.signed() {
+            Some(before) => after.beside(before),
+            None => (Value::Null, canonical::value_of_checked(after.bytes()), 0),
+        };
+        Versions { before, after, same }
+    }
 }
 
 /// An image that a holder built from the source, to see that a release is made of that.
@@ -128,27 +153,30 @@ impl Known {
             others = repository.other_roots(request)?;
             newest = repository.newest_signed(&header.role).filter(|newest| *newest > header.version);
         }
-        let mut changes =
-            before.value().map_or_else(Vec::new, |before| super::changes(before, request.signed(), now));
+        let versions = Versions::of(&before, request.signed());
+        let mut changes = match &before {
+            Before::Nothing => Vec::new(),
+            _ => super::changes(&versions.before, &versions.after, now),
+        };
         if let Some((known, new)) = &brought
-            && request.header().role != crate::metadata::Role::Root
+            && request.header().role != Role::Root
         {
             let under = |change: Change| Change { place: format!("root: {}", change.place), ..change };
-            changes.extend(super::changes(known, new, now).into_iter().map(under));
+            changes.extend(super::changes(known.value(), new.value(), now).into_iter().map(under));
         }
-        let ways =
-            self.repository.as_ref().map_or_else(Vec::new, |repository| repository.way_brought(request));
+        let ways = self.repository.as_ref().map(|repository| repository.way_brought(request)).transpose()?;
+        let ways = ways.unwrap_or_default();
         for (step, known) in &ways {
-            let Some((_, known)) = known else { continue };
+            let Some(known) = known else { continue };
             let under =
                 |change: Change| Change { place: format!("{}: {}", step.role, change.place), ..change };
-            let found = super::changes(known, &step.signed, now).into_iter();
+            let found = super::changes(known.head(), step.signed.head(), now).into_iter();
             // What the role above says of targets is not what is signed here.
             changes.extend(found.filter(|change| change.place.starts_with("delegations")).map(under));
         }
         let built: Vec<Built> =
-            images.map(|(image, elsewhere)| image.held_against(request, &before, elsewhere)).collect();
-        let mut warnings = warnings::warnings(request, &before, &self.elsewhere, &built, now);
+            images.map(|(image, elsewhere)| image.held_against(request, &versions, elsewhere)).collect();
+        let mut warnings = warnings::warnings(request, &before, &versions, &self.elsewhere, &built, now);
         if let Some(refusal) = request.smallest_would_refuse() {
             let text = format!("the smallest devices would not take it: {refusal} [C{}]", refusal.code());
             warnings.push(Warning { name: "device-would-refuse", text });
@@ -160,14 +188,15 @@ impl Known {
         if let Some((known, new)) = &brought {
             let text = format!(
                 "it brings root {}, and root {} is the newest that was verified here: signing trusts the newer one",
-                new["version"], known["version"]
+                new.header().version,
+                known.header().version
             );
             warnings.push(Warning { name: "root-not-seen-before", text });
         }
         for (step, known) in ways {
             let known = match known {
-                Some((header, _)) => {
-                    format!("{} {} is the newest that was verified here", step.role, header.version)
+                Some(known) => {
+                    format!("{} {} is the newest that was verified here", step.role, known.header().version)
                 }
                 None => format!("no {} was verified here", step.role),
             };
@@ -192,7 +221,7 @@ impl Known {
             warnings.push(Warning { name: "signed-another-root", text });
         }
         let first = request.chain().files().is_empty();
-        Ok(Comparison { known: self.repository.is_some(), first, before, changes, warnings, built })
+        Ok(Comparison { known: self.repository.is_some(), first, before, versions, changes, warnings, built })
     }
 }
 
@@ -210,18 +239,22 @@ impl Image {
     }
 
     /// The targets of a request that have its bytes.
-    fn targets<'r>(&self, request: &'r Request) -> impl Iterator<Item = (&'r String, &'r Value)> {
-        let targets = request.signed()["targets"].as_object().into_iter().flatten();
-        targets.filter(|(_, target)| {
-            target["hashes"]["sha256"] == self.sha256.as_str() && target["length"] == self.length
+    fn targets<'r>(&self, request: &'r Request) -> impl Iterator<Item = String> + use<'r, '_> {
+        let named = self.sha256.as_bytes();
+        // Most have another digest, and are not decoded.
+        let listed = request.signed().targets();
+        let likely = listed.filter(move |(_, text)| text.windows(named.len()).any(|part| part == named));
+        likely.filter_map(move |(path, text)| {
+            let target = canonical::value_of_checked(text);
+            let is = target["hashes"]["sha256"] == self.sha256.as_str() && target["length"] == self.length;
+            is.then(|| path.into_owned())
         })
     }
 
-    fn held_against(&self, request: &Request, before: &Before, elsewhere: bool) -> Built {
-        let old = before.value().map(|before| &before["targets"]);
-        let is_new = |path: &String, target: &Value| old.is_none_or(|old| old[path.as_str()] != *target);
+    fn held_against(&self, request: &Request, versions: &Versions, elsewhere: bool) -> Built {
+        let is_new = |path: &String| versions.after["targets"].get(path).is_some();
         // One that is new, if there is one.
-        let target = self.targets(request).map(|(path, target)| (is_new(path, target), path.clone())).max();
+        let target = self.targets(request).map(|path| (is_new(&path), path)).max();
         let new = target.as_ref().is_some_and(|(new, _)| *new);
         let target = target.map(|(_, path)| path);
         Built { file: self.file.clone(), sha256: self.sha256.clone(), target, new, elsewhere }
@@ -231,8 +264,8 @@ impl Image {
 /// Lines for a terminal, to be read before the question whether to sign.
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Comparison { known, first, before, changes, warnings, built } = self;
-        let version = before.value().map_or(&Value::Null, |before| &before["version"]);
+        let Comparison { known, first, before, changes, warnings, built, .. } = self;
+        let version = before.version().unwrap_or(0);
         match before {
             Before::Nothing if *first => {
                 writeln!(f, "a new repository: who signs its first root agrees to it")?
@@ -289,9 +322,9 @@ pub(super) fn wrapped(line: &str) -> String {
 pub fn to_json(request: &Request, comparison: &Comparison) -> Value {
     let Comparison { known, before, changes, warnings, built, .. } = comparison;
     let (source, before) = match before {
-        Before::Nothing => ("nothing", &Value::Null),
-        Before::Verified(value) => ("verified", &value["version"]),
-        Before::Signed(value) => ("signed", &value["version"]),
+        Before::Nothing => ("nothing", None),
+        Before::Verified(signed) => ("verified", Some(signed.header().version)),
+        Before::Signed(signed) => ("signed", Some(signed.header().version)),
     };
     let change = |Change { place, before, after }: &Change| json!({ "after": after, "before": before, "place": place });
     let warning = |Warning { name, text }: &Warning| json!({ "name": name, "text": text });
@@ -316,7 +349,7 @@ pub fn to_json(request: &Request, comparison: &Comparison) -> Value {
         "payload": { "length": request.payload().len(), "sha256": request.sha256() },
         "repository": { "known": known, "sha256": request.repository() },
         "signatures": request.state().iter().map(progress).collect::<Vec<_>>(),
-        "signed": request.signed(),
+        "signed": request.signed().value(),
         "role": request.header().role.name(),
         "title": request.title(),
         "version": request.header().version,

@@ -44,7 +44,7 @@ impl<'r> Several<'r> {
 
     fn is_renewal(&self, comparison: &Comparison) -> bool {
         let of_every_renewal = |change: &Change| matches!(&*change.place, "version" | "issued" | "expires");
-        comparison.before.value().is_some()
+        comparison.before.signed().is_some()
             && comparison.warnings.iter().all(|warning| self.count(warning) > 1)
             && comparison.changes.iter().all(of_every_renewal)
             && comparison.built.iter().all(|built| built.target.is_none())
@@ -55,7 +55,7 @@ impl<'r> Several<'r> {
     }
 
     fn line(&self, request: &Request, comparison: &Comparison, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let version = comparison.before.value().map_or(0, |before| before["version"].as_u64().unwrap_or(0));
+        let version = comparison.before.version().unwrap_or(0);
         let changes = match comparison.changes.len() {
             1 => "1 change".to_owned(),
             count => format!("{count} changes"),

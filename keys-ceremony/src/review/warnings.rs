@@ -6,15 +6,15 @@ mod targets;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde_json::Value;
-
 use super::Built;
+use super::comparison::Versions;
 use crate::date;
 use crate::error::short;
 use crate::key::{PublicKey, grouped};
 use crate::metadata::Role;
 use crate::request::Request;
 use crate::root::{Devices, Root};
+use crate::signed::Signed;
 use crate::state::Before;
 
 pub use targets::salt;
@@ -50,19 +50,20 @@ const FAR: u64 = 2 * 365 * 86_400;
 pub(super) fn warnings(
     request: &Request,
     before: &Before,
+    versions: &Versions,
     elsewhere: &BTreeMap<PublicKey, String>,
     built: &[Built],
     now: u64,
 ) -> Vec<Warning> {
     let mut found = Found(Vec::new());
-    found.dates(request, before.value(), now);
+    found.dates(request, before.signed(), now);
     found.version(request, before);
     match request.header().role {
-        Role::Root => found.root(request.signed(), before.value(), elsewhere),
+        Role::Root => found.root(versions, elsewhere),
         Role::Targets | Role::Delegated(_) => {
-            found.targets(request.signed(), before.value(), built);
+            found.targets(versions, built);
             found.delegated(request);
-            found.delegations(request, before.value(), elsewhere);
+            found.delegations(request, versions, elsewhere);
         }
         Role::Snapshot | Role::Timestamp => {}
     }
@@ -76,7 +77,7 @@ impl Found {
         self.0.push(Warning { name, text });
     }
 
-    fn dates(&mut self, request: &Request, before: Option<&Value>, now: u64) {
+    fn dates(&mut self, request: &Request, before: Option<&Signed>, now: u64) {
         let header = request.header();
         let said = |date| format!("{} ({})", date::format(date), date::distance(date, now));
         if header.check_issued(now).is_err() {
@@ -91,7 +92,7 @@ impl Found {
                 format!("it expires {}, which is more than two years away", said(header.expires)),
             );
         }
-        let expired = before.and_then(|before| date::parse(before["expires"].as_str()?));
+        let expired = before.map(|before| before.header().expires);
         if let Some(before) = expired.filter(|before| header.expires < *before) {
             let text = format!("it expires {}, and the one before {}", said(header.expires), said(before));
             self.warn("expiry-shortened", text);
@@ -100,8 +101,8 @@ impl Found {
 
     fn version(&mut self, request: &Request, before: &Before) {
         let header = request.header();
-        let known = before.value().and_then(|before| before["version"].as_u64()).unwrap_or(0);
-        let next = u64::from(header.version) == known + 1;
+        let known = before.version().unwrap_or(0);
+        let next = header.version.checked_sub(1) == Some(known);
         match before {
             Before::Nothing if header.version > 1 => self.warn(
                 "not-seen-before",
@@ -127,10 +128,10 @@ impl Found {
         }
     }
 
-    fn root(&mut self, signed: &Value, before: Option<&Value>, elsewhere: &BTreeMap<PublicKey, String>) {
+    fn root(&mut self, versions: &Versions, elsewhere: &BTreeMap<PublicKey, String>) {
         // It was decoded when the request was read, and the one before when it was verified, whatever it says to people.
-        let Ok(root) = Root::from_signed(signed) else { return };
-        let before = before.and_then(|before| Root::from_published(before).ok());
+        let Ok(root) = Root::from_signed(&versions.after) else { return };
+        let before = Root::from_published(&versions.before).ok();
         if root.transcript.is_none() && before.as_ref().is_some_and(|before| before.transcript.is_some()) {
             let text = "the root before it records the transcript, and this one does not".to_owned();
             self.warn("transcript-dropped", text);

@@ -198,7 +198,9 @@ fn head_of_a_transcript_is_recorded_in_its_root_alone_and_taken_by_devices() {
     // What a later version adds is skipped, and shown all the same.
     signed["transcript"]["later"] = json!(1);
     let request = Request::draft(Role::Root, &signed, &[]).unwrap();
-    assert!(crate::review::describe(&request, &Default::default(), NOW).to_string().contains("\"later\":1"));
+    assert!(
+        crate::review::describe(&request, None, &Default::default(), NOW).to_string().contains("\"later\":1")
+    );
     let chain = Chain::verify(&[holders.file(&signed, &[0, 1])]).unwrap();
     assert_eq!(chain.last().unwrap().transcript, Some(head));
     assert_eq!(Root::from_signed(&holders.next(&chain)).unwrap().transcript, None);

@@ -216,7 +216,7 @@ fn delegated_request_with_any_byte_flipped_is_refused_or_shows_the_same() {
     let whole = room.read("it.1");
     let good = Request::from_bytes(&whole).unwrap();
     let shown = |request: &Request| {
-        tuffet_keys::review::describe(request, &Default::default(), 1_795_353_255).to_string()
+        tuffet_keys::review::describe(request, None, &Default::default(), 1_795_353_255).to_string()
     };
     let mut taken = 0;
     for place in 0..whole.len() {
@@ -351,7 +351,7 @@ fn targets_that_every_search_refuses_are_not_finished() {
             (text("keyid"), bytes.collect())
         });
         let file = tuffet_keys::metadata::Envelope {
-            signed: request.signed().clone(),
+            signed: request.signed().value().clone(),
             signatures: signatures.collect(),
         };
         fs::write(room.path("1.targets.json"), file.to_bytes().unwrap()).unwrap();

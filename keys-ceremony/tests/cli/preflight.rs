@@ -36,9 +36,9 @@ fn warnings(room: &Room, request: &str) -> Vec<(String, String)> {
 /// The request for another root, as another tool drafts it from one of ours.
 fn redrafted(room: &Room, request: &str, change: impl FnOnce(&mut Value), out: &str) {
     let ours = Request::read(&room.path(request)).unwrap();
-    let mut signed = ours.signed().clone();
+    let mut signed = ours.signed().value().clone();
     change(&mut signed);
-    assert_ne!(signed, *ours.signed(), "nothing was changed");
+    assert_ne!(signed, *ours.signed().value(), "nothing was changed");
     let theirs = Request::draft(Role::Root, &signed, ours.chain().files()).unwrap();
     theirs.create(&room.path(out)).unwrap();
 }
@@ -62,7 +62,7 @@ fn smallest_device_is_stated_by_each_root_and_changed_on_demand() {
     let revoke = ["root", "revoke", "c.pub.pem", "--from", "1.root.json", "--reason", "lost"];
     room.ok(&[&revoke[..], &["--add-root-key", "d.pub.pem", "--out", "lost.request"]].concat());
     let revoking = Request::read(&room.path("lost.request")).unwrap();
-    assert_eq!(revoking.signed()["devices"]["limits"], known);
+    assert_eq!(revoking.signed().value()["devices"]["limits"], known);
     let next =
         ["root", "next", "--from", "1.root.json", "--device-limit", "signatures=4", "--out", "2.request"];
     room.ok(&next);
@@ -86,7 +86,7 @@ fn smallest_device_is_stated_by_each_root_and_changed_on_demand() {
     finish(&other, "silent", &["a", "b"], "2.root.json");
     other.ok(&["root", "next", "--from", "2.root.json", "--out", "3.request"]);
     let third = Request::read(&other.path("3.request")).unwrap();
-    assert_eq!(third.signed()["devices"]["limits"]["keys"], 12);
+    assert_eq!(third.signed().value()["devices"]["limits"]["keys"], 12);
 }
 
 fn hex(signed: &Value) -> String {

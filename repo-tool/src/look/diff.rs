@@ -110,7 +110,7 @@ impl Side {
             Content::Metadata(file) => Side::Files(BTreeMap::from([(file.role.clone(), *file)])),
             Content::Request(request) => {
                 let role = request.header().role.clone();
-                let file = File::unsigned(role.clone(), request.signed().clone());
+                let file = File::unsigned(role.clone(), request.signed().value().clone());
                 Side::Files(BTreeMap::from([(role, file)]))
             }
             Content::Image(_) => {
@@ -157,7 +157,7 @@ pub fn staged(workspace: &Workspace, now: u64) -> Result<Difference, Error> {
     for role in workspace.staged_roles()? {
         let known = stage.state(&role)?;
         let Some(request) = &known.pending else { continue };
-        after.insert(role.clone(), File::unsigned(role.clone(), request.signed().clone()));
+        after.insert(role.clone(), File::unsigned(role.clone(), request.signed().value().clone()));
         signatures.insert(role.clone(), request.state());
         if let Some(document) = &known.published {
             let signed = canonical::parse(document.signed().as_bytes())?;

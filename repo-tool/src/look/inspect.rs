@@ -347,7 +347,7 @@ impl Sheet<'_> {
             let words = progress.in_words(self.manner.names);
             self.line(1, words);
         }
-        self.metadata(&File::unsigned(header.role.clone(), request.signed().clone()));
+        self.metadata(&File::unsigned(header.role.clone(), request.signed().value().clone()));
         let progress = request.state();
         let progress = progress.iter().map(|progress| {
             json!({ "by": progress.by(), "need": progress.need, "have": progress.have, "signed": progress.signed,
@@ -359,7 +359,7 @@ impl Sheet<'_> {
             "version": header.version,
             "repository": request.repository(),
             "signatures": progress.collect::<Vec<_>>(),
-            "signed": request.signed(),
+            "signed": request.signed().value(),
         })
     }
 

@@ -87,7 +87,7 @@ fn digest_of_the_root_is_shown_as_key_holders_saw_it() {
         &[],
     );
     // A review breaks the digest in the middle.
-    let seen = review::describe(&request.unwrap(), &Default::default(), NOW).to_string();
+    let seen = review::describe(&request.unwrap(), None, &Default::default(), NOW).to_string();
     let seen = seen.replace("\n                              ", " ");
     let line = |said: &str, version: u32| {
         let start = format!("root {version} is sha256 ");

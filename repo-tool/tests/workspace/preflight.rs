@@ -27,7 +27,7 @@ fn delegated() -> Bench {
 fn redraft(bench: &Bench, role: &Role, change: impl FnOnce(&mut Value)) {
     let path = bench.workspace().request_path(role);
     let request = Request::read(&path).unwrap();
-    let mut signed = request.signed().clone();
+    let mut signed = request.signed().value().clone();
     change(&mut signed);
     let way: Vec<_> = request
         .way()

@@ -25,7 +25,7 @@ fn signed_bench(change: impl FnOnce(&mut Value)) -> Bench {
 
 fn redraft(bench: &Bench, change: impl FnOnce(&mut Value)) {
     let path = bench.workspace().request_path(&Role::Targets);
-    let mut signed = Request::read(&path).unwrap().signed().clone();
+    let mut signed = Request::read(&path).unwrap().signed().value().clone();
     change(&mut signed["targets"]);
     let request = Request::draft(Role::Targets, &signed, &bench.holders.chain).unwrap();
     request.write(&path).unwrap();

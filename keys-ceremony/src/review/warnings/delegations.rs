@@ -11,6 +11,7 @@ use crate::key::PublicKey;
 use crate::metadata::Role;
 use crate::published::Signers;
 use crate::request::Request;
+use crate::review::comparison::Versions;
 use crate::text::plain;
 use crate::{Error, Rejected};
 
@@ -19,14 +20,15 @@ impl Found {
     pub(super) fn delegated(&mut self, request: &Request) {
         let name = request.header().role.name();
         let Some(Ok(delegations)) = request.way().map(|way| way.delegations(name)) else { return };
-        for path in request.signed()["targets"].as_object().into_iter().flat_map(|targets| targets.keys()) {
-            if !delegations.iter().all(|delegation| delegation.paths.cover(path)) {
-                let text = format!("{} is not delegated to it: no device looks for it there", plain(path));
+        for (path, _) in request.signed().targets() {
+            if !delegations.iter().all(|delegation| delegation.paths.cover(&path)) {
+                let text = format!("{} is not delegated to it: no device looks for it there", plain(&path));
                 self.warn("target-not-delegated", text);
             }
         }
         // Its metadata do not say whose they are.
-        let last = request.way().and_then(|way| way.steps().last()).map(|step| &step.signed["delegations"]);
+        let last =
+            request.way().and_then(|way| way.steps().last()).map(|step| &step.signed.head()["delegations"]);
         let none = Value::Null;
         let beside = last.unwrap_or(&none);
         // All bins have one set of keys, always: what is signed for one is good for another, and speaks of none of its
@@ -58,18 +60,17 @@ impl Found {
     pub(super) fn delegations(
         &mut self,
         request: &Request,
-        before: Option<&Value>,
+        Versions { before, after, .. }: &Versions,
         elsewhere: &BTreeMap<PublicKey, String>,
     ) {
-        let none = Value::Null;
-        let (after, before) = (&request.signed()["delegations"], &before.unwrap_or(&none)["delegations"]);
+        let (after, before) = (&after["delegations"], &before["delegations"]);
         for (title, _) in delegated_roles(before) {
             if !delegated_roles(after).any(|(other, _)| other == title) {
                 self.warn("delegation-gone", format!("nothing is delegated to {title} any more"));
             }
         }
         if let Err(Error::Rejected { why: Rejected::InvalidDelegation { role, why }, .. }) =
-            check(request.signed(), &request.devices().limits())
+            check(request.signed().head(), &request.devices().limits())
         {
             self.warn("delegation-of-no-use", format!("{role}: {why}"));
         }

@@ -7,12 +7,12 @@ use tuffet_client::limits::CANDIDATES;
 use super::Found;
 use crate::encoding::hex;
 use crate::review::Built;
+use crate::review::comparison::Versions;
 use crate::text::plain;
 
 impl Found {
-    pub(super) fn targets(&mut self, signed: &Value, before: Option<&Value>, built: &[Built]) {
-        let none = Value::Null;
-        let before = before.unwrap_or(&none);
+    pub(super) fn targets(&mut self, versions: &Versions, built: &[Built]) {
+        let Versions { before, after: signed, .. } = versions;
         for (path, target) in signed["targets"].as_object().into_iter().flatten() {
             let old = &before["targets"][path];
             self.salts(path, target, old);
