@@ -79,17 +79,14 @@ pub(crate) fn members(checked: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     text::Members::of(checked).map(|member| (member.name(), member.value))
 }
 
-/// The object that has these members, which come in the order of their names.
-pub(crate) fn object<'b>(members: impl Iterator<Item = (&'b [u8], &'b [u8])>) -> Vec<u8> {
-    let texts = members.map(|(name, value)| [b"\"", name, b"\":", value].concat());
-    [&b"{"[..], &texts.collect::<Vec<_>>().join(&b','), b"}"].concat()
-}
-
 /// What only one of two objects has that were checked before: objects of the members that only `before` has, or has
 /// otherwise, and of those of `after`; and how many are the same in both.
 pub(crate) fn differing(before: &[u8], after: &[u8]) -> (Vec<u8>, Vec<u8>, usize) {
     let (gone, new, same) = text::differing(before, after);
-    let object = |members: Vec<text::Member<'_>>| object(members.iter().map(|it| (it.name(), it.value)));
+    let object = |members: Vec<text::Member<'_>>| {
+        let texts: Vec<&[u8]> = members.iter().map(|member| member.text).collect();
+        [&b"{"[..], &texts.join(&b','), b"}"].concat()
+    };
     (object(gone), object(new), same)
 }
 

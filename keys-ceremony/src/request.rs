@@ -40,6 +40,8 @@ pub struct Request {
     requirements: Vec<Requirement>,
     /// Verified and low-S, by keyid.
     signatures: BTreeMap<String, Vec<u8>>,
+    /// SHA-256 of the file that it was read from, if it was.
+    file: Option<[u8; 32]>,
 }
 
 /// Keys of which enough must sign. A root beyond the first has two of these: under the old root and the new.
@@ -210,7 +212,7 @@ impl Request {
     /// One that nobody has signed yet.
     fn unsigned(signed: Signed, chain: Chain, way: Option<Way>, requirements: Vec<Requirement>) -> Request {
         let (digest, signatures) = (sha256(signed.bytes()), BTreeMap::new());
-        Request { signed, digest, chain, way, requirements, signatures }
+        Request { signed, digest, chain, way, requirements, signatures, file: None }
     }
 
     /// Reads a request, and verifies everything in it.
@@ -241,7 +243,9 @@ impl Request {
     /// As [`Request::from_bytes`], or [`Environment::Io`](crate::Environment::Io).
     pub fn read(path: &Path) -> Result<Request, Error> {
         let file = file::read_within(MAX_REQUEST, path)?;
-        Request::from_file(file).map_err(|error| error.part_of(path))
+        let digest = sha256(&file);
+        let request = Request::from_file(file).map_err(|error| error.part_of(path))?;
+        Ok(Request { file: Some(digest), ..request })
     }
 
     /// Writes a new file.
@@ -269,8 +273,11 @@ impl Request {
     /// [`Environment::Io`](crate::Environment::Io). Nothing is written then.
     pub fn write_over(&mut self, path: &Path) -> Result<(), Error> {
         file::update_with(MAX_REQUEST, path, file::Access::Shared, |bytes| {
-            let there = Request::from_file(bytes);
-            let merged = there.and_then(|there| self.merge(&there));
+            // As a rule it is the file that was read, of which all is known.
+            let merged = match self.file == Some(sha256(&bytes)) {
+                true => Ok(()),
+                false => Request::from_file(bytes).and_then(|there| self.merge(&there)),
+            };
             // That other request may be good or bad: nobody has looked at it yet.
             merged.map_err(|_| Error::from(Rejected::RequestChanged).in_file(path))?;
             Ok(|out: &mut dyn Write| written::write(self, out))

@@ -26,8 +26,6 @@ pub struct Signed {
 /// Those members. They are small, and the targets need not be.
 const HEAD: [&str; 6] = ["_type", "delegations", "expires", "issued", "spec_version", "version"];
 
-const TARGETS: &[u8] = b"targets";
-
 impl Signed {
     /// Of bytes that are to be signed, or were.
     ///
@@ -94,30 +92,42 @@ impl Signed {
 
     /// The targets: paths, and what is said of each, not decoded.
     pub fn targets(&self) -> impl Iterator<Item = (Cow<'_, str>, &[u8])> {
-        let listed = self.written_targets().into_iter().flat_map(canonical::members);
+        let parts = Parts::of(&self.bytes);
+        let listed = parts.into_iter().flat_map(|parts| canonical::members(parts.targets));
         listed.map(|(name, value)| (canonical::text_of_checked(name), value))
     }
 
     /// What it says and what another file of its role said before, both decoded without the targets that are the same in
     /// both; and how many those are.
     pub fn beside(&self, before: &Signed) -> (Value, Value, usize) {
-        let (Some(old), Some(new)) = (before.written_targets(), self.written_targets()) else {
+        let (old, new) = (Parts::of(&before.bytes), Parts::of(&self.bytes));
+        let (Some(old), Some(new)) = (old, new) else {
             return (before.value().clone(), self.value().clone(), 0);
         };
-        let (old, new, same) = canonical::differing(old, new);
-        (before.with_targets(&old), self.with_targets(&new), same)
+        let (gone, fresh, same) = canonical::differing(old.targets, new.targets);
+        (old.with(&gone), new.with(&fresh), same)
+    }
+}
+
+/// The members before the targets, the targets, and the members behind them, as they stand.
+struct Parts<'b> {
+    before: &'b [u8],
+    targets: &'b [u8],
+    behind: &'b [u8],
+}
+
+impl<'b> Parts<'b> {
+    /// None if there is no object of targets.
+    fn of(bytes: &'b [u8]) -> Option<Parts<'b>> {
+        let (_, targets) = canonical::members(bytes).find(|(name, _)| *name == b"targets")?;
+        let start = targets.as_ptr().addr() - bytes.as_ptr().addr();
+        let (before, behind) = (&bytes[..start], &bytes[start + targets.len()..]);
+        targets.starts_with(b"{").then_some(Parts { before, targets, behind })
     }
 
-    fn written_targets(&self) -> Option<&[u8]> {
-        let value = canonical::members(&self.bytes).find(|(name, _)| *name == TARGETS)?.1;
-        value.starts_with(b"{").then_some(value)
-    }
-
-    /// What it would say with these targets.
-    fn with_targets(&self, targets: &[u8]) -> Value {
-        let members = canonical::members(&self.bytes);
-        let members = members.map(|(name, value)| (name, if name == TARGETS { targets } else { value }));
-        canonical::value_of_checked(&canonical::object(members))
+    /// The value with other targets.
+    fn with(&self, targets: &[u8]) -> Value {
+        canonical::value_of_checked(&[self.before, targets, self.behind].concat())
     }
 }
 

@@ -124,6 +124,8 @@ pub(super) fn sign(command: &Sign, state: &State, now: u64, out: &mut Output) ->
         _ => error,
     })?;
 
+    // They hold what came before, which may be large.
+    drop(comparisons);
     sign_each(&mut signing, &uris, command, &mut source)?;
     write_each(&mut signing, command, state, now, out)?;
     let refused: Vec<Error> = signing.into_iter().filter_map(|it| it.refused).collect();
