@@ -12,6 +12,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use rustix::fs::Stat;
 use sha2::{Digest as _, Sha256};
 use tuffet_client::release::Hex;
 
@@ -48,6 +49,8 @@ pub enum Step<'a> {
     CreateDirectory(&'a Path),
     /// A temporary file is made.
     Create(&'a Path),
+    /// A file that is there under another name gets this temporary one, too.
+    Link(&'a Path),
     /// Bytes are appended to it.
     Write(&'a Path, usize),
     /// A file's bytes are flushed.
@@ -79,10 +82,46 @@ pub enum Content {
         path: PathBuf,
         /// SHA-256 of its bytes.
         sha256: [u8; 32],
+        /// How it was when it was hashed, if it may be given away: a directory on its disk takes the file itself then,
+        /// and needs no second copy of a large image.
+        given: Option<Stamp>,
     },
 }
 
+/// What tells whether a file is still the one that was looked at: where it is on the disk, and when it last changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    length: i64,
+    changed: (i64, u64),
+}
+
+impl Stamp {
+    pub(crate) fn of(stat: &Stat) -> Stamp {
+        Stamp {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            length: stat.st_size,
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+}
+
 impl Content {
+    /// A file that is to be removed once it is written elsewhere, and its length. It is hashed now.
+    ///
+    /// # Errors
+    /// An I/O failure.
+    pub fn given(path: &Path) -> Result<(Content, u64), Error> {
+        let failed = |error| Error::io("read", path, &error);
+        let mut file = File::open(path).map_err(failed)?;
+        // Before it is read: what changes it from here on changes the stamp.
+        let stat = rustix::fs::fstat(&file).map_err(|errno| failed(errno.into()))?;
+        let Summary { sha256, length } = hash_open_file(&mut file, path)?;
+        Ok((Content::File { path: path.to_owned(), sha256, given: Some(Stamp::of(&stat)) }, length))
+    }
+
     /// SHA-256 in lower-case hex.
     pub fn sha256(&self) -> String {
         Hex(&self.digest()).to_string()
@@ -190,7 +229,7 @@ impl<'w> Writer<'w> {
     pub(crate) fn fill(&mut self, partial: &Path, file: &mut File, content: &Content) -> Result<(), Error> {
         match content {
             Content::Bytes(bytes) => self.append(partial, file, bytes)?,
-            Content::File { path, sha256 } => {
+            Content::File { path, sha256, .. } => {
                 let read_failed = |error| Error::io("read", path, &error);
                 let mut source = File::open(path).map_err(read_failed)?;
                 let mut hash = Sha256::new();
@@ -372,7 +411,7 @@ mod tests {
         fs::write(&source, vec![1; 3 * CHUNK + 1]).unwrap();
         let Summary { sha256, length } = hash_file(&source).unwrap();
         assert_eq!(length, 3 * CHUNK as u64 + 1);
-        let content = Content::File { path: source.clone(), sha256 };
+        let content = Content::File { path: source.clone(), sha256, given: None };
         fs::write(&source, vec![2; 3 * CHUNK + 1]).unwrap();
         let refused = Writer::new(&mut Unwatched).create(&path, &content);
         assert!(matches!(refused, Err(Error::Rejected(Rejected::Damaged { .. }))), "{refused:?}");

@@ -17,7 +17,7 @@ use crate::preflight;
 use crate::release::Channel;
 use crate::repository::{Published, Roots, Workspace, check_issued, metadata_name, target_name};
 use crate::source::Fetched;
-use crate::storage::{self, Content, hash_file};
+use crate::storage::Content;
 use crate::{Error, Family, Rejected};
 
 /// A role's file that becomes public, and what it replaces.
@@ -201,9 +201,9 @@ fn image_content(workspace: &Workspace, target: &Target, name: &str) -> Result<O
         }
     };
     if path.is_file() {
-        let storage::Summary { sha256, length } = hash_file(&path)?;
-        differs(sha256, length, path.clone())?;
-        return Ok(Some(Content::File { path, sha256 }));
+        let (content, length) = Content::given(&path)?;
+        differs(content.digest(), length, path)?;
+        return Ok(Some(content));
     }
     let (mut hash, mut length) = (Sha256::new(), 0);
     let fetched = workspace.store().fetch(name, u32::MAX, &mut |chunk| {

@@ -539,7 +539,7 @@ fn stage_images(staged: &Path, copies: Vec<(PathBuf, [u8; 32])>) -> Result<(), E
         return Ok(());
     }
     let content = |(path, sha256): (PathBuf, [u8; 32])| {
-        (format!("images/{}", Hex(&sha256)), Content::File { path, sha256 })
+        (format!("images/{}", Hex(&sha256)), Content::File { path, sha256, given: None })
     };
     let files: Vec<(String, Content)> = copies.into_iter().map(content).collect();
     Directory::new(staged).create(&files, &mut Unwatched).map_err(|error| match error {

@@ -13,11 +13,11 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::Error;
-use crate::storage::{Content, Step, Witness, Writer};
+use crate::storage::{Content, Stamp, Step, Witness, Writer};
 
 use super::tree::{Tree, failed, remove, stat};
 use super::{partial_name, split};
@@ -78,6 +78,14 @@ impl<'f, 'w> Batch<'f, 'w> {
             self.note(directory)?;
             self.written.push(name.into());
         }
+        if self.link(directory, &partial, &partial_name, content)? {
+            // Whoever put it where it was may not have flushed it.
+            if self.few {
+                let file = File::open(&partial).map_err(|error| Error::io("open", &partial, &error))?;
+                self.unflushed.push((partial, file));
+            }
+            return Ok(());
+        }
         let mut file = match self.create(directory, &partial, &partial_name)? {
             Some(file) => file,
             None => {
@@ -133,6 +141,20 @@ impl<'f, 'w> Batch<'f, 'w> {
     /// The new directory that a directory is in, or is.
     fn fresh_above<'d>(&self, directory: &'d str) -> Option<&'d str> {
         prefixes(directory).find(|prefix| self.fresh.contains(*prefix))
+    }
+
+    /// Gives a file that may be given away its name here. Whether that was done: one that has changed since, or that lies
+    /// on another disk, is copied.
+    fn link(&mut self, directory: &str, path: &Path, name: &str, content: &Content) -> Result<bool, Error> {
+        let Content::File { path: source, given: Some(stamp), .. } = content else { return Ok(false) };
+        let Some(directory) = self.tree.enter(directory)? else {
+            return Err(failed("create", path, Errno::NOENT));
+        };
+        if !rustix::fs::lstat(source).is_ok_and(|stat| Stamp::of(&stat) == *stamp) {
+            return Ok(false);
+        }
+        self.writer.witnessed("create", path, Step::Link(path))?;
+        Ok(rustix::fs::linkat(CWD, source, directory, name, AtFlags::empty()).is_ok())
     }
 
     /// Makes a file; none if something of that name is there.

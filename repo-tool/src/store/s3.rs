@@ -232,7 +232,7 @@ impl Flight {
 fn content_bytes(content: &Content) -> Result<Bytes, Error> {
     match content {
         Content::Bytes(bytes) => Ok(bytes.clone()),
-        Content::File { path, sha256 } => {
+        Content::File { path, sha256, .. } => {
             let bytes = fs::read(path).map_err(|error| Error::io("read", path, &error))?;
             if <[u8; 32]>::from(Sha256::digest(&bytes)) != *sha256 {
                 let why = "the file does not have the SHA-256 that it was stored under".to_owned();

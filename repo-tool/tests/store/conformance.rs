@@ -1,5 +1,8 @@
 //! What every store does, and refuses.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
 use tuffet::source::Fetched;
 use tuffet::storage::{Content, Unwatched};
 use tuffet::{Environment, Error, Rejected};
@@ -57,14 +60,42 @@ fn create_of_one_name_twice_is_one_file_if_the_bytes_agree_and_else_refused() {
 fn create_from_a_file_that_has_changed_is_refused_and_makes_nothing() {
     for place in Place::each() {
         let store = place.open();
-        let Content::File { path, sha256 } = copied(place.directory.path(), "source", b"signed") else {
-            unreachable!()
-        };
+        let path = place.directory.path().join("source");
+        let copied = copied(place.directory.path(), "source", b"signed");
+        let (given, _) = Content::given(&path).unwrap();
         std::fs::write(&path, "forged").unwrap();
-        let content = Content::File { path: path.clone(), sha256 };
-        let refused = store.create(&[("00.file".to_owned(), content)], &mut Unwatched);
-        assert!(matches!(refused, Err(Error::Rejected(Rejected::Damaged { .. }))), "{refused:?}");
-        assert!(store.list("").unwrap().is_empty(), "{}", place.kind);
+        for content in [copied, given] {
+            let refused = store.create(&[("00.file".to_owned(), content)], &mut Unwatched);
+            assert!(matches!(refused, Err(Error::Rejected(Rejected::Damaged { .. }))), "{refused:?}");
+            assert!(store.list("").unwrap().is_empty(), "{}", place.kind);
+        }
+    }
+}
+
+#[test]
+fn create_of_files_that_are_given_away_takes_a_directorys_own_and_leaves_the_others() {
+    // A few are flushed one by one, and many together, in directories that are new as a whole.
+    for (place, count) in Place::each().into_iter().chain(Place::each()).zip([3, 20, 20, 3]) {
+        let store = place.open();
+        let source = |number: usize| place.directory.path().join(format!("source-{number}"));
+        let given = |number: usize| {
+            std::fs::write(source(number), number.to_string()).unwrap();
+            (format!("targets/{number}/00.file"), Content::given(&source(number)).unwrap().0)
+        };
+        let files: Vec<_> = (0..count).map(given).collect();
+        store.create(&files, &mut Unwatched).unwrap();
+        for number in 0..count {
+            let name = format!("targets/{number}/00.file");
+            assert_eq!(read(&*store, &name).unwrap(), number.to_string(), "{}", place.kind);
+            assert_eq!(std::fs::read_to_string(source(number)).unwrap(), number.to_string());
+            let inode = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.ino()).ok();
+            if let found @ Some(_) = inode(&store.place(&name)) {
+                assert_eq!(found, inode(&source(number)), "it was copied");
+            }
+            // What is public does not go with it.
+            std::fs::remove_file(source(number)).unwrap();
+            assert_eq!(read(&*store, &name).unwrap(), number.to_string());
+        }
     }
 }
 

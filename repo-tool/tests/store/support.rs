@@ -76,7 +76,7 @@ pub(crate) fn file(name: &str, text: &str) -> (String, Content) {
 pub(crate) fn copied(directory: &Path, name: &str, text: &[u8]) -> Content {
     let path = directory.join(name);
     fs::write(&path, text).unwrap();
-    Content::File { path, sha256: Sha256::digest(text).into() }
+    Content::File { path, sha256: Sha256::digest(text).into(), given: None }
 }
 
 pub(crate) fn read(store: &dyn Store, name: &str) -> Option<String> {
@@ -109,6 +109,7 @@ impl Witness for Power {
         let text = format!("{step:?}");
         let (Step::CreateDirectory(path)
         | Step::Create(path)
+        | Step::Link(path)
         | Step::Write(path, _)
         | Step::Sync(path)
         | Step::Rename(path)
