@@ -457,7 +457,8 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<SlotImage, Error> {
         let image = slot_image(slot, candidate);
-        if boot::holds(&mut self.flash, &image) {
+        let staged = BootRecord::load(&mut self.flash)?.staged == Some(image.digest);
+        if staged && boot::holds(&mut self.flash, &image) {
             return Ok(image);
         }
         let (length, digest) = (candidate.image.length, candidate.image.sha256);
@@ -479,6 +480,7 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
             });
         }
         writer.finish()?;
+        boot::mark_staged(&mut self.flash, Some(image.digest))?;
         Ok(image)
     }
 

@@ -1,6 +1,6 @@
 //! Which image starts: the boot record, and the decision that agent and bootloader share.
 //!
-//! The record is a frame of kind 1, format 1, in the boot [journal](crate::journal), so that it is
+//! The record is a frame of kind 1, format 2, in the boot [journal](crate::journal), so that it is
 //! replaced as a whole or not at all. Its payload is this, in `postcard` (a u32 is a varint of one
 //! to five bytes, an option or a variant one byte before what it holds, a text its length and its
 //! bytes):
@@ -11,6 +11,7 @@
 //! | trial | option of: number u32, image, tries left u8 |
 //! | ended | option of: number u32, digest 32 bytes, sequence u32, end (see [`TrialEnd`]) |
 //! | trials | u32 |
+//! | staged | option of: digest 32 bytes |
 //!
 //! A trial is started at most as often as it has tries, for [`decide_boot`] takes one away *before*
 //! it names the trial image. The exception is a device whose active image is damaged: there a sound trial
@@ -22,15 +23,15 @@ use embedded_storage::nor_flash::NorFlash;
 use heapless::String;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Environment, Error, Misuse, Rejected};
+use crate::error::{Environment, Error, Misuse};
 use crate::flash::Flash;
 use crate::flash_map::SlotId;
 use crate::journal::{Journal, Kind};
 
 /// Format of the payload that this build writes.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
-/// Two images of 82 bytes at most, two option bytes, a trial's 6, an ended trial's 43, a count.
+/// Two images of 82 bytes at most, three option bytes, a trial's 6, an ended trial's 43, a count, a digest.
 pub(crate) const ENCODED_MAX: usize = 256;
 
 /// Starts that an image gets to prove itself, unless the caller says otherwise: two may be lost to
@@ -48,12 +49,15 @@ pub struct BootRecord {
     pub ended: Option<EndedTrial>,
     /// Trials so far; the number of the newest one.
     pub trials: u32,
+    /// SHA-256 of the image that was written into the slot that is not active, to its end and without a cut, and read
+    /// back. Bytes that merely read right there may be those of a write that a cut left half-way.
+    pub staged: Option<[u8; 32]>,
 }
 
 impl BootRecord {
     /// The record of a device that leaves the factory with `active`.
     pub const fn factory(active: SlotImage) -> Self {
-        Self { active, trial: None, ended: None, trials: 0 }
+        Self { active, trial: None, ended: None, trials: 0, staged: None }
     }
 
     /// The newest record on the flash.
@@ -271,13 +275,28 @@ fn start_active<F: NorFlash>(
     Ok(Decision { start: record.active, reason, unrecorded })
 }
 
+/// Remembers that the slot that is not active holds this image, which was written there in one go and read back; or with
+/// none that it is about to hold another one.
+///
+/// # Errors
+///
+/// Those of [`Journal::append`].
+pub(crate) fn mark_staged<F: NorFlash>(flash: &mut Flash<F>, digest: Option<[u8; 32]>) -> Result<(), Error> {
+    let mut record = BootRecord::load(flash)?;
+    if record.staged != digest {
+        record.staged = digest;
+        record.store(flash)?;
+    }
+    Ok(())
+}
+
 /// Puts an image on trial, from the next start on. Hashes the slot in this very step, however long
 /// ago it was written.
 ///
 /// # Errors
 ///
 /// [`Misuse::SlotActive`], [`Misuse::TrialUndecided`], [`Misuse::NoTries`], [`Misuse::ImageEmpty`].
-/// [`Rejected::ImageDigest`] when the slot does not hold the image; it is made unbootable then.
+/// [`Environment::ImageNotWritten`] when the slot does not hold the image; it is made unbootable then.
 /// Those of [`Journal::append`].
 pub fn mark_pending<F: NorFlash>(flash: &mut Flash<F>, image: &SlotImage, tries: u8) -> Result<(), Error> {
     let mut record = BootRecord::load(flash)?;
@@ -295,7 +314,7 @@ pub fn mark_pending<F: NorFlash>(flash: &mut Flash<F>, image: &SlotImage, tries:
     }
     if flash.slot_digest(image.slot, image.length)? != image.digest {
         flash.make_unbootable(image.slot)?;
-        return Err(Rejected::ImageDigest.into());
+        return Err(Environment::ImageNotWritten { slot: image.slot }.into());
     }
     let Some(number) = record.trials.checked_add(1) else {
         return Err(Environment::SequenceExhausted { kind: Kind::Boot }.into());
@@ -323,6 +342,7 @@ pub fn confirm<F: NorFlash>(flash: &mut Flash<F>, running: &[u8; 32]) -> Result<
         return Err(Misuse::NotOnTrial.into());
     }
     record.active = trial.image.clone();
+    record.staged = None;
     record.end_trial(TrialEnd::Confirmed);
     record.store(flash)
 }

@@ -121,19 +121,27 @@ impl Journal {
         buffer: &'b mut [u8],
     ) -> Result<Record<'b>, Error> {
         let kind = self.kind;
-        let Some(frame) = self.survey(flash).newest else {
-            return Err(Environment::RecordLost { kind }.into());
+        let mut below = None;
+        // Each turn passes over one frame.
+        let frame = loop {
+            let Some(frame) = self.survey_below(flash, below).newest else {
+                return Err(Environment::RecordLost { kind }.into());
+            };
+            let Frame { format, length, .. } = frame;
+            let payload = usize::try_from(length).ok().and_then(|length| buffer.get_mut(..length));
+            let Some(payload) = payload else {
+                return Err(Environment::RecordFormat { kind, format }.into());
+            };
+            // Read again and checked again. A frame that does not read twice was torn, and counts as never written.
+            if self.frame_at(flash, frame.offset, frame.area, Some(payload)) == Some(frame) {
+                break frame;
+            }
+            below = Some(frame.sequence);
         };
         let Frame { format, sequence, length, .. } = frame;
-        let payload = usize::try_from(length).ok().and_then(|length| buffer.get_mut(..length));
-        let Some(payload) = payload else {
-            return Err(Environment::RecordFormat { kind, format }.into());
-        };
-        // Read again and checked again: the words may have been read badly this time.
-        match self.frame_at(flash, frame.offset, frame.area, Some(payload)) {
-            Some(again) if again == frame => Ok(Record { format, sequence, payload }),
-            _ => Err(Environment::RecordLost { kind }.into()),
-        }
+        let payload =
+            usize::try_from(length).ok().and_then(|length| buffer.get(..length)).unwrap_or_default();
+        Ok(Record { format, sequence, payload })
     }
 
     /// Makes `payload` the newest record and returns its sequence. Until this returns, the record
@@ -190,46 +198,50 @@ impl Journal {
         };
 
         let Survey { newest, clean_from, .. } = self.survey(flash);
+        let numbered = |step: u32| {
+            let last = newest.map_or(0, |frame| frame.sequence);
+            last.checked_add(step).ok_or(Environment::SequenceExhausted { kind })
+        };
+        let mut step = if newest.is_none() || clean_from.is_some() { 1 } else { self.places(flash) };
         let end = newest.map(|frame| self.area(frame.area).end());
         let room =
             clean_from.filter(|from| !apart && end.is_some_and(|end| from.saturating_add(span) <= end));
-        let step = if newest.is_none() || clean_from.is_some() { 1 } else { self.places(flash) };
-        let last = newest.map_or(0, |frame| frame.sequence);
-        let Some(sequence) = last.checked_add(step) else {
-            return Err(Environment::SequenceExhausted { kind }.into());
-        };
-        let (offset, area) = match (newest, room) {
-            (Some(frame), Some(from)) => (from, frame.area),
-            (Some(frame), None) => {
-                let area = frame.area.other();
-                flash.erase(self.area(area))?;
-                (self.area(area).offset, area)
+        if let (Some(Frame { area, .. }), Some(offset)) = (newest, room) {
+            let frame = Frame { offset, area, format, length, sequence: numbered(step)?, crc: 0 };
+            let written = self.write(flash, frame, payload);
+            if written.is_ok() {
+                return written;
             }
-            (None, _) => {
-                flash.erase(self.region)?;
-                (self.region.offset, Area::First)
-            }
-        };
+            // Words that a cut left half-way may read as erased and take no write, and so may worn ones. What stands there
+            // now is older than what comes into the other area.
+            step = self.places(flash);
+        }
+        let sequence = numbered(step)?;
+        let area = newest.map_or(Area::First, |frame| frame.area.other());
+        flash.erase(if newest.is_some() { self.area(area) } else { self.region })?;
+        let offset = self.area(area).offset;
+        self.write(flash, Frame { offset, area, format, length, sequence, crc: 0 }, payload)
+    }
 
-        let frame = Frame {
-            offset,
-            area,
-            format,
-            length,
-            sequence,
-            crc: checksum(kind, format, length, sequence, payload),
-        };
-        self.write(flash, &frame, payload)?;
+    /// Writes a frame, reads it back, and gives its sequence.
+    fn write<F: NorFlash>(&self, flash: &mut Flash<F>, frame: Frame, payload: &[u8]) -> Result<u32, Error> {
+        let Frame { offset, area, format, length, sequence, .. } = frame;
+        let crc = checksum(self.kind, format, length, sequence, payload);
+        self.program(flash, offset, &header(self.kind, format, length, sequence, crc), payload)?;
         match self.frame_at(flash, offset, area, None) {
-            Some(written) if written == frame => Ok(sequence),
+            Some(written) if written == (Frame { crc, ..frame }) => Ok(sequence),
             _ => Err(Environment::NotWritten { offset }.into()),
         }
     }
 
-    fn write<F: NorFlash>(&self, flash: &mut Flash<F>, frame: &Frame, payload: &[u8]) -> Result<(), Error> {
-        let header = header(self.kind, frame.format, frame.length, frame.sequence, frame.crc);
+    fn program<F: NorFlash>(
+        &self,
+        flash: &mut Flash<F>,
+        mut offset: u32,
+        header: &[u8],
+        payload: &[u8],
+    ) -> Result<(), Error> {
         let mut bytes = header.iter().chain(payload).copied().peekable();
-        let mut offset = frame.offset;
         while bytes.peek().is_some() {
             let mut unit = [flash.erased(); WRITE_UNIT_MAX as usize];
             let mut filled: usize = 0;
@@ -247,8 +259,13 @@ impl Journal {
 
     /// Looks at every place of both areas.
     fn survey<F: NorFlash>(&self, flash: &mut Flash<F>) -> Survey {
-        let first = self.survey_area(flash, Area::First);
-        let second = self.survey_area(flash, Area::Second);
+        self.survey_below(flash, None)
+    }
+
+    /// The same, where frames of this sequence or a higher one are not the newest.
+    fn survey_below<F: NorFlash>(&self, flash: &mut Flash<F>, below: Option<u32>) -> Survey {
+        let first = self.survey_area(flash, Area::First, below);
+        let second = self.survey_area(flash, Area::Second, below);
         let sequence = |area: &AreaSurvey| area.newest.map(|frame| frame.sequence);
         let (here, other) =
             if sequence(&second) > sequence(&first) { (second, first) } else { (first, second) };
@@ -257,7 +274,7 @@ impl Journal {
         Survey { newest: here.newest, other: other.newest, clean_from }
     }
 
-    fn survey_area<F: NorFlash>(&self, flash: &mut Flash<F>, area: Area) -> AreaSurvey {
+    fn survey_area<F: NorFlash>(&self, flash: &mut Flash<F>, area: Area, below: Option<u32>) -> AreaSurvey {
         let Region { mut offset, .. } = self.area(area);
         let mut survey = AreaSurvey { newest: None, end: offset, dirty_behind: false, dirty: false };
         // Each turn moves on by one unit at least.
@@ -266,7 +283,9 @@ impl Journal {
                 offset = offset.saturating_add(frame_span(flash, frame.length).unwrap_or(u32::MAX));
                 survey.end = offset;
                 survey.dirty_behind = false;
-                if survey.newest.is_none_or(|newest| frame.sequence > newest.sequence) {
+                if below.is_none_or(|below| frame.sequence < below)
+                    && survey.newest.is_none_or(|newest| frame.sequence > newest.sequence)
+                {
                     survey.newest = Some(frame);
                 }
             } else {

@@ -3,7 +3,7 @@
 use embedded_storage::nor_flash::NorFlash;
 use sha2::{Digest, Sha256};
 
-use crate::boot::BootRecord;
+use crate::boot::{self, BootRecord};
 use crate::error::{Environment, Error, Misuse, Rejected};
 use crate::flash::{Flash, PAGE, PAGE_BYTES};
 use crate::flash_map::{Region, SlotId};
@@ -54,8 +54,9 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
         }
         let slot = record.active.slot.other();
         fits(flash, slot, length)?;
+        boot::mark_staged(flash, None)?;
         // Should the newest frame decay, an older one would be the record; and it may name what is erased now.
-        record.store_apart(flash)?;
+        BootRecord::load(flash)?.store_apart(flash)?;
         Self::begin(flash, slot, length, digest)
     }
 

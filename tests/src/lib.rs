@@ -4,5 +4,6 @@
 
 pub mod expect;
 pub mod fuzz;
+pub mod lab;
 pub mod simulator;
 pub mod subject;

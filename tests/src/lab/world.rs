@@ -1,0 +1,209 @@
+//! What is around the device: repositories, releases, and what becomes of those.
+
+use core::cell::RefCell;
+use core::fmt;
+use std::collections::HashMap;
+
+use tuffet_agent::{Error, Factory, FactoryImage, Transport, TransportFault};
+use tuffet_client::release::Image;
+use tuffet_client::{Crypto, P256, SOFTWARE};
+
+use crate::simulator::{self, DAY, Files, NOW, ROOT_KEYS, Repository, TARGETS_KEYS, digest, root, target};
+
+/// What happens to the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scenario {
+    /// A release is installed, tried and confirmed; a root with other online keys leads to it.
+    Update,
+    /// And then another one, into the slot that the first was in.
+    Twice,
+    /// The release finds itself unfit, and says so.
+    Unfit,
+    /// The release never lives to say anything.
+    Crash,
+}
+
+impl Scenario {
+    /// All of them.
+    pub const ALL: [Scenario; 4] = [Scenario::Update, Scenario::Twice, Scenario::Unfit, Scenario::Crash];
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Scenario::Update => "update",
+            Scenario::Twice => "twice",
+            Scenario::Unfit => "unfit",
+            Scenario::Crash => "crash",
+        })
+    }
+}
+
+/// A release, as its makers know it.
+#[derive(Clone, Debug)]
+pub struct Release {
+    /// Its bytes.
+    pub image: Vec<u8>,
+    /// SHA-256 of them.
+    pub digest: [u8; 32],
+    /// Its version, for people.
+    pub version: &'static str,
+    /// Its sequence.
+    pub sequence: u32,
+    /// Its security counter.
+    pub counter: u32,
+}
+
+/// The world of one scenario.
+#[derive(Debug)]
+pub struct World {
+    /// What happens.
+    pub scenario: Scenario,
+    /// The releases, the one from the factory first.
+    pub releases: Vec<Release>,
+    /// The first root, which is compiled into every image.
+    root: Vec<u8>,
+    /// What is served before there is a release, to who runs the factory's, and to who runs a later one.
+    served: [Files; 3],
+}
+
+impl World {
+    /// The world of a scenario, whose images have so many bytes.
+    #[must_use]
+    pub fn new(scenario: Scenario, image_length: usize) -> World {
+        let release = |sequence: u32, version: &'static str| {
+            let byte =
+                |at: usize| u8::try_from((at * 7 + at / 251 + sequence as usize * 83) % 251).unwrap_or(0);
+            // No two are equally long.
+            let image: Vec<u8> = (0..image_length + 13 * sequence as usize).map(byte).collect();
+            Release { digest: digest(&image), image, version, sequence, counter: sequence }
+        };
+        let releases: Vec<Release> = [(1, "1.0.0"), (2, "1.1.0"), (3, "1.2.0")]
+            .map(|(sequence, version)| release(sequence, version))
+            .into();
+        let mut repository = Repository::default();
+        repository.candidates.clear();
+        repository.targets.clear();
+        let publish = |repository: &mut Repository, release: &Release| {
+            let candidate = repository.release(release.sequence, release.version);
+            candidate.counter = release.counter;
+            let length = u32::try_from(release.image.len()).expect("a short image");
+            candidate.image = Image { length, sha256: release.digest, ..candidate.image.clone() };
+            let path = candidate.image.path.to_string();
+            repository.targets.insert(path, target(&release.image));
+            let mut files = repository.files();
+            for candidate in &repository.candidates {
+                let of = releases.iter().find(|release| release.digest == candidate.image.sha256);
+                files.insert(candidate.image.url_path().to_string(), of.expect("one of them").image.clone());
+            }
+            files
+        };
+        let nothing_new = publish(&mut repository, &releases[0]);
+        // Online keys that rotate drop the floors of what they signed (TUF 5.3.11), between two writes to the flash.
+        repository.rotate(root(2, &ROOT_KEYS, &TARGETS_KEYS, ["timestamp-2", "snapshot-2"]), &ROOT_KEYS[..2]);
+        for role in ["timestamp", "snapshot"] {
+            repository.signers.insert(role, vec![simulator::Signer::new(&format!("{role}-2"))]);
+        }
+        repository.bump(&["timestamp", "snapshot", "targets"]);
+        let first = publish(&mut repository, &releases[1]);
+        let second = if scenario == Scenario::Twice {
+            repository.bump(&["timestamp", "snapshot", "targets"]);
+            publish(&mut repository, &releases[2])
+        } else {
+            first.clone()
+        };
+        let root = nothing_new["1.root.json"].clone();
+        World { scenario, releases, root, served: [nothing_new, first, second] }
+    }
+
+    /// The release of which these are the bytes, as the repository signed them.
+    #[must_use]
+    pub fn release_of(&self, digest: &[u8; 32]) -> Option<&Release> {
+        self.releases.iter().find(|release| release.digest == *digest)
+    }
+
+    /// The release that the device must run in the end.
+    ///
+    /// # Panics
+    /// Never.
+    #[must_use]
+    pub fn last(&self) -> &Release {
+        match self.scenario {
+            Scenario::Update => &self.releases[1],
+            Scenario::Twice => &self.releases[2],
+            Scenario::Unfit | Scenario::Crash => &self.releases[0],
+        }
+    }
+
+    /// Versions of root and timestamp that the device must have in the end.
+    #[must_use]
+    pub fn metadata(&self) -> (u32, u32) {
+        (2, if self.scenario == Scenario::Twice { 3 } else { 2 })
+    }
+
+    /// Facts compiled into an image.
+    #[must_use]
+    pub fn factory(&self, release: &Release) -> Factory<'_> {
+        let (product, hardware, channel) = ("lamp", "rev-a", "stable");
+        let (counter, built) = (release.counter, NOW - 5 * DAY);
+        Factory { root: &self.root, product, hardware, channel, counter, built }
+    }
+
+    /// The image that the device leaves the factory with.
+    #[must_use]
+    pub fn factory_image(&self) -> FactoryImage<'_> {
+        let Release { image, sequence, version, .. } = &self.releases[0];
+        FactoryImage { bytes: image, sequence: *sequence, version }
+    }
+
+    /// What is served before there is anything new.
+    #[must_use]
+    pub fn quiet(&self) -> Mirror<'_> {
+        Mirror { files: &self.served[0], images: 0 }
+    }
+
+    /// What is served to a device that runs this release.
+    #[must_use]
+    pub fn mirror(&self, running: &Release) -> Mirror<'_> {
+        Mirror { files: &self.served[if running.sequence == 1 { 1 } else { 2 }], images: 0 }
+    }
+}
+
+/// A server.
+#[derive(Debug)]
+pub struct Mirror<'w> {
+    files: &'w Files,
+    /// How many images were fetched.
+    pub images: usize,
+}
+
+impl Transport for Mirror<'_> {
+    fn fetch(
+        &mut self,
+        path: &str,
+        limit: u32,
+        sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Some(file) = self.files.get(path) else { return Err(TransportFault::NotFound.into()) };
+        self.images += usize::from(path.starts_with("targets/"));
+        assert!(file.len() <= limit as usize, "{path} is longer than it says");
+        // Such chunks as come over a network: neither pages nor write units.
+        file.chunks(100).try_for_each(sink)
+    }
+}
+
+/// What devices verify with. A signature that was verified once is so for good; everything else is done each time.
+pub const CRYPTO: Crypto = Crypto { p256: P256 { verify: verify_once, ..SOFTWARE.p256 }, ..SOFTWARE };
+
+/// Key, digest and signature.
+type Question = ([u8; 33], [u8; 32], Vec<u8>);
+
+fn verify_once(key: &[u8; 33], digest: &[u8; 32], der: &[u8]) -> bool {
+    thread_local! {
+        static ANSWERS: RefCell<HashMap<Question, bool>> = RefCell::default();
+    }
+    let question = (*key, *digest, der.to_vec());
+    ANSWERS.with_borrow_mut(|answers| {
+        *answers.entry(question).or_insert_with(|| (SOFTWARE.p256.verify)(key, digest, der))
+    })
+}
