@@ -480,7 +480,7 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
             });
         }
         writer.finish()?;
-        boot::mark_staged(&mut self.flash, Some(image.digest))?;
+        boot::mark_staged(&mut self.flash, image.digest)?;
         Ok(image)
     }
 

@@ -275,16 +275,16 @@ fn start_active<F: NorFlash>(
     Ok(Decision { start: record.active, reason, unrecorded })
 }
 
-/// Remembers that the slot that is not active holds this image, which was written there in one go and read back; or with
-/// none that it is about to hold another one.
+/// Remembers that the slot that is not active holds this image, which was written there in one go and read back. The note
+/// stays until another image is staged, or this one is written again: what else erases the slot leaves no such image there.
 ///
 /// # Errors
 ///
 /// Those of [`Journal::append`].
-pub(crate) fn mark_staged<F: NorFlash>(flash: &mut Flash<F>, digest: Option<[u8; 32]>) -> Result<(), Error> {
+pub(crate) fn mark_staged<F: NorFlash>(flash: &mut Flash<F>, digest: [u8; 32]) -> Result<(), Error> {
     let mut record = BootRecord::load(flash)?;
-    if record.staged != digest {
-        record.staged = digest;
+    if record.staged != Some(digest) {
+        record.staged = Some(digest);
         record.store(flash)?;
     }
     Ok(())

@@ -3,7 +3,7 @@
 use embedded_storage::nor_flash::NorFlash;
 use sha2::{Digest, Sha256};
 
-use crate::boot::{self, BootRecord};
+use crate::boot::BootRecord;
 use crate::error::{Environment, Error, Misuse, Rejected};
 use crate::flash::{Flash, PAGE, PAGE_BYTES};
 use crate::flash_map::{Region, SlotId};
@@ -48,15 +48,18 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
     /// of [`BootRecord::load`]: nothing was erased. Those of [`BootRecord::store_apart`]: the slot is as it was.
     /// [`Environment::Flash`] when erasing failed.
     pub fn open(flash: &'f mut Flash<F>, length: u32, digest: [u8; 32]) -> Result<Self, Error> {
-        let record = BootRecord::load(flash)?;
+        let mut record = BootRecord::load(flash)?;
         if record.trial.is_some() {
             return Err(Misuse::TrialUndecided.into());
         }
         let slot = record.active.slot.other();
         fits(flash, slot, length)?;
-        boot::mark_staged(flash, None)?;
+        if record.staged.take_if(|staged| *staged == digest).is_some() {
+            // It was whole once. From here on it is not, until it is again.
+            record.store(flash)?;
+        }
         // Should the newest frame decay, an older one would be the record; and it may name what is erased now.
-        BootRecord::load(flash)?.store_apart(flash)?;
+        record.store_apart(flash)?;
         Self::begin(flash, slot, length, digest)
     }
 

@@ -9,7 +9,9 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use clap::Parser;
-use tuffet_tests::lab::sweep::{Case, Count, Failure, GEOMETRIES, Geometry, Plan, replay_case, sweep_all};
+use tuffet_tests::lab::sweep::{
+    Case, Count, Failure, GEOMETRIES, Geometry, Plan, replay_case, sweep_all, sweep_servers,
+};
 use tuffet_tests::lab::world::Scenario;
 
 /// Cuts the power of simulated devices within any operation of an update, and again while they recover.
@@ -34,6 +36,10 @@ struct Options {
     /// Every first cut, and after each a second one of each kind at every operation; takes days
     #[arg(long, conflicts_with_all = ["share", "second"])]
     exhaustive: bool,
+
+    /// Let servers misbehave in all lives, and not only in an update
+    #[arg(long)]
+    servers: bool,
 
     /// What chooses where not all is tried
     #[arg(long, default_value_t = 1, value_name = "N")]
@@ -103,10 +109,10 @@ fn main() -> ExitCode {
             }
         };
     }
-    run(&geometries, &scenarios, &plan)
+    run(&geometries, &scenarios, options.servers, &plan)
 }
 
-fn run(geometries: &[Geometry], scenarios: &[Scenario], plan: &Plan) -> ExitCode {
+fn run(geometries: &[Geometry], scenarios: &[Scenario], servers: bool, plan: &Plan) -> ExitCode {
     #[expect(clippy::disallowed_methods, reason = "for people, of a run that takes minutes")]
     let start = Instant::now();
     println!("seed {}; one in {} cuts within an operation", plan.seed, plan.share);
@@ -119,6 +125,14 @@ fn run(geometries: &[Geometry], scenarios: &[Scenario], plan: &Plan) -> ExitCode
     };
     let swept = sweep_all(geometries, scenarios, plan, &done);
     let (once, twice) = *total.lock().expect("nobody panics with it");
+    let swept = swept.and_then(|()| {
+        // What servers do to one life they do to the others.
+        for scenario in scenarios.iter().filter(|life| **life == Scenario::Update || servers) {
+            let count = sweep_servers(*scenario, plan).map_err(|why| Failure { case: None, why })?;
+            println!("server faults {scenario:<9}{count:>11}");
+        }
+        Ok(())
+    });
     match swept {
         Ok(()) => {
             println!(

@@ -10,7 +10,7 @@ use tuffet_client::Clock;
 
 use super::nor::{Cut, Nor, Operation};
 use super::raw::{Facts, Named, Places};
-use super::world::{CRYPTO, Release, Scenario, World};
+use super::world::{CRYPTO, Mirror, Release, Scenario, ServerFault, World};
 use crate::simulator::NOW;
 
 /// Starts that are more than any life takes: an image that crashes gets three trials of three tries each.
@@ -38,6 +38,10 @@ pub struct Device<'w, const ERASE: usize, const WRITE: usize> {
     seen: Option<Facts>,
     /// Images that were downloaded.
     downloads: usize,
+    /// What happens to a fetch, counted from here on.
+    fault: Option<(usize, ServerFault)>,
+    /// What was asked for, and how long that is.
+    fetches: Vec<(String, usize)>,
     #[cfg(feature = "seeded-bugs")]
     pub(super) bug: Option<super::bugs::Bug>,
 }
@@ -67,6 +71,8 @@ impl<'w, const ERASE: usize, const WRITE: usize> Device<'w, ERASE, WRITE> {
             nor,
             seen: None,
             downloads: 0,
+            fault: None,
+            fetches: Vec::new(),
             #[cfg(feature = "seeded-bugs")]
             bug: None,
         };
@@ -134,7 +140,8 @@ impl<'w, const ERASE: usize, const WRITE: usize> Device<'w, ERASE, WRITE> {
             return Ok(if self.nor.powered() { None } else { Some(Stop::Cut) });
         }
         let flash = Flash::new(&mut self.nor, self.map).map_err(in_words)?;
-        let (mirror, factory) = (world.mirror(running), world.factory(running));
+        let (mut mirror, factory) = (world.mirror(running), world.factory(running));
+        mirror.fault = self.fault;
         let mut agent = match Agent::new(flash, mirror, &CRYPTO, factory, ID) {
             Ok(agent) => agent,
             Err(error) => return self.stopped(&error),
@@ -150,7 +157,12 @@ impl<'w, const ERASE: usize, const WRITE: usize> Device<'w, ERASE, WRITE> {
             Ok(Started::NoContact(_, error)) => Some(Err(error)),
             Ok(other) => return Err(format!("{other:?}")),
         };
-        self.downloads += agent.transport_mut().images;
+        let Mirror { images, fetches, .. } = agent.transport_mut();
+        self.downloads += *images;
+        // Those of the starts to come are counted on.
+        let met = self.fault.is_some_and(|(at, _)| at < fetches.len());
+        self.fault = self.fault.map(|(at, fault)| (at.wrapping_sub(fetches.len()), fault));
+        self.fetches.append(fetches);
         drop(agent);
         if lost && self.nor.powered() {
             return Err("trust was lost".to_owned());
@@ -162,8 +174,21 @@ impl<'w, const ERASE: usize, const WRITE: usize> Device<'w, ERASE, WRITE> {
                 Ok(if self.nor.powered() { None } else { Some(Stop::Cut) })
             }
             Some(Ok(other)) => Err(format!("with nothing on trial: {other:?}")),
+            // It says so, and tries again.
+            Some(Err(_)) if met && self.nor.powered() => Ok(None),
             Some(Err(error)) => self.stopped(&error),
         }
+    }
+
+    /// What was asked for until now, and how long that is.
+    #[must_use]
+    pub fn fetches(&self) -> &[(String, usize)] {
+        &self.fetches
+    }
+
+    /// Something happens to this fetch, counted from 0.
+    pub fn meet(&mut self, fetch: usize, fault: ServerFault) {
+        self.fault = Some((fetch, fault));
     }
 
     /// An error that a cut explains, or else none may.

@@ -10,7 +10,7 @@ use std::thread;
 
 use super::device::{Device, Stop};
 use super::nor::{Cut, Operation, Tear};
-use super::world::{Scenario, World};
+use super::world::{Scenario, ServerFault, World};
 
 /// A kind of flash.
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +146,29 @@ pub fn sweep_all(
         }
     });
     failure.into_inner().expect("nobody panics with it").map_or(Ok(()), Err)
+}
+
+/// Lets a server do all that a server may do to each file that a device fetches, one thing at a time. Gives how many
+/// those are, no two of them the same.
+///
+/// # Errors
+/// What happened that must not.
+pub fn sweep_servers(scenario: Scenario, plan: &Plan) -> Result<usize, String> {
+    let world = World::new(scenario, 700);
+    let factory = device::<256, 4>(&world, 0xFF, plan)?;
+    let mut whole = factory.clone();
+    whole.live()?;
+    let mut count = 0;
+    for (fetch, (path, length)) in whole.fetches().iter().enumerate() {
+        for fault in ServerFault::all(*length) {
+            let mut device = factory.clone();
+            device.meet(fetch, fault);
+            let lived = device.live().and_then(|_| device.judge_end(1));
+            lived.map_err(|why| format!("{scenario}, {path}, fetch {fetch}, {fault:?}: {why}"))?;
+            count += 1;
+        }
+    }
+    Ok(count)
 }
 
 /// Plays one case again.

@@ -159,13 +159,14 @@ impl World {
     /// What is served before there is anything new.
     #[must_use]
     pub fn quiet(&self) -> Mirror<'_> {
-        Mirror { files: &self.served[0], images: 0 }
+        Mirror { files: &self.served[0], images: 0, fault: None, fetches: Vec::new() }
     }
 
     /// What is served to a device that runs this release.
     #[must_use]
     pub fn mirror(&self, running: &Release) -> Mirror<'_> {
-        Mirror { files: &self.served[if running.sequence == 1 { 1 } else { 2 }], images: 0 }
+        let files = &self.served[if running.sequence == 1 { 1 } else { 2 }];
+        Mirror { files, images: 0, fault: None, fetches: Vec::new() }
     }
 }
 
@@ -175,6 +176,43 @@ pub struct Mirror<'w> {
     files: &'w Files,
     /// How many images were fetched.
     pub images: usize,
+    /// What happens to one of the fetches, counted from 0.
+    pub fault: Option<(usize, ServerFault)>,
+    /// What was asked for, and how long that is.
+    pub fetches: Vec<(String, usize)>,
+}
+
+/// What a server, or the way to it, does to one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ServerFault {
+    /// The connection breaks after so many bytes.
+    Breaks(usize),
+    /// The server falls silent after so many bytes.
+    Stalls(usize),
+    /// The file ends after so many bytes, as if that were all.
+    Ends(usize),
+    /// All bits of this byte are others.
+    Flips(usize),
+    /// The file goes on behind its end.
+    GoesOn,
+    /// 404.
+    NotFound,
+    /// Another status: 302 redirects, and 503 is busy.
+    Status(u16),
+    /// The server cannot prove who it is.
+    Tls,
+}
+
+impl ServerFault {
+    /// All that can happen to a file of so many bytes.
+    #[must_use]
+    pub fn all(length: usize) -> Vec<ServerFault> {
+        use ServerFault::{Breaks, Ends, Flips, GoesOn, NotFound, Stalls, Status, Tls};
+        let each = (0..length).flat_map(|at| [Breaks(at), Ends(at), Flips(at)]);
+        // To the device a silence is a connection that breaks later.
+        let stalls = (0..length).step_by(100).map(Stalls);
+        each.chain(stalls).chain([GoesOn, NotFound, Status(302), Status(416), Status(503), Tls]).collect()
+    }
 }
 
 impl Transport for Mirror<'_> {
@@ -184,11 +222,37 @@ impl Transport for Mirror<'_> {
         limit: u32,
         sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let Some(file) = self.files.get(path) else { return Err(TransportFault::NotFound.into()) };
+        let number = self.fetches.len();
+        let file = self.files.get(path);
+        self.fetches.push((path.to_owned(), file.map_or(0, Vec::len)));
+        let fault = self.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
+        let mut answer = match (file, fault) {
+            (_, Some(ServerFault::Status(code))) => return Err(TransportFault::Status { code }.into()),
+            (_, Some(ServerFault::Tls)) => return Err(TransportFault::Tls.into()),
+            (None, _) | (_, Some(ServerFault::NotFound)) => return Err(TransportFault::NotFound.into()),
+            (Some(file), _) => file.clone(),
+        };
         self.images += usize::from(path.starts_with("targets/"));
-        assert!(file.len() <= limit as usize, "{path} is longer than it says");
+        let mut broken = None;
+        match fault {
+            Some(ServerFault::Breaks(at)) => {
+                (broken, answer) = (Some(TransportFault::Connection), answer[..at].into())
+            }
+            Some(ServerFault::Stalls(at)) => {
+                (broken, answer) = (Some(TransportFault::Timeout), answer[..at].into())
+            }
+            Some(ServerFault::Ends(at)) => answer.truncate(at),
+            Some(ServerFault::Flips(at)) => answer[at] ^= 0xFF,
+            Some(ServerFault::GoesOn) => answer.resize(answer.len() + limit as usize + 1, b' '),
+            _ => {}
+        }
+        if answer.len() > limit as usize {
+            broken = Some(TransportFault::TooLong { limit });
+            answer.truncate(limit as usize);
+        }
         // Such chunks as come over a network: neither pages nor write units.
-        file.chunks(100).try_for_each(sink)
+        answer.chunks(100).try_for_each(sink)?;
+        broken.map_or(Ok(()), |fault| Err(fault.into()))
     }
 }
 
