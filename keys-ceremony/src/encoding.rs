@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use base64ct::{Base64, Encoding as _};
+use base64::display::Base64Display;
+use base64::engine::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -34,16 +36,9 @@ pub(crate) fn is_digest(text: &str) -> bool {
 /// Bytes that are written as base64, and of which no copy is made for that.
 pub(crate) struct AsBase64<'b>(pub(crate) &'b [u8]);
 
-/// Bytes that are encoded at once, and their letters: a whole number of groups, so that padding stands at the end alone.
-const PIECE: usize = 3072;
-const LETTERS: usize = PIECE / 3 * 4;
-
 impl fmt::Display for AsBase64<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut letters = [0; LETTERS];
-        self.0
-            .chunks(PIECE)
-            .try_for_each(|piece| f.write_str(Base64::encode(piece, &mut letters).map_err(|_| fmt::Error)?))
+        Base64Display::new(self.0, &STANDARD).fmt(f)
     }
 }
 
@@ -54,8 +49,12 @@ impl Serialize for AsBase64<'_> {
 }
 
 pub(crate) fn from_base64(text: &str, field: &str) -> Result<Vec<u8>, Error> {
-    Base64::decode_vec(text).map_err(|_| not_base64(field))
+    STANDARD.decode(text).map_err(|_| not_base64(field))
 }
+
+/// Bytes that are decoded at once, and their letters: a whole number of groups, so that padding stands at the end alone.
+const PIECE: usize = 3072;
+const LETTERS: usize = PIECE / 3 * 4;
 
 /// [`from_base64`] without a second place for the bytes: they lie where the letters did.
 pub(crate) fn from_base64_in_place(mut text: Vec<u8>, field: &str) -> Result<Vec<u8>, Error> {
@@ -63,12 +62,12 @@ pub(crate) fn from_base64_in_place(mut text: Vec<u8>, field: &str) -> Result<Vec
     let (mut read, mut written) = (0, 0);
     while read < text.len() {
         let end = text.len().min(read + LETTERS);
-        let bytes = Base64::decode(&text[read..end], &mut piece).map_err(|_| not_base64(field))?;
-        if end < text.len() && bytes.len() < PIECE {
+        let length = STANDARD.decode_slice(&text[read..end], &mut piece).map_err(|_| not_base64(field))?;
+        if end < text.len() && length < PIECE {
             return Err(not_base64(field));
         }
-        text[written..written + bytes.len()].copy_from_slice(bytes);
-        (read, written) = (end, written + bytes.len());
+        text[written..written + length].copy_from_slice(&piece[..length]);
+        (read, written) = (end, written + length);
     }
     text.truncate(written);
     text.shrink_to_fit();
@@ -101,7 +100,7 @@ mod tests {
         for length in [0, 1, 2, 3, 4, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 2, 9000] {
             let bytes: Vec<u8> = (0..length).map(|index| (index * 7 % 251) as u8).collect();
             let text = AsBase64(&bytes).to_string();
-            assert_eq!(text, Base64::encode_string(&bytes));
+            assert_eq!(text, STANDARD.encode(&bytes));
             assert_eq!(serde_json::to_string(&AsBase64(&bytes)).unwrap(), format!("\"{text}\""));
             assert_eq!(from_base64_in_place(text.into_bytes(), "payload").unwrap(), bytes);
         }
