@@ -3,7 +3,7 @@
 //!
 //! Nothing that is signed is left out: each object is taken apart member by member, and what no line
 //! has named, or is not of the shape that a line expects, is printed as it stands. Only targets that are
-//! what they were when their holder saw them last are counted.
+//! what they were in the version that their holder signed last are counted.
 
 mod changes;
 mod comparison;
@@ -26,6 +26,7 @@ use crate::transcript::Head;
 use crate::{canonical, date};
 
 pub use changes::{Change, changes};
+use comparison::Seen;
 pub use comparison::{Built, Comparison, compare, compare_all, to_json};
 pub use several::Several;
 pub use warnings::{Warning, salt};
@@ -39,7 +40,7 @@ pub struct Review {
     now: u64,
 }
 
-/// Describes a request: all that it says, or if it was `compared`, all but the targets that its holder has seen before.
+/// Describes a request: all that it says, or if it was `compared`, all but the targets that its holder has signed before.
 /// Keys get their `names`; `now` in seconds since 1970-01-01 UTC.
 pub fn describe(request: &Request, compared: Option<&Comparison>, names: &Names, now: u64) -> Review {
     let mut review = Review { lines: Vec::new(), names: names.clone(), now };
@@ -50,8 +51,8 @@ pub fn describe(request: &Request, compared: Option<&Comparison>, names: &Names,
     review.digest(1, "repository root 1 is sha256 ", "", &repository);
     review.delegated(request);
 
-    let versions = compared.map(|compared| &compared.versions);
-    let says = versions.map_or_else(|| request.signed().value(), |versions| &versions.after);
+    let seen = compared.and_then(|compared| compared.seen.as_ref());
+    let says = seen.map_or_else(|| request.signed().value(), |seen| &seen.rest);
     let mut signed = review.open(1, "signed", says.clone());
     for titled in ["_type", "version"] {
         signed.remove(titled);
@@ -69,8 +70,7 @@ pub fn describe(request: &Request, compared: Option<&Comparison>, names: &Names,
     match request.header().role {
         Role::Root => review.root(&mut signed),
         Role::Targets | Role::Delegated(_) => {
-            let known = compared.and_then(|compared| compared.before.version());
-            review.targets(&mut signed, known.map(|version| (version, versions.map_or(0, |it| it.same))));
+            review.targets(&mut signed, seen);
             review.delegations(&mut signed);
         }
         Role::Snapshot | Role::Timestamp => review.meta(&mut signed),
@@ -236,13 +236,15 @@ impl Review {
         self.rest(2, role);
     }
 
-    /// `known` is a version that was seen before, and how many targets are the same in that: they are not there.
-    fn targets(&mut self, signed: &mut Map<String, Value>, known: Option<(u32, usize)>) {
+    /// Those that the holder has seen are not there.
+    fn targets(&mut self, signed: &mut Map<String, Value>, seen: Option<&Seen>) {
         let targets = self.open_member(1, "targets", signed);
-        match known {
-            Some((version, same @ 1..)) => {
+        match seen {
+            Some(Seen { version, targets: same @ 1.., .. }) => {
                 let count = targets.len() + same;
-                self.line(1, &format!("targets: {count}, {same} of them as they were in version {version}"));
+                let words =
+                    format!("{same} of them as they were in version {version}, which was signed here");
+                self.line(1, &format!("targets: {count}, {words}"));
             }
             _ => self.line(1, &format!("targets: {}", targets.len())),
         }

@@ -98,10 +98,11 @@ impl Signed {
     }
 
     /// What it says and what another file of its role said before, both decoded without the targets that are the same in
-    /// both; and how many those are.
+    /// both; and how many those are. Other roles have no targets, whatever they call a member.
     pub fn beside(&self, before: &Signed) -> (Value, Value, usize) {
+        let has_targets = matches!(self.header.role, Role::Targets | Role::Delegated(_));
         let (old, new) = (Parts::of(&before.bytes), Parts::of(&self.bytes));
-        let (Some(old), Some(new)) = (old, new) else {
+        let (true, Some(old), Some(new)) = (has_targets, old, new) else {
             return (before.value().clone(), self.value().clone(), 0);
         };
         let (gone, fresh, same) = canonical::differing(old.targets, new.targets);
@@ -210,6 +211,14 @@ mod tests {
         // What is no object has no members that could be the same.
         let odd = targets(2, &json!([1]));
         assert_eq!(read(&odd).beside(&read(&old)), (old.clone(), odd.clone(), 0));
-        assert_eq!(read(&old).beside(&read(&odd)), (odd, old, 0));
+        assert_eq!(read(&old).beside(&read(&odd)), (odd, old.clone(), 0));
+        // Nor has what another role calls so.
+        let of_snapshot = |value: &Value| {
+            let mut value = value.clone();
+            value["_type"] = json!("snapshot");
+            value
+        };
+        let (old, new) = (of_snapshot(&old), of_snapshot(&new));
+        assert_eq!(read(&new).beside(&read(&old)), (old, new, 0));
     }
 }

@@ -8,6 +8,7 @@
 //!     delegated/lamp.json                          the newest of each delegated role, by the roles that lead to it:
 //!     delegated/lamp.d/rev-a.json                  `rev-a` below `lamp` is not `rev-a` below another role
 //!     signed/targets.7                             the bytes of targets 7 that were signed here
+//!     signed/lamp.3, signed/lamp.d/rev-a.4         of delegated roles, by the roles that lead to them
 //! ```
 //!
 //! A repository is the digest of its root 1, which its holder compared with the others once. The directory is as
@@ -29,10 +30,13 @@ use crate::published::read_key;
 use crate::request::Request;
 use crate::root::{Chain, Root};
 use crate::signed::Signed;
-use crate::{Environment, Error, Misuse, Rejected};
+use crate::{Environment, Error, Misuse, Rejected, canonical};
 
 /// Where the files of delegated roles lie: their names are their authors' choice.
 const DELEGATED: &str = "delegated";
+
+/// Where the bytes lie that were signed.
+const SIGNED: &str = "signed";
 
 /// How a directory's name ends that holds what is below a role. No file's name does.
 const BELOW: &str = ".d";
@@ -54,8 +58,8 @@ pub struct Repository {
     /// The newest that was verified of each role but root; of a delegated one by the roles from targets down to it, for
     /// two roles may delegate to others of one name.
     verified: BTreeMap<Vec<Role>, Verified>,
-    /// The newest version of each role that was signed here.
-    signed: BTreeMap<Role, u32>,
+    /// The roles of which anything was signed here, once somebody asked.
+    signed: OnceCell<BTreeSet<Role>>,
     /// Ways below which nothing is kept that is not signed, since the last file was taken over.
     settled: BTreeSet<Vec<Role>>,
 }
@@ -212,7 +216,7 @@ impl Repository {
             chain,
             roots,
             verified: BTreeMap::new(),
-            signed: BTreeMap::new(),
+            signed: OnceCell::new(),
             settled: BTreeSet::new(),
         };
         for role in [Role::Targets, Role::Snapshot, Role::Timestamp] {
@@ -222,7 +226,6 @@ impl Repository {
             }
         }
         repository.find_below(&repository.directory.join(DELEGATED), &[Role::Targets])?;
-        repository.find_signed()?;
         Ok(repository)
     }
 
@@ -242,17 +245,17 @@ impl Repository {
         Ok(())
     }
 
-    fn find_signed(&mut self) -> Result<(), Error> {
-        for name in names_in(&self.directory.join("signed"))? {
-            let parts = name.rsplit_once('.');
-            let parts = parts.and_then(|(role, version)| {
-                Some((Role::from_file_stem(role)?, version.parse::<u32>().ok()?))
-            });
-            let Some((role, version)) = parts else { continue };
-            let newest = self.signed.entry(role).or_insert(version);
-            *newest = version.max(*newest);
-        }
-        Ok(())
+    /// The newest version that was signed here of the role at the end of a way.
+    fn newest_signed_by(&self, way: &[Role]) -> Result<Option<u32>, Error> {
+        let Some(role) = way.last() else { return Ok(None) };
+        let any = self.signed_file(way, 0);
+        let beginning = format!("{}.", role.file_stem());
+        let names = names_in(any.parent().unwrap_or(&self.directory))?;
+        let versions = names.iter().filter_map(|name| {
+            let end = name.strip_prefix(&beginning)?;
+            end.parse::<u32>().ok().filter(|version| version.to_string() == end)
+        });
+        Ok(versions.max())
     }
 
     /// What was verified of the role at the end of a way.
@@ -262,17 +265,28 @@ impl Repository {
         };
         if read.get().is_none() {
             let path = self.file_of(way);
-            let signed = Signed::of_file(&file::read(&path)?).and_then(|signed| signed.of(role));
+            // Another process may have forgotten it since.
+            if !path.exists() {
+                return Ok(None);
+            }
+            let signed = file::read(&path).and_then(|file| Signed::of_file(&file)?.of(role));
             let _ = read.set(Rc::new(signed.map_err(|error| damaged(error, &path))?));
         }
         Ok(read.get())
     }
 
-    /// The newest bytes of a role that were signed here.
-    fn signed(&self, role: &Role) -> Result<Option<Signed>, Error> {
-        let Some(version) = self.signed.get(role) else { return Ok(None) };
-        let path = self.signed_file(role, *version);
-        let signed = Signed::read(file::read(&path)?).and_then(|signed| signed.of(role));
+    /// The bytes of a verified file, which was looked at.
+    fn verified_file(&self, way: &[Role]) -> Result<Option<Vec<u8>>, Error> {
+        self.verified(way)?.map(|_| file::read(&self.file_of(way))).transpose()
+    }
+
+    /// The newest bytes that were signed here of the role at the end of a way.
+    fn signed(&self, way: &[Role]) -> Result<Option<Signed>, Error> {
+        let (Some(version), Some(role)) = (self.newest_signed_by(way)?, way.last()) else {
+            return Ok(None);
+        };
+        let path = self.signed_file(way, version);
+        let signed = file::read(&path).and_then(|bytes| Signed::read(bytes)?.of(role));
         signed.map(Some).map_err(|error| damaged(error, &path))
     }
 
@@ -286,15 +300,15 @@ impl Repository {
             self.learn(&Role::Root, root)?;
         }
         self.learn_way(request)?;
-        let Header { role, version, .. } = request.header();
-        let path = self.signed_file(role, *version);
-        create_directory(&self.directory.join("signed"))?;
+        let path = self.signed_file(&way_of(request), request.header().version);
+        create_directory(path.parent().unwrap_or(&self.directory))?;
+        self.signed.take();
         file::replace(&path, request.payload(), Access::Private)
     }
 
     /// Whether the first root was signed here.
     fn signed_root_1(&self) -> Result<bool, Error> {
-        let path = self.directory.join("signed/root.1");
+        let path = self.signed_file(&[Role::Root], 1);
         Ok(path.exists() && sha256_hex(&file::read(&path)?) == self.digest)
     }
 
@@ -305,7 +319,7 @@ impl Repository {
 
     /// The keys of the newest root, of the bytes of one that were signed here, and of delegations.
     fn keys(&self) -> Result<BTreeSet<PublicKey>, Error> {
-        let signed = self.signed(&Role::Root)?;
+        let signed = self.signed(&[Role::Root])?;
         let signed = signed.and_then(|signed| Root::from_signed(signed.value()).ok());
         let roots = self.chain.last().into_iter().chain(signed.as_ref());
         let top = roots.flat_map(|root| root.roles.values()).flat_map(|role| role.keys.values().cloned());
@@ -369,14 +383,27 @@ impl Repository {
                 None => Before::Nothing,
             });
         }
-        let older = |known: &&Rc<Signed>| known.header().version < *version;
-        let verified = self.verified(&way_of(request))?.filter(older);
+        let (way, older) = (way_of(request), |known: &&Rc<Signed>| known.header().version < *version);
+        let verified = self.verified(&way)?.filter(older);
         let since = |signed: u32| verified.is_none_or(|known| known.header().version < signed);
-        if self.signed.get(role).is_some_and(|signed| signed < version && since(*signed)) {
-            let signed = self.signed(role)?;
+        if self.newest_signed_by(&way)?.is_some_and(|signed| signed < *version && since(signed)) {
+            let signed = self.signed(&way)?;
             return Ok(signed.map_or(Before::Nothing, |signed| Before::Signed(Rc::new(signed))));
         }
         Ok(verified.map_or(Before::Nothing, |known| Before::Verified(Rc::clone(known))))
+    }
+
+    /// What the holder has seen last of what this request is for, by having signed it here. What he merely learned, others
+    /// may have signed and nobody shown to him.
+    ///
+    /// # Errors
+    /// [`Environment::StateDamaged`], and [`Environment::Io`].
+    pub fn seen(&self, request: &Request) -> Result<Option<Signed>, Error> {
+        let way = way_of(request);
+        match self.newest_signed_by(&way)? {
+            Some(version) if version < request.header().version => self.signed(&way),
+            _ => Ok(None),
+        }
     }
 
     /// The newest root that was verified here, and the one that the request brings, if that is a later one.
@@ -393,7 +420,7 @@ impl Repository {
     pub fn other_roots(&self, request: &Request) -> Result<Vec<u32>, Error> {
         let mut others = Vec::new();
         for (file, version) in request.chain().files().iter().zip(1..) {
-            let path = self.directory.join("signed").join(format!("root.{version}"));
+            let path = self.signed_file(&[Role::Root], version);
             if path.exists() && file::read(&path)? != payload_of(file)? {
                 others.push(version);
             }
@@ -401,15 +428,30 @@ impl Repository {
         Ok(others)
     }
 
-    /// The newest version of a role that was signed here.
-    pub fn newest_signed(&self, role: &Role) -> Option<u32> {
-        self.signed.get(role).copied()
+    /// Whether anything was signed here of a role of this name.
+    ///
+    /// # Errors
+    /// [`Environment::Io`].
+    pub fn has_signed(&self, role: &Role) -> Result<bool, Error> {
+        if self.signed.get().is_none() {
+            let mut roles = BTreeSet::new();
+            find_signed(&self.directory.join(SIGNED), &mut roles)?;
+            let _ = self.signed.set(roles);
+        }
+        Ok(self.signed.get().is_some_and(|roles| roles.contains(role)))
+    }
+
+    /// The newest version that was signed here of what this request is for.
+    ///
+    /// # Errors
+    /// [`Environment::Io`].
+    pub fn newest_signed(&self, request: &Request) -> Result<Option<u32>, Error> {
+        self.newest_signed_by(&way_of(request))
     }
 
     /// Other bytes of the same role and version that were signed here.
     pub fn signed_another(&self, request: &Request) -> Result<bool, Error> {
-        let Header { role, version, .. } = request.header();
-        let path = self.signed_file(role, *version);
+        let path = self.signed_file(&way_of(request), request.header().version);
         Ok(path.exists() && file::read(&path)? != request.payload())
     }
 
@@ -522,7 +564,12 @@ impl Repository {
             Role::Delegated(name) => {
                 let mut files = Vec::new();
                 for count in 1..=above.len() {
-                    files.push((&above[count - 1], file::read(&self.file_of(&above[..count]))?));
+                    let path = self.file_of(&above[..count]);
+                    let file = match self.verified_file(&above[..count])? {
+                        Some(file) => file,
+                        None => file::read(&path)?,
+                    };
+                    files.push((&above[count - 1], file));
                 }
                 let files = files.iter().map(|(role, file)| (*role, &file[..]));
                 Way::verify(&self.chain, files)?.accepts(name, bytes)?
@@ -544,10 +591,7 @@ impl Repository {
     /// # Errors
     /// As [`Way::all`], and [`Environment::Io`].
     pub fn ways_to(&self, name: &str) -> Result<Vec<Way>, Error> {
-        Way::all(&self.chain, name, |way| match self.verified.contains_key(way) {
-            true => file::read(&self.file_of(way)).map(Some),
-            false => Ok(None),
-        })
+        Way::all(&self.chain, name, |way| self.verified_file(way))
     }
 
     /// Whether [`Repository::learn`] would take this file, or has it.
@@ -562,7 +606,7 @@ impl Repository {
             self.check_next(version)?;
         }
         match (role, known) {
-            (Role::Root, Some(known)) if known == signed.bytes() => Ok(()),
+            (Role::Root, Some(known)) if known == payload_of_root(&signed)? => Ok(()),
             (Role::Root, Some(_)) => Err(Rejected::ForkedRoot { version }.into()),
             (Role::Root, None) if version == 1 && sha256_hex(signed.bytes()) != self.digest => {
                 Err(Rejected::ForkedRoot { version }.into())
@@ -583,7 +627,8 @@ impl Repository {
     }
 
     fn learn_root(&mut self, bytes: &[u8], signed: &Signed) -> Result<bool, Error> {
-        let (payload, version) = (signed.bytes(), signed.header().version);
+        let version = signed.header().version;
+        let payload = payload_of_root(signed)?;
         if let Some(known) = usize::try_from(version).ok().and_then(|version| self.roots.get(version - 1)) {
             return if known == payload { Ok(false) } else { Err(Rejected::ForkedRoot { version }.into()) };
         }
@@ -618,6 +663,11 @@ impl Repository {
             let mut gone = false;
             for way in ways {
                 let path = self.file_of(&way);
+                // What is damaged is no floor that others have lifted.
+                if self.verified(&way)?.is_none() {
+                    self.verified.remove(&way);
+                    continue;
+                }
                 // What cannot be judged is kept: nobody has said that others sign for the role now.
                 let unsigned = match self.judged(&way, &file::read(&path)?) {
                     Ok(judged) => judged.is_err_and(|refusal| refusal.is_unmet()),
@@ -653,9 +703,14 @@ impl Repository {
         directory.join(format!("{}.json", role.file_stem()))
     }
 
-    /// Where the bytes of a role and version lie that were signed here.
-    fn signed_file(&self, role: &Role, version: u32) -> PathBuf {
-        self.directory.join("signed").join(format!("{}.{version}", role.file_stem()))
+    /// Where the bytes of this version lie that were signed here of the role at the end of a way.
+    fn signed_file(&self, way: &[Role], version: u32) -> PathBuf {
+        let mut directory = self.directory.join(SIGNED);
+        let Some((role, above)) = way.split_last() else { return directory };
+        for role in above.iter().skip(1) {
+            directory.push(format!("{}{BELOW}", role.file_stem()));
+        }
+        directory.join(format!("{}.{version}", role.file_stem()))
     }
 }
 
@@ -672,6 +727,18 @@ fn steps_of(request: &Request) -> impl Iterator<Item = (Vec<Role>, &Step)> {
     steps.map(move |(step, end)| (way[..end].to_vec(), step))
 }
 
+/// The roles of which anything was signed, by the names of the files.
+fn find_signed(directory: &Path, roles: &mut BTreeSet<Role>) -> Result<(), Error> {
+    for name in names_in(directory)? {
+        if name.ends_with(BELOW) {
+            find_signed(&directory.join(&name), roles)?;
+        } else if let Some((stem, _)) = name.rsplit_once('.') {
+            roles.extend(Role::from_file_stem(stem));
+        }
+    }
+    Ok(())
+}
+
 /// What was wrong with a file of the state, which was good once.
 fn damaged(error: Error, place: &Path) -> Error {
     match error {
@@ -686,7 +753,13 @@ fn damaged(error: Error, place: &Path) -> Error {
 
 /// What of a root is signed.
 fn payload_of(root: &[u8]) -> Result<Vec<u8>, Error> {
-    Ok(Signed::of_file(root)?.bytes().to_vec())
+    payload_of_root(&Signed::of_file(root)?).map(<[u8]>::to_vec)
+}
+
+/// The same, of a form in which the next root can be drafted.
+fn payload_of_root(signed: &Signed) -> Result<&[u8], Error> {
+    canonical::check_signed(signed.bytes())?;
+    Ok(signed.bytes())
 }
 
 fn create_directory(path: &Path) -> Result<(), Error> {

@@ -94,8 +94,16 @@ class Office:
         self.tuffet(repo, "publish", *ONLINE)
 
     def learn(self, *files: Path) -> None:
-        """What holders know who signed all of this."""
+        """What holders know who have seen all of this."""
         self.tuffet_keys("learn", *files)
+
+    def remember(self, files: dict[str, bytes]) -> None:
+        """And who signed it: targets files of version 1 by the roles from targets down, as `lamp.d/lamp.bin-0a`."""
+        (repository,) = (self.directory / "state").iterdir()
+        for role, file in files.items():
+            path = repository / "signed" / f"{role}.1"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(canonical(json.loads(file)["signed"]))
 
     @cache
     def secret(self, name: str):
@@ -178,8 +186,10 @@ def flat(office: Office, repo: Path, count: int) -> list[str]:
     signed = json.loads((public / "1.targets.json").read_text())["signed"]
     for number in range(count - len(signed["targets"])):
         signed["targets"][path_of(number)] = target_of(number)
-    office.link(public, {"targets": office.signed(signed, HOLDERS["targets"])})
+    files = {"targets": office.signed(signed, HOLDERS["targets"])}
+    office.link(public, files)
     office.learn(public / "1.targets.json")
+    office.remember(files)
     return [path_of(number) for number in (0, count // 2)]
 
 
@@ -205,6 +215,8 @@ def bins(office: Office, repo: Path, count: int, bits: int) -> list[str]:
         path = path_of(number)
         bin_number = int.from_bytes(hashlib.sha256(path.encode()).digest()[:4], "big") >> (32 - bits)
         signed[f"lamp.bin-{bin_number:0{width}x}"]["targets"][path] = target_of(number)
-    office.link(public, {name: office.signed(each, HOLDERS["lamp"]) for name, each in signed.items()})
+    files = {name: office.signed(each, HOLDERS["lamp"]) for name, each in signed.items()}
+    office.link(public, files)
     office.learn(public)
+    office.remember({f"lamp.d/{name}": file for name, file in files.items()})
     return [path_of(number) for number in (0, count // 2)]

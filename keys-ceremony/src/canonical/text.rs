@@ -290,25 +290,25 @@ fn value_length(bytes: &[u8]) -> usize {
 pub(super) fn differing<'b>(before: &'b [u8], after: &'b [u8]) -> (Vec<Member<'b>>, Vec<Member<'b>>, usize) {
     let (mut gone, mut new, mut same) = (Vec::new(), Vec::new(), 0);
     let (mut old, members) = (Members::of(before), Members::of(after));
+    // Of the old ones, the one that comes next, if it was looked at.
+    let mut next: Option<Member<'b>> = None;
     for member in members {
         // Most are the same, and come at the same time: those are not looked at, only compared.
-        let mut found = old.passes(member.text);
-        while !found && let Some(known) = old.clone().next() {
-            if member.name.precedes(known.name) {
-                break;
-            }
+        let mut found = next.is_none() && old.passes(member.text);
+        while !found {
+            next = next.or_else(|| old.next());
+            let Some(known) = next.take_if(|known| !member.name.precedes(known.name)) else { break };
             found = known.text == member.text;
             if !found {
                 gone.push(known);
             }
-            old.next();
         }
         match found {
             true => same += 1,
             false => new.push(member),
         }
     }
-    gone.extend(old);
+    gone.extend(next.into_iter().chain(old));
     (gone, new, same)
 }
 
@@ -629,6 +629,20 @@ mod tests {
                 assert_differing(&object(choice), &object(other));
             }
         }
+    }
+
+    #[test]
+    fn differing_members_before_a_large_one_look_at_it_once() {
+        // Looked at once for each, it would take minutes.
+        let large = json!({ "z": "x".repeat(4 << 20) });
+        let mut many = large.clone();
+        for number in 0..20_000 {
+            many[format!("a{number:05}")] = json!(number);
+        }
+        let [large, many] = [&large, &many].map(|value| signed_bytes(value).unwrap());
+        let (gone, new, same) = super::super::differing(&large, &many);
+        assert_eq!((gone.as_slice(), same), (&b"{}"[..], 1));
+        assert_eq!(super::super::members(&new).count(), 20_000);
     }
 
     #[test]

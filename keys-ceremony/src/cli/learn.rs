@@ -138,7 +138,7 @@ fn learn_role(
         let delegations = ways.iter().map(|way| way.delegation(role.name()));
         let delegations = delegations.collect::<Result<Vec<_>, _>>()?;
         let is_bin = delegations.iter().all(|delegation| matches!(delegation.paths, Paths::Bin { .. }));
-        if is_bin && repository.newest_signed(role).is_none() {
+        if is_bin && !repository.has_signed(role)? {
             return Ok(None);
         }
         let bytes = file::read(path)?;

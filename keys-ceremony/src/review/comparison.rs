@@ -25,14 +25,14 @@ pub struct Comparison {
     pub first: bool,
     /// What the request is compared with.
     pub before: Before,
-    /// What of both is decoded for that.
-    pub(super) versions: Versions,
     /// How it differs from that.
     pub changes: Vec<Change>,
     /// What is unusual about it.
     pub warnings: Vec<Warning>,
     /// Images that the holder built himself.
     pub built: Vec<Built>,
+    /// What a description leaves out.
+    pub(super) seen: Option<Seen>,
 }
 
 /// What is to be signed and what came before it, decoded without the targets that are the same in both: a role may have
@@ -43,17 +43,28 @@ pub(super) struct Versions {
     pub(super) before: Value,
     pub(super) after: Value,
     /// How many targets are the same.
-    pub(super) same: usize,
+    same: usize,
 }
 
 impl Versions {
-    fn of(before: &Before, after: &Signed) -> Versions {
-        let (before, after, same) = match before.signed() {
+    fn of(before: Option<&Signed>, after: &Signed) -> Versions {
+        let (before, after, same) = match before {
             Some(before) => after.beside(before),
             None => (Value::Null, canonical::value_of_checked(after.bytes()), 0),
         };
         Versions { before, after, same }
     }
+}
+
+/// What a holder has seen before of what he is to sign, for he has signed it.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    /// In this version of it.
+    pub(super) version: u32,
+    /// What is to be signed, without the targets that he has seen.
+    pub(super) rest: Value,
+    /// How many targets he has seen.
+    pub(super) targets: usize,
 }
 
 /// An image that a holder built from the source, to see that a release is made of that.
@@ -143,7 +154,7 @@ impl Known {
         now: u64,
     ) -> Result<Comparison, Error> {
         let (mut before, mut another) = (Before::Nothing, false);
-        let (mut brought, mut others, mut newest) = (None, Vec::new(), None);
+        let (mut brought, mut others, mut newest, mut signed) = (None, Vec::new(), None, None);
         let header = request.header();
         if let Some(repository) = &self.repository {
             repository.check(request)?;
@@ -151,9 +162,10 @@ impl Known {
             another = repository.signed_another(request)?;
             brought = repository.root_brought(request)?;
             others = repository.other_roots(request)?;
-            newest = repository.newest_signed(&header.role).filter(|newest| *newest > header.version);
+            newest = repository.newest_signed(request)?.filter(|newest| *newest > header.version);
+            signed = repository.seen(request)?;
         }
-        let versions = Versions::of(&before, request.signed());
+        let versions = Versions::of(before.signed(), request.signed());
         let mut changes = match &before {
             Before::Nothing => Vec::new(),
             _ => super::changes(&versions.before, &versions.after, now),
@@ -221,7 +233,15 @@ impl Known {
             warnings.push(Warning { name: "signed-another-root", text });
         }
         let first = request.chain().files().is_empty();
-        Ok(Comparison { known: self.repository.is_some(), first, before, versions, changes, warnings, built })
+        let seen = signed.map(|signed| {
+            let version = signed.header().version;
+            // As a rule it is what the request is compared with.
+            let same = before.signed().is_some_and(|before| before.bytes() == signed.bytes());
+            let other = (!same).then(|| Versions::of(Some(&signed), request.signed()));
+            let Versions { after, same, .. } = other.unwrap_or(versions);
+            Seen { version, rest: after, targets: same }
+        });
+        Ok(Comparison { known: self.repository.is_some(), first, before, changes, warnings, built, seen })
     }
 }
 

@@ -118,6 +118,27 @@ fn stranger_s_delegation_of_the_same_name_refuses_nothing() {
 }
 
 #[test]
+fn stranger_s_delegation_of_the_same_name_hides_no_target() {
+    let room = subtrees();
+    door(&room);
+    // What was signed for the role below lamp was never shown for the one below door.
+    write(&room, "it.json", &leaf(6));
+    let ask = ["request", "it.json", "--role", "lamp/rev-a", "--repository", "."];
+    let by_door = ["--delegated-by", "1.targets.json", "1.door.json", "--out", "it.door"];
+    room.ok(&[&ask[..], &by_door].concat());
+    let text = room.ok(&["review", "it.door"]);
+    assert!(text.contains("  targets: 1\n    lamp/rev-a/stable/notes\n"), "{text}");
+    assert!(text.contains("all of it is new"), "{text}");
+    let by_lamp = ["--delegated-by", "1.targets.json", "1.lamp.json", "--out", "it.lamp"];
+    room.ok(&[&ask[..], &by_lamp].concat());
+    let text = room.ok(&["review", "it.lamp"]);
+    assert!(
+        text.contains("  targets: 1, 1 of them as they were in version 5, which was signed here\n"),
+        "{text}"
+    );
+}
+
+#[test]
 fn request_for_a_role_that_two_files_delegate_to_names_its_way() {
     let room = subtrees();
     door(&room);

@@ -533,3 +533,143 @@ fn salt_that_somebody_chose_is_warned_of() {
     request(&room, &signed, "request");
     warned(&room, "request", &[]);
 }
+
+/// Targets with these files, all alike.
+fn with_files(version: u32, paths: &[&str]) -> Value {
+    let mut signed = targets(version);
+    for path in paths {
+        signed["targets"][path] = json!({ "length": 1, "hashes": { "sha256": "ab".repeat(32) } });
+    }
+    signed
+}
+
+#[test]
+fn targets_that_a_holder_signed_are_counted_and_those_that_he_merely_learned_are_shown() {
+    let room = holders();
+    published(&room, &with_files(1, &["a", "b"]), "1.targets.json");
+    request(&room, &with_files(2, &["a", "b", "c"]), "two");
+    let text = room.ok(&["review", "two"]);
+    assert!(
+        text.contains("  targets: 3, 2 of them as they were in version 1, which was signed here\n"),
+        "{text}"
+    );
+    assert!(text.contains("\n    c\n") && !text.contains("\n    a\n"), "{text}");
+    assert_eq!(room.ok(&["review", "two", "--output", "json"]).matches("\"length\": 1").count(), 3);
+
+    // Others signed version 2, elsewhere, and this holder learns it.
+    let elsewhere = Room::with_keys(&[]);
+    for file in ["1.root.json", "1.targets.json", "two", "x.pem", "y.pem"] {
+        fs::copy(room.path(file), elsewhere.path(file)).unwrap();
+    }
+    let digest = room.repository("two");
+    elsewhere.ok(&["trust", "1.root.json", "--digest", &digest]);
+    elsewhere.ok(&["learn", "1.targets.json"]);
+    elsewhere.ok(&["sign", "two", "--danger-unencrypted", "--yes", "--key", "x.pem", "y.pem"]);
+    elsewhere.ok(&["finish", "two", "--out", "2.targets.json"]);
+    fs::copy(elsewhere.path("2.targets.json"), room.path("2.targets.json")).unwrap();
+    room.ok(&["learn", "2.targets.json"]);
+    request(&room, &with_files(3, &["a", "b", "c", "d"]), "three");
+    let text = room.ok(&["review", "three"]);
+    assert!(text.contains("changes since version 2, which was verified here\n"), "{text}");
+    assert!(
+        text.contains("  targets: 4, 2 of them as they were in version 1, which was signed here\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\n    c\n") && text.contains("\n    d\n") && !text.contains("\n    b\n"),
+        "{text}"
+    );
+    // Who has signed nothing sees all.
+    fs::remove_file(elsewhere.path("two")).unwrap();
+    let newcomer = Room::with_keys(&[]);
+    for file in ["1.root.json", "2.targets.json", "three"] {
+        fs::copy(room.path(file), newcomer.path(file)).unwrap();
+    }
+    newcomer.ok(&["trust", "1.root.json", "--digest", &digest]);
+    newcomer.ok(&["learn", "2.targets.json"]);
+    let text = newcomer.ok(&["review", "three"]);
+    assert!(text.contains("  targets: 4\n    a\n"), "{text}");
+}
+
+#[test]
+fn root_that_no_next_one_could_follow_is_not_learned() {
+    let room = holders();
+    room.ok(&["root", "next", "--from", "1.root.json", "--out", "2.request"]);
+    let mut signed = Request::read(&room.path("2.request")).unwrap().signed().value().clone();
+    signed["x-note"] = json!("gr\u{fc}\u{df}");
+    let keys = ["a", "b"].map(|name| {
+        let secret = fs::read_to_string(room.path(&format!("{name}.pem"))).unwrap();
+        let secret =
+            <p256::ecdsa::SigningKey as p256::pkcs8::DecodePrivateKey>::from_pkcs8_pem(&secret).unwrap();
+        (keyid(&room, &format!("{name}.pub.pem")), secret)
+    });
+    // Raw newlines of PEM keys, and the text as it stands, as a device hashes it.
+    let message = signed.to_string().replace("\\n", "\n");
+    let mut signatures: Vec<Value> = keys
+        .iter()
+        .map(|(keyid, secret)| {
+            let signature: p256::ecdsa::Signature =
+                p256::ecdsa::signature::Signer::sign(secret, message.as_bytes());
+            let sig: String =
+                signature.to_der().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+            json!({ "keyid": keyid, "sig": sig })
+        })
+        .collect();
+    signatures.sort_by_key(|signature| signature["keyid"].to_string());
+    let file = json!({ "signatures": signatures, "signed": signed }).to_string();
+    fs::write(room.path("2.root.json"), file).unwrap();
+    room.refused(&["learn", "2.root.json"], 103, "ASCII");
+    request(&room, &targets(1), "request");
+    room.ok(&["review", "request"]);
+}
+
+#[test]
+fn damage_of_a_verified_file_is_named_keeps_it_and_stops_no_other_repository() {
+    let room = holders();
+    published(&room, &with_files(1, &["a"]), "1.targets.json");
+    let repository = fs::read_dir(room.state()).unwrap().next().unwrap().unwrap().path();
+    let kept = repository.join("targets.json");
+    let whole = fs::read(&kept).unwrap();
+    request(&room, &with_files(2, &["a"]), "request");
+    room.ok(&["root", "next", "--from", "1.root.json", "--out", "2.request"]);
+    room.ok(&["sign", "2.request", "--danger-unencrypted", "--yes", "--key", "a.pem", "b.pem"]);
+
+    // Another repository of the same holder: what is wrong with this one is told, and no more.
+    let other = Room::with_keys(&["a", "b", "c", "d", "x", "y"]);
+    other.first_root();
+    let elsewhere = fs::read_dir(other.state()).unwrap().next().unwrap().unwrap();
+    let copied = room.state().join(elsewhere.file_name());
+    fs::create_dir(&copied).unwrap();
+    fs::copy(elsewhere.path().join("1.root.json"), copied.join("1.root.json")).unwrap();
+    request(&other, &with_files(1, &["a"]), "request");
+    fs::copy(other.path("request"), room.path("other")).unwrap();
+    for (damage, bytes) in [
+        ("garbage", b"garbage".to_vec()),
+        ("cut short", whole[..whole.len() / 2].to_vec()),
+        (
+            "a signature that is none",
+            String::from_utf8(whole.clone())
+                .unwrap()
+                .replacen("\"sig\":\"30", "\"sig\":\"3x", 1)
+                .into_bytes(),
+        ),
+        ("too large", vec![b' '; (16 << 20) + 1]),
+    ] {
+        fs::write(&kept, &bytes).unwrap();
+        room.refused(&["review", "request"], 314, "targets.json");
+        assert!(room.ok(&["review", "other"]).contains("[other-repository-damaged]"), "{damage}");
+        // New roots take no floor away that cannot be read.
+        fs::copy(room.path("2.request"), room.path("2")).unwrap();
+        room.refused(&["finish", "2", "--out", "2.root.json"], 314, "targets.json");
+        assert!(kept.exists(), "{damage}");
+        fs::remove_file(room.path("2.root.json")).unwrap();
+        fs::remove_file(repository.join("2.root.json")).unwrap();
+    }
+    fs::write(&kept, &whole).unwrap();
+    room.ok(&["review", "request"]);
+    // A name that no version has is nobody's.
+    for odd in ["targets.+1", "targets.01", "targets.x"] {
+        fs::write(repository.join("signed").join(odd), "odd").unwrap();
+    }
+    room.ok(&["review", "request"]);
+}
