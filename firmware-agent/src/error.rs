@@ -153,6 +153,11 @@ pub enum Environment {
         /// The journal.
         kind: Kind,
     },
+    /// MCUboot's trailer of this slot is in no state in which its image could be confirmed.
+    Trailer {
+        /// The slot.
+        slot: SlotId,
+    },
     /// The trial cannot be ended, for the active image's slot does not hold the active image.
     ActiveDamaged,
     /// Neither the trial image nor the active one has the digest that the boot record names.
@@ -243,6 +248,7 @@ impl Environment {
             Self::NothingBootable => 607,
             Self::RecordBack { .. } => 608,
             Self::ActiveDamaged => 609,
+            Self::Trailer { .. } => 610,
         }
     }
 }
@@ -330,6 +336,10 @@ impl fmt::Display for Environment {
             Self::SequenceExhausted { kind } => {
                 write!(f, "the {kind} was written 2^32 times; provision the device again")
             }
+            Self::Trailer { slot } => write!(
+                f,
+                "MCUboot's trailer of slot {slot} is not that of an image on trial; let the bootloader swap first"
+            ),
             Self::ActiveDamaged => f.write_str(
                 "the active image is damaged, so the trial image is not given up; release a repair",
             ),
@@ -410,7 +420,7 @@ mod tests {
         let flash =
             Environment::Flash { operation: FlashOperation::Read, offset: 0, kind: NorFlashErrorKind::Other };
         let missing = tuffet_client::Environment::Missing { role: tuffet_client::Role::Snapshot };
-        let golden: [(Error, u16); 38] = [
+        let golden: [(Error, u16); 39] = [
             (Rejected::Metadata(tuffet_client::Rejected::NoRelease).into(), 114),
             (Misuse::Metadata(tuffet_client::Misuse::CycleOver).into(), 201),
             (Environment::Metadata(missing).into(), 300),
@@ -441,6 +451,7 @@ mod tests {
             (Environment::NothingBootable.into(), 607),
             (Environment::RecordBack { kind }.into(), 608),
             (Environment::ActiveDamaged.into(), 609),
+            (Environment::Trailer { slot: SlotId::A }.into(), 610),
             (TransportFault::NotFound.into(), 620),
             (TransportFault::TooLong { limit: 0 }.into(), 621),
             (TransportFault::Timeout.into(), 622),

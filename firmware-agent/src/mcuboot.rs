@@ -18,6 +18,7 @@
 
 mod fault;
 mod reader;
+mod trailer;
 
 use core::fmt;
 
@@ -25,6 +26,7 @@ use heapless::Vec;
 
 pub use fault::Fault;
 pub use reader::Reader;
+pub use trailer::{Mark, State, Swap, Trailer};
 
 /// What an image begins with, as it lies in the file: `0x96f3b83d`.
 pub const MAGIC: [u8; 4] = 0x96f3_b83d_u32.to_le_bytes();

@@ -12,3 +12,4 @@ mod journal;
 mod nor;
 mod repository;
 mod slot;
+mod trailer;

@@ -4,6 +4,7 @@ mod any_bytes;
 mod damaged;
 mod imgtool;
 mod samples;
+mod trailer;
 
 use sha2::{Digest as _, Sha256};
 use tuffet_agent::mcuboot::{Fault, Image, Reader};
