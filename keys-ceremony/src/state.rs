@@ -14,7 +14,7 @@
 //! A repository is the digest of its root 1, which its holder compared with the others once. The directory is as
 //! trusted as the machine that it lies on, and holds nothing secret.
 
-use core::cell::OnceCell;
+use core::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
@@ -60,6 +60,8 @@ pub struct Repository {
     verified: BTreeMap<Vec<Role>, Verified>,
     /// The roles of which anything was signed here, once somebody asked.
     signed: OnceCell<BTreeSet<Role>>,
+    /// The newest versions of that, by the way, of those that somebody asked for.
+    newest_signed: RefCell<BTreeMap<Vec<Role>, Option<u32>>>,
     /// Ways below which nothing is kept that is not signed, since the last file was taken over.
     settled: BTreeSet<Vec<Role>>,
 }
@@ -217,6 +219,7 @@ impl Repository {
             roots,
             verified: BTreeMap::new(),
             signed: OnceCell::new(),
+            newest_signed: RefCell::default(),
             settled: BTreeSet::new(),
         };
         for role in [Role::Targets, Role::Snapshot, Role::Timestamp] {
@@ -248,6 +251,9 @@ impl Repository {
     /// The newest version that was signed here of the role at the end of a way.
     fn newest_signed_by(&self, way: &[Role]) -> Result<Option<u32>, Error> {
         let Some(role) = way.last() else { return Ok(None) };
+        if let Some(known) = self.newest_signed.borrow().get(way) {
+            return Ok(*known);
+        }
         let any = self.signed_file(way, 0);
         let beginning = format!("{}.", role.file_stem());
         let names = names_in(any.parent().unwrap_or(&self.directory))?;
@@ -255,7 +261,9 @@ impl Repository {
             let end = name.strip_prefix(&beginning)?;
             end.parse::<u32>().ok().filter(|version| version.to_string() == end)
         });
-        Ok(versions.max())
+        let newest = versions.max();
+        self.newest_signed.borrow_mut().insert(way.to_vec(), newest);
+        Ok(newest)
     }
 
     /// What was verified of the role at the end of a way.
@@ -303,6 +311,7 @@ impl Repository {
         let path = self.signed_file(&way_of(request), request.header().version);
         create_directory(path.parent().unwrap_or(&self.directory))?;
         self.signed.take();
+        self.newest_signed.take();
         file::replace(&path, request.payload(), Access::Private)
     }
 
