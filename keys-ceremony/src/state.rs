@@ -318,7 +318,8 @@ impl Repository {
     /// Whether the first root was signed here.
     fn signed_root_1(&self) -> Result<bool, Error> {
         let path = self.signed_file(&[Role::Root], 1);
-        Ok(path.exists() && sha256_hex(&file::read(&path)?) == self.digest)
+        let signed = |path| file::read(path).map_err(|error| damaged(error, path));
+        Ok(path.exists() && sha256_hex(&signed(&path)?) == self.digest)
     }
 
     /// The digest of root 1, by which it goes.
@@ -461,7 +462,7 @@ impl Repository {
     /// Other bytes of the same role and version that were signed here.
     pub fn signed_another(&self, request: &Request) -> Result<bool, Error> {
         let path = self.signed_file(&way_of(request), request.header().version);
-        Ok(path.exists() && file::read(&path)? != request.payload())
+        Ok(path.exists() && file::read(&path).map_err(|error| damaged(error, &path))? != request.payload())
     }
 
     /// The files that are newer than what was verified here, of those that lead to the delegated role of a request, and
@@ -540,10 +541,8 @@ impl Repository {
         }
         self.accepts(&way, version, bytes)?;
         if self.verified(&way)?.is_some_and(|known| version <= known.header().version) {
-            // Somebody may have been stopped between the two. Looked at once: hundreds of bins come by one way.
-            if self.settled.insert(way.clone()) {
-                self.forget_unsigned(&way)?;
-            }
+            // Looked at once: hundreds of bins come by one way.
+            self.settle(&way)?;
             return Ok(false);
         }
         let path = self.file_of(&way);
@@ -639,7 +638,11 @@ impl Repository {
         let version = signed.header().version;
         let payload = payload_of_root(signed)?;
         if let Some(known) = usize::try_from(version).ok().and_then(|version| self.roots.get(version - 1)) {
-            return if known == payload { Ok(false) } else { Err(Rejected::ForkedRoot { version }.into()) };
+            if known != payload {
+                return Err(Rejected::ForkedRoot { version }.into());
+            }
+            self.settle(&[])?;
+            return Ok(false);
         }
         if version == 1 && sha256_hex(payload) != self.digest {
             return Err(Rejected::ForkedRoot { version }.into());
@@ -663,6 +666,16 @@ impl Repository {
         Ok(())
     }
 
+    /// Forgets what is below a way and not signed, if that was not done since the last file was taken over: whoever did that
+    /// may have been stopped before.
+    fn settle(&mut self, way: &[Role]) -> Result<(), Error> {
+        if !self.settled.contains(way) {
+            self.forget_unsigned(way)?;
+            self.settled.insert(way.to_vec());
+        }
+        Ok(())
+    }
+
     /// TUF 5.3.11, for a holder too: what the keys of today did not sign is no floor any more, be its version 4294967295.
     /// What is below a way is looked at, for a new file there changes nothing elsewhere; below none it is all.
     fn forget_unsigned(&mut self, above: &[Role]) -> Result<(), Error> {
@@ -672,13 +685,16 @@ impl Repository {
             let mut gone = false;
             for way in ways {
                 let path = self.file_of(&way);
-                // What is damaged is no floor that others have lifted.
-                if self.verified(&way)?.is_none() {
+                if !path.exists() {
                     self.verified.remove(&way);
                     continue;
                 }
+                // A damaged one is kept, too, and told of when it is asked for: it is no floor that others have lifted.
+                let Ok(file) = file::read(&path).and_then(|file| Signed::of_file(&file).map(|_| file)) else {
+                    continue;
+                };
                 // What cannot be judged is kept: nobody has said that others sign for the role now.
-                let unsigned = match self.judged(&way, &file::read(&path)?) {
+                let unsigned = match self.judged(&way, &file) {
                     Ok(judged) => judged.is_err_and(|refusal| refusal.is_unmet()),
                     Err(Error::Rejected { why: Rejected::NotDelegated { .. }, .. }) => true,
                     // A role on the way to it is gone.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Change, Warning, warnings};
 use crate::encoding::sha256_hex;
@@ -65,6 +65,14 @@ pub(super) struct Seen {
     pub(super) rest: Value,
     /// How many targets he has seen.
     pub(super) targets: usize,
+}
+
+impl Comparison {
+    /// Whether each target is as it was in what the holder signed here last.
+    pub(super) fn all_targets_are_seen(&self) -> bool {
+        let none_left = |seen: &Seen| seen.rest["targets"].as_object().is_none_or(Map::is_empty);
+        self.seen.as_ref().is_some_and(none_left)
+    }
 }
 
 /// An image that a holder built from the source, to see that a release is made of that.

@@ -37,7 +37,7 @@ impl<'r> Several<'r> {
     }
 
     /// Those that have to be shown in full. The others ask for nothing but another version and other dates of what was
-    /// seen here before, and for each warning that one of them has so has another: the list tells it.
+    /// signed here before, and for each warning that one of them has so has another: the list tells it.
     pub fn to_show(&self) -> impl Iterator<Item = (&'r Request, &'r Comparison)> {
         self.requests.iter().copied().filter(|(_, comparison)| !self.is_renewal(comparison))
     }
@@ -45,6 +45,7 @@ impl<'r> Several<'r> {
     fn is_renewal(&self, comparison: &Comparison) -> bool {
         let of_every_renewal = |change: &Change| matches!(&*change.place, "version" | "issued" | "expires");
         comparison.before.signed().is_some()
+            && comparison.all_targets_are_seen()
             && comparison.warnings.iter().all(|warning| self.count(warning) > 1)
             && comparison.changes.iter().all(of_every_renewal)
             && comparison.built.iter().all(|built| built.target.is_none())

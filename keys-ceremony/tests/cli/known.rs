@@ -568,6 +568,11 @@ fn targets_that_a_holder_signed_are_counted_and_those_that_he_merely_learned_are
     elsewhere.ok(&["finish", "two", "--out", "2.targets.json"]);
     fs::copy(elsewhere.path("2.targets.json"), room.path("2.targets.json")).unwrap();
     room.ok(&["learn", "2.targets.json"]);
+    // Of several, too, one that only renews what nobody showed him is shown.
+    request(&room, &with_files(3, &["a", "b", "c"]), "renewal");
+    fs::copy(room.path("renewal"), room.path("renewal.2")).unwrap();
+    let text = room.ok(&["review", "renewal", "renewal.2"]);
+    assert!(text.contains("requests: 2; 2 are shown above") && text.contains("\n    c\n"), "{text}");
     request(&room, &with_files(3, &["a", "b", "c", "d"]), "three");
     let text = room.ok(&["review", "three"]);
     assert!(text.contains("changes since version 2, which was verified here\n"), "{text}");
@@ -658,14 +663,28 @@ fn damage_of_a_verified_file_is_named_keeps_it_and_stops_no_other_repository() {
         fs::write(&kept, &bytes).unwrap();
         room.refused(&["review", "request"], 314, "targets.json");
         assert!(room.ok(&["review", "other"]).contains("[other-repository-damaged]"), "{damage}");
-        // New roots take no floor away that cannot be read.
-        fs::copy(room.path("2.request"), room.path("2")).unwrap();
-        room.refused(&["finish", "2", "--out", "2.root.json"], 314, "targets.json");
-        assert!(kept.exists(), "{damage}");
-        fs::remove_file(room.path("2.root.json")).unwrap();
-        fs::remove_file(repository.join("2.root.json")).unwrap();
     }
+    // A new root takes no floor away that cannot be read, and all others that nobody signs any more.
+    let mut signed = targets(9);
+    signed["_type"] = json!("timestamp");
+    signed["meta"] = json!({ "snapshot.json": { "version": 1 } });
+    signed.as_object_mut().unwrap().remove("targets");
+    let unsigned = json!({ "signatures": [], "signed": signed }).to_string();
+    let timestamp = repository.join("timestamp.json");
+    fs::write(&timestamp, &unsigned).unwrap();
+    room.ok(&["finish", "2.request", "--out", "2.root.json"]);
+    assert!(kept.exists() && !timestamp.exists());
+    // Whoever was stopped before that does it again with the same root.
+    fs::write(&timestamp, &unsigned).unwrap();
+    assert!(room.ok(&["learn", "2.root.json"]).contains("known already"));
+    assert!(kept.exists() && !timestamp.exists());
     fs::write(&kept, &whole).unwrap();
+    let two = Request::draft(
+        Role::Targets,
+        &with_files(2, &["a"]),
+        &[room.read("1.root.json"), room.read("2.root.json")],
+    );
+    two.unwrap().write(&room.path("request")).unwrap();
     room.ok(&["review", "request"]);
     // A name that no version has is nobody's.
     for odd in ["targets.+1", "targets.01", "targets.x"] {
