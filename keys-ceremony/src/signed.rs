@@ -4,6 +4,7 @@
 //! at once, and the rest only for who has to look at it.
 
 use core::cell::OnceCell;
+use core::ops::Range;
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
@@ -20,6 +21,8 @@ pub struct Signed {
     /// The members that are decoded at once.
     head: Value,
     header: Header,
+    /// Where the object of targets is, if there is one.
+    targets: Option<Range<usize>>,
     value: OnceCell<Value>,
 }
 
@@ -53,13 +56,18 @@ impl Signed {
     }
 
     fn of_checked(bytes: Vec<u8>) -> Result<Signed, Error> {
-        let head = canonical::members(&bytes).filter_map(|(name, value)| {
-            let name = HEAD.into_iter().find(|head| head.as_bytes() == name)?;
-            Some((name.to_owned(), canonical::value_of_checked(value)))
-        });
-        let head = Value::Object(head.collect::<Map<_, _>>());
+        let (mut head, mut targets) = (Map::new(), None);
+        for (name, value) in canonical::members(&bytes) {
+            if let Some(name) = HEAD.into_iter().find(|head| head.as_bytes() == name) {
+                head.insert(name.to_owned(), canonical::value_of_checked(value));
+            } else if let (b"targets", [b'{', ..]) = (name, value) {
+                let start = value.as_ptr().addr() - bytes.as_ptr().addr();
+                targets = Some(start..start + value.len());
+            }
+        }
+        let head = Value::Object(head);
         let header = Header::from_signed(&head)?;
-        Ok(Signed { bytes, head, header, value: OnceCell::new() })
+        Ok(Signed { bytes, head, header, targets, value: OnceCell::new() })
     }
 
     /// The same of this role. Files of delegated roles are of the type targets, and do not say of which role.
@@ -92,8 +100,7 @@ impl Signed {
 
     /// The targets: paths, and what is said of each, not decoded.
     pub fn targets(&self) -> impl Iterator<Item = (Cow<'_, str>, &[u8])> {
-        let parts = Parts::of(&self.bytes);
-        let listed = parts.into_iter().flat_map(|parts| canonical::members(parts.targets));
+        let listed = self.targets.iter().flat_map(|place| canonical::members(&self.bytes[place.clone()]));
         listed.map(|(name, value)| (canonical::text_of_checked(name), value))
     }
 
@@ -101,34 +108,18 @@ impl Signed {
     /// both; and how many those are. Other roles have no targets, whatever they call a member.
     pub fn beside(&self, before: &Signed) -> (Value, Value, usize) {
         let has_targets = matches!(self.header.role, Role::Targets | Role::Delegated(_));
-        let (old, new) = (Parts::of(&before.bytes), Parts::of(&self.bytes));
-        let (true, Some(old), Some(new)) = (has_targets, old, new) else {
+        let (true, Some(old), Some(new)) = (has_targets, &before.targets, &self.targets) else {
             return (before.value().clone(), self.value().clone(), 0);
         };
-        let (gone, fresh, same) = canonical::differing(old.targets, new.targets);
-        (old.with(&gone), new.with(&fresh), same)
-    }
-}
-
-/// The members before the targets, the targets, and the members behind them, as they stand.
-struct Parts<'b> {
-    before: &'b [u8],
-    targets: &'b [u8],
-    behind: &'b [u8],
-}
-
-impl<'b> Parts<'b> {
-    /// None if there is no object of targets.
-    fn of(bytes: &'b [u8]) -> Option<Parts<'b>> {
-        let (_, targets) = canonical::members(bytes).find(|(name, _)| *name == b"targets")?;
-        let start = targets.as_ptr().addr() - bytes.as_ptr().addr();
-        let (before, behind) = (&bytes[..start], &bytes[start + targets.len()..]);
-        targets.starts_with(b"{").then_some(Parts { before, targets, behind })
+        let listed = (&before.bytes[old.clone()], &self.bytes[new.clone()]);
+        let (gone, fresh, same) = canonical::differing(listed.0, listed.1);
+        (before.with(old, &gone), self.with(new, &fresh), same)
     }
 
-    /// The value with other targets.
-    fn with(&self, targets: &[u8]) -> Value {
-        canonical::value_of_checked(&[self.before, targets, self.behind].concat())
+    /// The value with other targets in their place.
+    fn with(&self, place: &Range<usize>, targets: &[u8]) -> Value {
+        let (before, behind) = (&self.bytes[..place.start], &self.bytes[place.end..]);
+        canonical::value_of_checked(&[before, targets, behind].concat())
     }
 }
 

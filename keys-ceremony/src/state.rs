@@ -58,9 +58,7 @@ pub struct Repository {
     /// The newest that was verified of each role but root; of a delegated one by the roles from targets down to it, for
     /// two roles may delegate to others of one name.
     verified: BTreeMap<Vec<Role>, Verified>,
-    /// The roles of which anything was signed here, once somebody asked.
-    signed: OnceCell<BTreeSet<Role>>,
-    /// The newest versions of that, by the way, of those that somebody asked for.
+    /// The newest version that was signed here, by the way, of those roles that somebody asked for.
     newest_signed: RefCell<BTreeMap<Vec<Role>, Option<u32>>>,
     /// Ways below which nothing is kept that is not signed, since the last file was taken over.
     settled: BTreeSet<Vec<Role>>,
@@ -218,7 +216,6 @@ impl Repository {
             chain,
             roots,
             verified: BTreeMap::new(),
-            signed: OnceCell::new(),
             newest_signed: RefCell::default(),
             settled: BTreeSet::new(),
         };
@@ -310,7 +307,6 @@ impl Repository {
         self.learn_way(request)?;
         let path = self.signed_file(&way_of(request), request.header().version);
         create_directory(path.parent().unwrap_or(&self.directory))?;
-        self.signed.take();
         self.newest_signed.take();
         file::replace(&path, request.payload(), Access::Private)
     }
@@ -438,17 +434,14 @@ impl Repository {
         Ok(others)
     }
 
-    /// Whether anything was signed here of a role of this name.
+    /// The roles of which anything was signed here.
     ///
     /// # Errors
     /// [`Environment::Io`].
-    pub fn has_signed(&self, role: &Role) -> Result<bool, Error> {
-        if self.signed.get().is_none() {
-            let mut roles = BTreeSet::new();
-            find_signed(&self.directory.join(SIGNED), &mut roles)?;
-            let _ = self.signed.set(roles);
-        }
-        Ok(self.signed.get().is_some_and(|roles| roles.contains(role)))
+    pub fn signed_roles(&self) -> Result<BTreeSet<Role>, Error> {
+        let mut roles = BTreeSet::new();
+        find_signed(&self.directory.join(SIGNED), &mut roles)?;
+        Ok(roles)
     }
 
     /// The newest version that was signed here of what this request is for.
@@ -690,8 +683,9 @@ impl Repository {
                     continue;
                 }
                 // A damaged one is kept, too, and told of when it is asked for: it is no floor that others have lifted.
-                let Ok(file) = file::read(&path).and_then(|file| Signed::of_file(&file).map(|_| file)) else {
-                    continue;
+                let file = match file::read(&path).and_then(|file| Signed::of_file(&file).map(|_| file)) {
+                    Err(Error::Rejected { .. }) => continue,
+                    file => file?,
                 };
                 // What cannot be judged is kept: nobody has said that others sign for the role now.
                 let unsigned = match self.judged(&way, &file) {

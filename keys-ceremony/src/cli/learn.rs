@@ -10,6 +10,7 @@ use tuffet_keys::digest::DIGITS;
 use tuffet_keys::metadata::{Envelope, Header};
 use tuffet_keys::published::versions;
 use tuffet_keys::request::Request;
+use tuffet_keys::signed::Signed;
 use tuffet_keys::state::{Repository, State};
 use tuffet_keys::{Error, Misuse, Rejected, Role, file};
 
@@ -54,14 +55,13 @@ fn learn_file(
 ) -> Result<Repository, Error> {
     let bytes = file::read(path)?;
     let learned = || {
-        let Envelope { signed, .. } = Envelope::parse(&bytes)?;
-        let written = Header::from_signed(&signed)?;
+        let signed = Signed::of_file(&bytes)?;
         let role = match delegated {
             Some(name) => named_role(name)?,
-            None => Role::of_file(path, &signed).unwrap_or(written.role.clone()),
+            None => Role::of_file(path, signed.head()).unwrap_or(signed.header().role.clone()),
         };
         let (repository, new) = learned(&role, &bytes, owner, state)?;
-        Ok((written.of(&role)?, repository, new))
+        Ok((signed.of(&role)?.header().clone(), repository, new))
     };
     let (header, repository, new) = learned().map_err(|error: Error| error.in_file(path))?;
     said(&header, &repository, new, out)?;
@@ -98,12 +98,13 @@ fn learn_delegated(directory: &Path, repository: &mut Repository, out: &mut Outp
             (matches!(role, Role::Delegated(_)) && file.is_file()).then_some((role, file))
         })
         .collect();
+    let signed_here = repository.signed_roles()?;
     let (mut new, mut known) = (BTreeSet::new(), BTreeMap::new());
     loop {
         // One that cannot be taken keeps no other from being, and may be once that one is.
         let (mut learned, mut refused) = (false, None);
         for (role, path) in &left {
-            match learn_role(role, path, repository) {
+            match learn_role(role, path, &signed_here, repository) {
                 Ok(Some((header, true))) => {
                     if new.insert(role) {
                         said(&header, repository, true, out)?;
@@ -131,6 +132,7 @@ fn learn_delegated(directory: &Path, repository: &mut Repository, out: &mut Outp
 fn learn_role(
     role: &Role,
     path: &Path,
+    signed_here: &BTreeSet<Role>,
     repository: &mut Repository,
 ) -> Result<Option<(Header, bool)>, Error> {
     let mut learned = || {
@@ -138,13 +140,12 @@ fn learn_role(
         let delegations = ways.iter().map(|way| way.delegation(role.name()));
         let delegations = delegations.collect::<Result<Vec<_>, _>>()?;
         let is_bin = delegations.iter().all(|delegation| matches!(delegation.paths, Paths::Bin { .. }));
-        if is_bin && !repository.has_signed(role)? {
+        if is_bin && !signed_here.contains(role) {
             return Ok(None);
         }
         let bytes = file::read(path)?;
         let new = repository.learn(role, &bytes)?;
-        let Envelope { signed, .. } = Envelope::parse(&bytes)?;
-        Ok(Some((Header::from_signed(&signed)?.of(role)?, new)))
+        Ok(Some((Signed::of_file(&bytes)?.of(role)?.header().clone(), new)))
     };
     learned().map_err(|error: Error| error.in_file(path))
 }
