@@ -114,11 +114,10 @@ impl Trailer {
         let magic = self.magic(flash.erased());
         let [image_ok, copy_done, swap_info] = [1, 2, 3].map(|word| self.word(word));
         State {
-            magic: self
-                .mark(flash, self.word(0), |bytes| bytes == magic.get(..bytes.len()).unwrap_or_default()),
-            image_ok: self.mark(flash, image_ok, |bytes| bytes.first() == Some(&SET)),
-            copy_done: self.mark(flash, copy_done, |bytes| bytes.first() == Some(&SET)),
-            swap_info: self.mark(flash, swap_info, |bytes| bytes.first() == Some(&TEST)),
+            magic: mark(flash, self.word(0), |bytes| bytes == magic.get(..bytes.len()).unwrap_or_default()),
+            image_ok: mark(flash, image_ok, |bytes| bytes.first() == Some(&SET)),
+            copy_done: mark(flash, copy_done, |bytes| bytes.first() == Some(&SET)),
+            swap_info: mark(flash, swap_info, |bytes| bytes.first() == Some(&TEST)),
         }
     }
 
@@ -162,7 +161,7 @@ impl Trailer {
     fn ask<F: NorFlash>(&self, flash: &mut Flash<F>) -> Result<(), Error> {
         let word = self.word(0);
         let magic = self.magic(flash.erased());
-        flash.write(word.offset, magic.get(..self.length(word)).unwrap_or_default())?;
+        flash.write(word.offset, magic.get(..length(word)).unwrap_or_default())?;
         self.put(flash, 3, TEST)?;
         match self.read(flash) {
             State { magic: Mark::Set, swap_info: Mark::Set, .. } => Ok(()),
@@ -177,8 +176,8 @@ impl Trailer {
         if let Some(first) = bytes.first_mut() {
             *first = byte;
         }
-        flash.write(word.offset, bytes.get(..self.length(word)).unwrap_or_default())?;
-        match self.mark(flash, word, |bytes| bytes.first() == Some(&byte)) {
+        flash.write(word.offset, bytes.get(..length(word)).unwrap_or_default())?;
+        match mark(flash, word, |bytes| bytes.first() == Some(&byte)) {
             Mark::Set => Ok(()),
             _ => Err(Environment::NotWritten { offset: word.offset }.into()),
         }
@@ -210,26 +209,28 @@ impl Trailer {
         Region { offset: self.region.end().saturating_sub(before), length }
     }
 
-    fn length(&self, word: Region) -> usize {
-        usize::try_from(word.length).unwrap_or(0)
-    }
-
-    fn mark<F: NorFlash>(&self, flash: &mut Flash<F>, word: Region, is_set: impl Fn(&[u8]) -> bool) -> Mark {
-        let mut buffer = [0; WRITE_UNIT_MAX as usize];
-        let Some(bytes) = buffer.get_mut(..self.length(word)) else { return Mark::Bad };
-        if flash.read(word.offset, bytes).is_err() {
-            return Mark::Bad;
-        }
-        let erased = flash.erased();
-        match bytes.iter().all(|byte| *byte == erased) {
-            true => Mark::Unset,
-            false if is_set(bytes) => Mark::Set,
-            false => Mark::Bad,
-        }
-    }
-
     fn last_unit<F: NorFlash>(&self, flash: &Flash<F>) -> Region {
         let length = flash.map().layout().erase_unit;
         Region { offset: self.region.end().saturating_sub(length), length }
+    }
+}
+
+/// Bytes of a word.
+fn length(word: Region) -> usize {
+    usize::try_from(word.length).unwrap_or(0)
+}
+
+/// What a word says: whether it is as it should be.
+fn mark<F: NorFlash>(flash: &mut Flash<F>, word: Region, is_set: impl Fn(&[u8]) -> bool) -> Mark {
+    let mut buffer = [0; WRITE_UNIT_MAX as usize];
+    let Some(bytes) = buffer.get_mut(..length(word)) else { return Mark::Bad };
+    if flash.read(word.offset, bytes).is_err() {
+        return Mark::Bad;
+    }
+    let erased = flash.erased();
+    match bytes.iter().all(|byte| *byte == erased) {
+        true => Mark::Unset,
+        false if is_set(bytes) => Mark::Set,
+        false => Mark::Bad,
     }
 }

@@ -48,6 +48,12 @@ impl FromStr for Bug {
 }
 
 impl<const ERASE: usize, const WRITE: usize> Device<'_, ERASE, WRITE> {
+    /// The same device with this bug.
+    pub(super) fn with_bug(mut self, bug: Option<Bug>) -> Self {
+        self.bug = bug;
+        self
+    }
+
     /// A bootloader that does not hash what it starts.
     pub(super) fn boot_wrongly(&mut self) -> Option<Result<SlotImage, Error>> {
         if self.bug != Some(Bug::HeaderFirst) {

@@ -241,14 +241,13 @@ fn device<'w, const ERASE: usize, const WRITE: usize>(
     erased: u8,
     plan: &Plan,
 ) -> Result<Device<'w, ERASE, WRITE>, String> {
-    let _ = plan;
-    #[cfg_attr(not(feature = "seeded-bugs"), expect(unused_mut, reason = "only a bug changes it"))]
-    let mut device = Device::new(world, erased)?;
     #[cfg(feature = "seeded-bugs")]
+    return Device::new(world, erased).map(|device| device.with_bug(plan.bug));
+    #[cfg(not(feature = "seeded-bugs"))]
     {
-        device.bug = plan.bug;
+        let Plan { .. } = plan;
+        Device::new(world, erased)
     }
-    Ok(device)
 }
 
 /// The device after this cut, with its power back.
