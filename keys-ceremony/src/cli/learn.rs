@@ -212,8 +212,11 @@ fn learned(
 
 /// The repository of a file that is a first root.
 fn first_root(role: &Role, bytes: &[u8]) -> Result<Option<String>, Error> {
+    if *role != Role::Root {
+        return Ok(None);
+    }
     let Envelope { signed, .. } = Envelope::parse(bytes)?;
-    if *role != Role::Root || signed["version"] != 1 {
+    if signed["version"] != 1 {
         return Ok(None);
     }
     Request::draft(Role::Root, &signed, &[]).map(|request| Some(request.repository()))
