@@ -24,7 +24,7 @@ use crate::flash::Flash;
 use crate::flash_map::SlotId;
 use crate::slot::SlotWriter;
 use crate::transport::{Transport, TransportFault};
-use crate::trust_store::{Trust, TrustLost, store_floors, store_root};
+use crate::trust_store::{Trust, TrustLost, replace_lost, store_floors};
 
 /// A device: its flash, its way to the repository, and what it knows.
 #[derive(Debug)]
@@ -338,7 +338,7 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
         }
         // While the floors are lost nothing is in a hurry to overwrite them, for they may read again; the boot
         // record says the same at the next turn, and what is verified is stored along with this.
-        if changed && matches!(lost, None | Some(TrustLost::Root)) {
+        if changed && !TrustLost::has_floors(*lost) {
             store_floors(&mut self.flash, trusted.floors(), memory, *lost)?;
         }
         Ok(record)
@@ -440,9 +440,8 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
     /// Writes a lost trust store anew, once the repository was verified from the factory's facts on.
     fn mend(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<(), Error> {
         if self.trust.lost.is_some() {
-            store_root(&mut self.flash, self.trust.trusted.root())?;
+            replace_lost(&mut self.flash, &self.trust)?;
             observe(Event::Stored(Change::Root));
-            store_floors(&mut self.flash, self.trust.trusted.floors(), &self.trust.memory, None)?;
             observe(Event::Stored(Change::Floors));
             self.trust.lost = None;
         }

@@ -183,12 +183,14 @@ impl<'a, F: NorFlash> Check<'a, F> {
     fn persist(&mut self) -> Result<(), Error> {
         if let Want::Persist(change) = self.refresh.want() {
             let trusted = self.refresh.trusted();
-            match change {
-                Change::Root => store_root(self.flash, trusted.root())?,
-                Change::Floors => store_floors(self.flash, trusted.floors(), self.memory, self.lost)?,
+            if !TrustLost::has_floors(self.lost) {
+                match change {
+                    Change::Root => store_root(self.flash, trusted.root())?,
+                    Change::Floors => store_floors(self.flash, trusted.floors(), self.memory, self.lost)?,
+                }
+                self.stored = Some(change);
             }
             self.refresh.persisted();
-            self.stored = Some(change);
         }
         Ok(())
     }

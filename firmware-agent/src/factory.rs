@@ -92,7 +92,7 @@ pub fn provision<F: NorFlash>(
 /// Writes the first content of the trust store alone: the trusted root, and floors that are empty but for the
 /// security counter. For factories that program image and boot record by other means.
 ///
-/// It erases both journals first; see [`provision`].
+/// It erases the journal first; see [`provision`].
 ///
 /// # Errors
 ///
@@ -112,9 +112,8 @@ fn write_trust<F: NorFlash>(
     factory: &Factory<'_>,
     trusted: &Trusted,
 ) -> Result<(), Error> {
-    let Layout { root, floors, .. } = *flash.map().layout();
-    flash.erase(root)?;
-    flash.erase(floors)?;
+    let Layout { trust, .. } = *flash.map().layout();
+    flash.erase(trust)?;
     store_root(flash, trusted.root())?;
     store_floors(flash, trusted.floors(), &Memory::new(factory.counter), None)
 }

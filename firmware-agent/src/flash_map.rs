@@ -2,9 +2,8 @@
 //!
 //! | part | holds | size |
 //! |---|---|---|
-//! | boot record journal | [`BootRecord`](crate::boot::BootRecord) | two areas of 288 bytes or more |
-//! | root journal | the trusted root | two areas of 624 bytes or more |
-//! | floors journal | rollback floors and the ledger | two areas of 864 bytes or more |
+//! | boot journal | [`BootRecord`](crate::boot::BootRecord) | two areas of 320 bytes or more |
+//! | trust journal | the trusted root, rollback floors and ledger, what is under way | two areas of 1,664 bytes or more |
 //! | slot A, slot B | one image each, from the first byte | whole erase units |
 //!
 //! Areas are whole erase units. The parts may lie in any order and with gaps between them.
@@ -14,7 +13,7 @@ use core::fmt;
 use embedded_storage::nor_flash::NorFlash;
 use serde::{Deserialize, Serialize};
 
-use crate::{boot, journal, trust_store};
+use crate::{boot, journal, progress, trust_store};
 
 /// Largest write unit that the crate can serve, in bytes. STM32H7 programs 32 bytes at once; no
 /// microcontroller flash that we know of needs more.
@@ -38,9 +37,8 @@ impl FlashMap {
     ///
     /// | offset | length | part |
     /// |---|---|---|
-    /// | `0x00000` | `0x02000` | boot record journal |
-    /// | `0x02000` | `0x02000` | root journal |
-    /// | `0x04000` | `0x02000` | floors journal |
+    /// | `0x00000` | `0x02000` | boot journal |
+    /// | `0x02000` | `0x02000` | trust journal |
     /// | `0x10000` | `0x40000` | slot A |
     /// | `0x50000` | `0x40000` | slot B |
     pub const DEMO: Self = match Self::new(Layout {
@@ -48,8 +46,7 @@ impl FlashMap {
         write_unit: 4,
         erased: 0xFF,
         boot: Region { offset: 0, length: 0x2000 },
-        root: Region { offset: 0x2000, length: 0x2000 },
-        floors: Region { offset: 0x4000, length: 0x2000 },
+        trust: Region { offset: 0x2000, length: 0x2000 },
         slot_a: Region { offset: 0x1_0000, length: 0x4_0000 },
         slot_b: Region { offset: 0x5_0000, length: 0x4_0000 },
     }) {
@@ -80,8 +77,8 @@ impl FlashMap {
             if let Some(fault) = region.fault(*part, erase_unit) {
                 return Err(fault);
             }
-            if let Some(frame) = part.largest_frame()
-                && (region.length >> 1) < frame
+            if let Some(frames) = part.largest_frames()
+                && (region.length >> 1) < frames
             {
                 return Err(MapFault::TooSmall(*part));
             }
@@ -170,10 +167,8 @@ pub struct Layout {
     pub erased: u8,
     /// The boot record's journal.
     pub boot: Region,
-    /// The trusted root's journal.
-    pub root: Region,
-    /// The journal of floors and ledger.
-    pub floors: Region,
+    /// The journal of root, floors and progress.
+    pub trust: Region,
     /// Slot A.
     pub slot_a: Region,
     /// Slot B.
@@ -181,11 +176,10 @@ pub struct Layout {
 }
 
 impl Layout {
-    const fn parts(&self) -> [(Part, Region); 5] {
+    const fn parts(&self) -> [(Part, Region); 4] {
         [
             (Part::Boot, self.boot),
-            (Part::Root, self.root),
-            (Part::Floors, self.floors),
+            (Part::Trust, self.trust),
             (Part::SlotA, self.slot_a),
             (Part::SlotB, self.slot_b),
         ]
@@ -219,7 +213,7 @@ impl Region {
         match (part, units) {
             (_, None | Some(0)) => Some(MapFault::TooSmall(part)),
             // A journal needs one area to write while the other keeps the newest record.
-            (Part::Boot | Part::Root | Part::Floors, Some(units)) if !units.is_multiple_of(2) => {
+            (Part::Boot | Part::Trust, Some(units)) if !units.is_multiple_of(2) => {
                 Some(MapFault::OddAreas(part))
             }
             _ => None,
@@ -264,10 +258,8 @@ impl fmt::Display for SlotId {
 pub enum Part {
     /// [`Layout::boot`].
     Boot,
-    /// [`Layout::root`].
-    Root,
-    /// [`Layout::floors`].
-    Floors,
+    /// [`Layout::trust`].
+    Trust,
     /// [`Layout::slot_a`].
     SlotA,
     /// [`Layout::slot_b`].
@@ -275,27 +267,34 @@ pub enum Part {
 }
 
 impl Part {
-    /// Bytes of the largest frame of a journal, rounded up to the largest unit in which frames are written. Each of
-    /// its two areas must hold one.
-    const fn largest_frame(self) -> Option<u32> {
-        let payload = match self {
-            Self::Boot => boot::ENCODED_MAX,
-            Self::Root => trust_store::ROOT_MAX,
-            Self::Floors => trust_store::FLOORS_MAX,
-            Self::SlotA | Self::SlotB => return None,
-        };
-        #[expect(clippy::cast_possible_truncation, reason = "constants of some hundred bytes")]
-        let frame = journal::HEADER.saturating_add(payload) as u32;
-        frame.checked_next_multiple_of(WRITE_UNIT_MAX)
+    /// Bytes of the largest frames of a journal, one of each kind, each rounded up to the largest unit in which frames are
+    /// written and sealed. Each of its two areas must hold so much.
+    const fn largest_frames(self) -> Option<u32> {
+        match self {
+            Self::Boot => Some(frame(boot::ENCODED_MAX)),
+            Self::Trust => {
+                let trust = frame(trust_store::ROOT_MAX).saturating_add(frame(trust_store::FLOORS_MAX));
+                Some(trust.saturating_add(frame(progress::ENCODED_MAX)))
+            }
+            Self::SlotA | Self::SlotB => None,
+        }
     }
+}
+
+/// Bytes of a frame of so large a payload, at the most.
+const fn frame(payload: usize) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "constants of some hundred bytes")]
+    let frame = journal::HEADER.saturating_add(payload) as u32;
+    let sealed = frame.next_multiple_of(WRITE_UNIT_MAX).saturating_add(WRITE_UNIT_MAX);
+    assert!(sealed <= journal::FRAME_MAX, "no frame is longer");
+    sealed
 }
 
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Boot => "the boot record journal",
-            Self::Root => "the root journal",
-            Self::Floors => "the floors journal",
+            Self::Boot => "the boot journal",
+            Self::Trust => "the trust journal",
             Self::SlotA => "slot A",
             Self::SlotB => "slot B",
         })
@@ -341,8 +340,8 @@ impl fmt::Display for MapFault {
             Self::Erased => f.write_str("the erased byte must be 0xFF or 0x00"),
             Self::Misaligned(part) => write!(f, "{part} must start and end on an erase unit"),
             Self::OutOfReach(part) => write!(f, "{part} ends above 4 GiB"),
-            Self::TooSmall(part) => match part.largest_frame() {
-                Some(frame) => write!(f, "{part} needs two areas of at least {frame} bytes"),
+            Self::TooSmall(part) => match part.largest_frames() {
+                Some(frames) => write!(f, "{part} needs two areas of at least {frames} bytes"),
                 None => write!(f, "{part} needs at least one erase unit"),
             },
             Self::OddAreas(part) => write!(f, "{part} needs an even number of erase units, two or more"),
@@ -388,28 +387,24 @@ mod tests {
         assert_eq!(refused(|l| l.erase_unit = 128), Some(MapFault::EraseUnit));
         assert_eq!(refused(|l| l.erase_unit = 4100), Some(MapFault::EraseUnit));
         assert_eq!(refused(|l| l.erased = 0x5A), Some(MapFault::Erased));
-        assert_eq!(refused(|l| l.root.offset = 0x2010), Some(MapFault::Misaligned(Part::Root)));
+        assert_eq!(refused(|l| l.trust.offset = 0x2010), Some(MapFault::Misaligned(Part::Trust)));
         assert_eq!(refused(|l| l.slot_b.length = 0x3_FFF0), Some(MapFault::Misaligned(Part::SlotB)));
         assert_eq!(refused(|l| l.slot_b.offset = 0xFFFF_F000), Some(MapFault::OutOfReach(Part::SlotB)));
         assert_eq!(refused(|l| l.slot_a.length = 0), Some(MapFault::TooSmall(Part::SlotA)));
         assert_eq!(refused(|l| l.boot.length = 0), Some(MapFault::TooSmall(Part::Boot)));
         assert_eq!(refused(|l| l.boot.length = 0x1000), Some(MapFault::OddAreas(Part::Boot)));
         // Areas that hold the largest frame, and areas one erase unit smaller.
-        for (part, least) in [(Part::Boot, 512), (Part::Root, 768), (Part::Floors, 1024)] {
+        for (part, least) in [(Part::Boot, 512), (Part::Trust, 1792)] {
             let with = |area: u32| {
                 let mut layout = Layout { erase_unit: 256, ..layout() };
-                let journal = match part {
-                    Part::Boot => &mut layout.boot,
-                    Part::Root => &mut layout.root,
-                    _ => &mut layout.floors,
-                };
+                let journal = if part == Part::Boot { &mut layout.boot } else { &mut layout.trust };
                 journal.length = 2 * area;
                 FlashMap::new(layout).err()
             };
             assert_eq!((with(least), with(least - 256)), (None, Some(MapFault::TooSmall(part))));
         }
-        let overlap = MapFault::Overlap(Part::Root, Part::Floors);
-        assert_eq!(refused(|l| l.floors = region(0x3000, 0x2000)), Some(overlap));
+        let overlap = MapFault::Overlap(Part::Boot, Part::Trust);
+        assert_eq!(refused(|l| l.trust = region(0x1000, 0x2000)), Some(overlap));
         let within = MapFault::Overlap(Part::SlotA, Part::SlotB);
         assert_eq!(refused(|l| l.slot_b = region(0x2_0000, 0x1000)), Some(within));
     }
@@ -418,7 +413,7 @@ mod tests {
     fn new_with_neighbours_in_any_order_accepts() {
         let mut layout = layout();
         layout.boot = region(0x9_0000, 0x2000);
-        layout.root = region(0, 0x4000);
+        layout.trust = region(0, 0x4000);
         let map = FlashMap::new(layout).expect("parts may lie in any order");
         assert_eq!(map.capacity(), 0x9_2000);
     }

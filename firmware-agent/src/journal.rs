@@ -1,40 +1,48 @@
 //! Small records that survive power cuts.
 //!
-//! A journal is two areas of whole erase units. Records are appended, each in a frame of its own:
+//! A journal is two areas of whole erase units. Records of one kind or of several are appended, each in a frame of its
+//! own:
 //!
 //! | offset | size | field |
 //! |---|---|---|
 //! | 0 | 2 | magic, `54 66` ("Tf") |
-//! | 2 | 1 | [`Kind`]: 1 boot record, 2 root, 3 floors |
+//! | 2 | 1 | [`Kind`]: 1 boot record, 2 root, 3 floors, 4 progress |
 //! | 3 | 1 | format of the payload |
 //! | 4 | 4 | length of the payload in bytes, little-endian |
-//! | 8 | 4 | sequence, little-endian, from 1 |
+//! | 8 | 4 | sequence, little-endian, from 1; one count for all kinds of a journal |
 //! | 12 | 4 | CRC-32 (ISO-HDLC) of bytes 0 to 11 and the payload, little-endian |
 //! | 16 | length | payload |
 //! | | | erased bytes up to the write unit |
+//! | | a write unit | seal: the opposite of erased bytes |
 //!
-//! Frames start at multiples of 16 bytes, or of the write unit where that is larger. The valid
-//! frame with the highest sequence is the record; everything else on the flash is history or
-//! rubbish.
+//! Frames start at multiples of 16 bytes, or of the write unit where that is larger. A frame is valid if its CRC holds, and
+//! sealed if its seal is there, too. Of each kind, the sealed
+//! frame with the highest sequence is the record; everything else on the flash is history or rubbish.
 //!
 //! Why no cut can lose a record:
 //!
-//! * A frame is written to erased words only, and counts only when its CRC holds. Until then the
+//! * A frame is written to erased words only. It is sealed once it has been read back. Until then the
 //!   frame before it is the record.
-//! * An area is erased only just before a frame goes to its start, and only while the newest frame
-//!   is in the other area. It is erased even when it reads as erased: a cut may have left bits
-//!   that read well today and badly tomorrow.
+//! * A cut can leave bits that read as they please. Those of a frame that was never sealed count for nothing, even on a day
+//!   on which its CRC holds, while there is a sealed one. Those of a seal do no harm: what it seals is whole. So a valid
+//!   frame without a seal counts where there is no sealed one of its kind.
+//! * An area is erased only while the other one has the newest frame of every kind. It is erased even when it reads as
+//!   erased: a cut may have left bits that read well today and badly tomorrow.
+//! * Into an area that was erased go the newest frames of the other kinds first, as they are, sequence and all, and the
+//!   new record last. A cut on the way leaves nothing there that the other area has not, too; so this area is the one that
+//!   is erased again.
 //! * A frame is appended to its area only while all else is as it should be: the rest of that area
 //!   blank, the other area blank or full of older frames. After anything torn, unreadable or
-//!   otherwise dirty the next frame goes to the other area, which is erased for it. So nothing dirty
+//!   otherwise dirty the next frame goes to the other area. So nothing dirty
 //!   is left but behind the frame before, and of that the next append erases the last trace.
 //! * Such a frame also skips more sequence numbers than the journal has places for frames. Should a
 //!   torn frame, or some that could not be read, read as valid one day, they are still older.
 //! * When there is no valid frame at all, both areas are erased: there is no number to go on from,
 //!   and what cannot be read today must not come back tomorrow.
 //!
-//! A reader looks at every possible place for a frame, so that one decayed frame hides no younger
-//! one. Its work is bounded by area size times [`PAYLOAD_MAX`], whatever the flash holds.
+//! A reader looks at every place for a frame that may have been written to, so that one decayed frame hides no younger
+//! one: to the end of the area, or until [`FRAME_MAX`] bytes in a row are blank. Frames are written one behind the other,
+//! and after one that was torn none follows in its area, so that nothing lies behind so many.
 
 use core::fmt;
 
@@ -45,9 +53,11 @@ use crate::error::{Environment, Error, Misuse};
 use crate::flash::Flash;
 use crate::flash_map::{FlashMap, Region, WRITE_UNIT_MAX};
 
-/// Largest payload in bytes. It bounds the work of a reader on a flash full of rubbish; the largest
-/// record that we have is a root of some 1 KiB.
+/// Largest payload in bytes. It bounds the work of a reader on a flash full of rubbish.
 pub const PAYLOAD_MAX: u32 = 2048;
+
+/// No frame that this build writes is longer, in bytes.
+pub const FRAME_MAX: u32 = 1024;
 
 const MAGIC: [u8; 2] = *b"Tf";
 /// Bytes of a frame before its payload.
@@ -56,7 +66,7 @@ const HEADER_BYTES: u32 = 16;
 // Without a table: 1 KiB less code, for records of some hundred bytes.
 const CRC: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
 
-/// Which of the journals.
+/// What a record is of. Boot records have a journal of their own, for bootloaders write there; the others share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The boot record.
@@ -65,7 +75,12 @@ pub enum Kind {
     Root,
     /// Floors and ledger.
     Floors,
+    /// What the device is in the middle of.
+    Progress,
 }
+
+/// Kinds that share a journal, at the most.
+const KINDS: usize = 3;
 
 impl Kind {
     const fn byte(self) -> u8 {
@@ -73,6 +88,24 @@ impl Kind {
             Self::Boot => 1,
             Self::Root => 2,
             Self::Floors => 3,
+            Self::Progress => 4,
+        }
+    }
+
+    /// Its place among those that share its journal.
+    const fn place(self) -> usize {
+        match self {
+            Self::Boot | Self::Root => 0,
+            Self::Floors => 1,
+            Self::Progress => 2,
+        }
+    }
+
+    /// Those that share its journal.
+    const fn shared(self) -> &'static [Self] {
+        match self {
+            Self::Boot => &[Self::Boot],
+            Self::Root | Self::Floors | Self::Progress => &[Self::Root, Self::Floors, Self::Progress],
         }
     }
 }
@@ -83,11 +116,12 @@ impl fmt::Display for Kind {
             Self::Boot => "boot record",
             Self::Root => "root record",
             Self::Floors => "floors record",
+            Self::Progress => "progress record",
         })
     }
 }
 
-/// One of the three journals of a flash.
+/// One kind of records in its journal.
 ///
 /// It keeps nothing in memory: each call looks at the flash afresh, so that after a failed write
 /// nothing can be out of step.
@@ -98,13 +132,12 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// The journal of this kind on this map.
+    /// The records of this kind on this map.
     pub const fn new(map: &FlashMap, kind: Kind) -> Self {
         let layout = map.layout();
         let region = match kind {
             Kind::Boot => layout.boot,
-            Kind::Root => layout.root,
-            Kind::Floors => layout.floors,
+            Kind::Root | Kind::Floors | Kind::Progress => layout.trust,
         };
         Self { kind, region }
     }
@@ -121,10 +154,10 @@ impl Journal {
         buffer: &'b mut [u8],
     ) -> Result<Record<'b>, Error> {
         let kind = self.kind;
-        let mut below = None;
+        let mut below = Below::default();
         // Each turn passes over one frame.
         let frame = loop {
-            let Some(frame) = self.survey_below(flash, below).newest else {
+            let Some(frame) = self.survey(flash, &below).newest(kind) else {
                 return Err(Environment::RecordLost { kind }.into());
             };
             let Frame { format, length, .. } = frame;
@@ -133,10 +166,11 @@ impl Journal {
                 return Err(Environment::RecordFormat { kind, format }.into());
             };
             // Read again and checked again. A frame that does not read twice was torn, and counts as never written.
-            if self.frame_at(flash, frame.offset, frame.area, Some(payload)) == Some(frame) {
+            let again = self.frame_at(flash, frame.offset, frame.area, Some(payload));
+            if again.is_some_and(|again| again.is_same(&frame)) {
                 break frame;
             }
-            below = Some(frame.sequence);
+            below.pass_over(&frame);
         };
         let Frame { format, sequence, length, .. } = frame;
         let payload =
@@ -173,8 +207,10 @@ impl Journal {
         payload: &[u8],
     ) -> Result<(), Error> {
         let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-        let there = self.survey(flash).other.is_some_and(|frame| {
-            (frame.format, frame.length) == (format, length)
+        let survey = self.survey(flash, &Below::default());
+        let other = survey.keep().and_then(|keep| survey.of(keep.other()).newest(self.kind));
+        let there = other.is_some_and(|frame| {
+            (frame.sealed, frame.format, frame.length) == (true, format, length)
                 && frame.crc == checksum(self.kind, format, length, frame.sequence, payload)
         });
         if !there {
@@ -192,56 +228,90 @@ impl Journal {
     ) -> Result<u32, Error> {
         let kind = self.kind;
         let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-        let span = frame_span(flash, length).filter(|span| *span <= self.area(Area::First).length);
-        let Some(span) = span else {
-            return Err(Misuse::RecordTooLong { kind }.into());
+        let too_long = Misuse::RecordTooLong { kind };
+        let most = FRAME_MAX.min(self.area(Area::First).length);
+        let span = frame_span(flash, length).filter(|span| *span <= most).ok_or(too_long)?;
+        let mut below = Below::default();
+        let mut survey = self.survey(flash, &below);
+        let last = survey.last();
+        let numbered = |step: u32| last.checked_add(step).ok_or(Environment::SequenceExhausted { kind });
+        let frame = |area: Area, offset: u32, sequence: u32| {
+            let crc = checksum(kind, format, length, sequence, payload);
+            Frame { kind, offset, area, format, length, sequence, crc, sealed: true }
         };
-
-        let Survey { newest, clean_from, .. } = self.survey(flash);
-        let numbered = |step: u32| {
-            let last = newest.map_or(0, |frame| frame.sequence);
-            last.checked_add(step).ok_or(Environment::SequenceExhausted { kind })
+        let Some(keep) = survey.keep() else {
+            flash.erase(self.region)?;
+            return self.write(
+                flash,
+                frame(Area::First, self.area(Area::First).offset, numbered(1)?),
+                payload,
+            );
         };
-        let mut step = if newest.is_none() || clean_from.is_some() { 1 } else { self.places(flash) };
-        let end = newest.map(|frame| self.area(frame.area).end());
-        let room =
-            clean_from.filter(|from| !apart && end.is_some_and(|end| from.saturating_add(span) <= end));
-        if let (Some(Frame { area, .. }), Some(offset)) = (newest, room) {
-            let frame = Frame { offset, area, format, length, sequence: numbered(step)?, crc: 0 };
-            let written = self.write(flash, frame, payload);
+        let clean = survey.clean_from(keep);
+        let mut step = if clean.is_some() { 1 } else { self.places(flash) };
+        let room = clean.filter(|from| !apart && self.has_room(keep, *from, span));
+        if let Some(offset) = room.filter(|_| survey.covers(keep)) {
+            let written = self.write(flash, frame(keep, offset, numbered(step)?), payload);
             if written.is_ok() {
                 return written;
             }
             // Words that a cut left half-way may read as erased and take no write, and so may worn ones. What stands there
             // now is older than what comes into the other area.
             step = self.places(flash);
+        } else if !survey.covers(keep) {
+            self.rescue(flash, &survey, keep);
         }
         let sequence = numbered(step)?;
-        let area = newest.map_or(Area::First, |frame| frame.area.other());
-        flash.erase(if newest.is_some() { self.area(area) } else { self.region })?;
-        let offset = self.area(area).offset;
-        self.write(flash, Frame { offset, area, format, length, sequence, crc: 0 }, payload)
-    }
-
-    /// Writes a frame, reads it back, and gives its sequence.
-    fn write<F: NorFlash>(&self, flash: &mut Flash<F>, frame: Frame, payload: &[u8]) -> Result<u32, Error> {
-        let Frame { offset, area, format, length, sequence, .. } = frame;
-        let crc = checksum(self.kind, format, length, sequence, payload);
-        self.program(flash, offset, &header(self.kind, format, length, sequence, crc), payload)?;
-        match self.frame_at(flash, offset, area, None) {
-            Some(written) if written == (Frame { crc, ..frame }) => Ok(sequence),
-            _ => Err(Environment::NotWritten { offset }.into()),
+        // Each turn passes over one frame, which read once and not twice.
+        loop {
+            survey = self.survey(flash, &below);
+            let others = || kind.shared().iter().filter(|other| **other != kind);
+            let needed = others()
+                .filter_map(|other| frame_span(flash, survey.newest(*other)?.length))
+                .fold(span, u32::saturating_add);
+            let Region { offset, length: room } = self.area(keep.other());
+            if needed > room {
+                return Err(too_long.into());
+            }
+            flash.erase(self.area(keep.other()))?;
+            let (mut offset, mut torn) = (offset, None);
+            for source in others().filter_map(|other| survey.of(keep).newest(*other)) {
+                if !self.copy(flash, &source, keep.other(), offset)? {
+                    torn = Some(source);
+                    break;
+                }
+                offset = offset.saturating_add(frame_span(flash, source.length).unwrap_or(0));
+            }
+            match torn {
+                Some(torn) => below.pass_over(&torn),
+                None => return self.write(flash, frame(keep.other(), offset, sequence), payload),
+            }
         }
     }
 
-    fn program<F: NorFlash>(
-        &self,
-        flash: &mut Flash<F>,
-        mut offset: u32,
-        header: &[u8],
-        payload: &[u8],
-    ) -> Result<(), Error> {
-        let mut bytes = header.iter().chain(payload).copied().peekable();
+    /// Copies what only the area has that is going to be erased, for it decayed in the other one. Where there is no room
+    /// for that, it is lost, and so is no more than decayed.
+    fn rescue<F: NorFlash>(&self, flash: &mut Flash<F>, survey: &Survey, keep: Area) {
+        let Some(mut offset) = survey.clean_from(keep) else { return };
+        let (here, other) = (survey.of(keep), survey.of(keep.other()));
+        for source in self.kind.shared().iter().filter_map(|kind| other.newest(*kind)) {
+            let span = frame_span(flash, source.length).unwrap_or(u32::MAX);
+            if here.rank(source.kind) < source.rank() && self.has_room(keep, offset, span) {
+                // Whatever becomes of it, what is there stays there.
+                let _ = self.copy(flash, &source, keep, offset);
+                offset = offset.saturating_add(span);
+            }
+        }
+    }
+
+    fn has_room(&self, area: Area, from: u32, span: u32) -> bool {
+        from.checked_add(span).is_some_and(|end| end <= self.area(area).end())
+    }
+
+    /// Writes a frame, reads it back, seals it, and gives its sequence.
+    fn write<F: NorFlash>(&self, flash: &mut Flash<F>, frame: Frame, payload: &[u8]) -> Result<u32, Error> {
+        let mut bytes = frame.header().into_iter().chain(payload.iter().copied()).peekable();
+        let mut to = frame.offset;
         while bytes.peek().is_some() {
             let mut unit = [flash.erased(); WRITE_UNIT_MAX as usize];
             let mut filled: usize = 0;
@@ -251,49 +321,91 @@ impl Journal {
             }
             // Write units are powers of two up to the unit's length.
             let rounded = filled.checked_next_multiple_of(flash.write_unit()).unwrap_or(filled);
-            flash.write(offset, unit.get(..rounded).unwrap_or_default())?;
-            offset = offset.saturating_add(flash.map().record_unit());
+            flash.write(to, unit.get(..rounded).unwrap_or_default())?;
+            to = to.saturating_add(flash.map().record_unit());
         }
-        Ok(())
+        self.seal(flash, &frame)?;
+        Ok(frame.sequence)
     }
 
-    /// Looks at every place of both areas.
-    fn survey<F: NorFlash>(&self, flash: &mut Flash<F>) -> Survey {
-        self.survey_below(flash, None)
+    /// Copies a frame to another place as it is. False if it is not what it was when it was found: then it was torn.
+    fn copy<F: NorFlash>(
+        &self,
+        flash: &mut Flash<F>,
+        frame: &Frame,
+        area: Area,
+        to: u32,
+    ) -> Result<bool, Error> {
+        let length = HEADER_BYTES.saturating_add(frame.length);
+        let mut at: u32 = 0;
+        while at < length {
+            let mut unit = [0; WRITE_UNIT_MAX as usize];
+            let unit = unit.get_mut(..flash.record_unit()).unwrap_or_default();
+            if flash.read(frame.offset.saturating_add(at), unit).is_err() {
+                return Ok(false);
+            }
+            let left = usize::try_from(length.saturating_sub(at)).unwrap_or(usize::MAX).min(unit.len());
+            // What lies behind the payload may be the seal.
+            unit.iter_mut().skip(left).for_each(|byte| *byte = flash.erased());
+            let rounded = left.checked_next_multiple_of(flash.write_unit()).unwrap_or(left);
+            flash.write(to.saturating_add(at), unit.get(..rounded).unwrap_or_default())?;
+            at = at.saturating_add(flash.map().record_unit());
+        }
+        let Err(error) = self.seal(flash, &Frame { area, offset: to, ..*frame }) else { return Ok(true) };
+        let source = self.frame_at(flash, frame.offset, frame.area, None);
+        if source.is_some_and(|source| source.is_same(frame)) { Err(error) } else { Ok(false) }
     }
 
-    /// The same, where frames of this sequence or a higher one are not the newest.
-    fn survey_below<F: NorFlash>(&self, flash: &mut Flash<F>, below: Option<u32>) -> Survey {
-        let first = self.survey_area(flash, Area::First, below);
-        let second = self.survey_area(flash, Area::Second, below);
-        let sequence = |area: &AreaSurvey| area.newest.map(|frame| frame.sequence);
-        let (here, other) =
-            if sequence(&second) > sequence(&first) { (second, first) } else { (first, second) };
-        let clean = !here.dirty_behind && !other.dirty;
-        let clean_from = here.newest.and(clean.then_some(here.end));
-        Survey { newest: here.newest, other: other.newest, clean_from }
+    /// Seals a frame, if it is there.
+    fn seal<F: NorFlash>(&self, flash: &mut Flash<F>, frame: &Frame) -> Result<(), Error> {
+        let not_written = Environment::NotWritten { offset: frame.offset };
+        let there = |flash: &mut Flash<F>| {
+            self.frame_at(flash, frame.offset, frame.area, None).filter(|there| there.is_same(frame))
+        };
+        if there(flash).is_none() {
+            return Err(not_written.into());
+        }
+        let seal = [!flash.erased(); WRITE_UNIT_MAX as usize];
+        let place = seal_place(flash, frame).ok_or(not_written)?;
+        flash.write(place, seal.get(..flash.write_unit()).unwrap_or_default())?;
+        if there(flash).is_some_and(|there| there.sealed) { Ok(()) } else { Err(not_written.into()) }
     }
 
-    fn survey_area<F: NorFlash>(&self, flash: &mut Flash<F>, area: Area, below: Option<u32>) -> AreaSurvey {
-        let Region { mut offset, .. } = self.area(area);
-        let mut survey = AreaSurvey { newest: None, end: offset, dirty_behind: false, dirty: false };
+    /// Looks at both areas.
+    fn survey<F: NorFlash>(&self, flash: &mut Flash<F>, below: &Below) -> Survey {
+        let [first, second] = [Area::First, Area::Second].map(|area| self.survey_area(flash, area, below));
+        Survey { first, second }
+    }
+
+    fn survey_area<F: NorFlash>(&self, flash: &mut Flash<F>, area: Area, below: &Below) -> AreaSurvey {
+        let Region { offset: start, .. } = self.area(area);
+        let (newest, last) = ([None; KINDS], 0);
+        let mut survey = AreaSurvey { last, newest, end: start, dirty_behind: false, dirty: false };
+        // Where the next frame may be, and where what is not blank ends.
+        let (mut offset, mut written) = (start, start);
         // Each turn moves on by one unit at least.
-        while offset < self.area(area).end() {
+        while offset < self.area(area).end() && offset.saturating_sub(written) < FRAME_MAX {
             if let Some(frame) = self.frame_at(flash, offset, area, None) {
                 offset = offset.saturating_add(frame_span(flash, frame.length).unwrap_or(u32::MAX));
-                survey.end = offset;
-                survey.dirty_behind = false;
-                if below.is_none_or(|below| frame.sequence < below)
-                    && survey.newest.is_none_or(|newest| frame.sequence > newest.sequence)
+                (survey.end, written) = (offset, offset);
+                survey.last = survey.last.max(frame.sequence);
+                survey.dirty_behind = !frame.sealed;
+                survey.dirty |= !frame.sealed;
+                let newer = survey.newest(frame.kind).is_none_or(|newest| frame.rank() > newest.rank());
+                if let Some(newest) = survey.newest.get_mut(frame.kind.place())
+                    && newer
+                    && below.admits(&frame)
                 {
-                    survey.newest = Some(frame);
+                    *newest = Some(frame);
                 }
-            } else {
-                if !is_blank(flash, offset) {
-                    survey.dirty_behind = true;
-                    survey.dirty = true;
-                }
-                offset = offset.saturating_add(flash.map().record_unit());
+                continue;
+            }
+            let blank = is_blank(flash, offset);
+            offset = offset.saturating_add(flash.map().record_unit());
+            if !blank {
+                survey.dirty_behind = true;
+                survey.dirty = true;
+                written = offset;
             }
         }
         survey
@@ -322,19 +434,21 @@ impl Journal {
         flash.read(offset, unit).ok()?;
         let (head, mut content) = unit.split_first_chunk::<HEADER>()?;
         let [m0, m1, kind, format, l0, l1, l2, l3, s0, s1, s2, s3, c0, c1, c2, c3] = *head;
+        let kind = self.kind.shared().iter().copied().find(|known| known.byte() == kind)?;
         let frame = Frame {
+            kind,
             offset,
             area,
             format,
             length: u32::from_le_bytes([l0, l1, l2, l3]),
             sequence: u32::from_le_bytes([s0, s1, s2, s3]),
             crc: u32::from_le_bytes([c0, c1, c2, c3]),
+            sealed: false,
         };
-        if [m0, m1] != MAGIC || kind != self.kind.byte() || frame.length > PAYLOAD_MAX {
+        if [m0, m1] != MAGIC || frame.length > PAYLOAD_MAX {
             return None;
         }
-        let end = offset.checked_add(frame_span(flash, frame.length)?)?;
-        if end > self.area(area).end() {
+        if !self.has_room(area, offset, frame_span(flash, frame.length)?) {
             return None;
         }
 
@@ -360,7 +474,14 @@ impl Journal {
             flash.read(next, unit).ok()?;
             content = unit;
         }
-        (crc.finalize() == frame.crc).then_some(frame)
+        if crc.finalize() != frame.crc {
+            return None;
+        }
+        let seal = unit.get_mut(..flash.write_unit())?;
+        let opposite = !flash.erased();
+        let sealed =
+            flash.read(seal_place(flash, &frame)?, seal).is_ok() && seal.iter().all(|byte| *byte == opposite);
+        Some(Frame { sealed, ..frame })
     }
 
     const fn area(&self, area: Area) -> Region {
@@ -385,14 +506,33 @@ pub struct Record<'b> {
     pub payload: &'b [u8],
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 struct Frame {
+    kind: Kind,
     offset: u32,
     area: Area,
     format: u8,
     length: u32,
     sequence: u32,
     crc: u32,
+    sealed: bool,
+}
+
+impl Frame {
+    /// Whether two looks at one place found the same, the seal apart.
+    fn is_same(&self, other: &Self) -> bool {
+        self.offset == other.offset && self.header() == other.header()
+    }
+
+    /// What makes one of two frames the record.
+    fn rank(&self) -> (bool, u32) {
+        (self.sealed, self.sequence)
+    }
+
+    fn header(&self) -> [u8; HEADER] {
+        let Self { kind, format, length, sequence, crc, .. } = *self;
+        header(kind, format, length, sequence, crc)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -410,21 +550,92 @@ impl Area {
     }
 }
 
-struct Survey {
-    newest: Option<Frame>,
-    /// The newest frame of the other area.
-    other: Option<Frame>,
-    /// Where the blank rest of the newest frame's area begins; none when that is dirty, or the other area.
-    clean_from: Option<u32>,
+/// Of each kind, the sequence from which on frames were passed over, for they do not read twice.
+#[derive(Default)]
+struct Below([Option<u32>; KINDS]);
+
+impl Below {
+    fn pass_over(&mut self, frame: &Frame) {
+        if let Some(below) = self.0.get_mut(frame.kind.place()) {
+            *below = Some(frame.sequence);
+        }
+    }
+
+    fn admits(&self, frame: &Frame) -> bool {
+        self.0.get(frame.kind.place()).copied().flatten().is_none_or(|below| frame.sequence < below)
+    }
 }
 
-/// Dirty is what is neither blank nor part of a valid frame.
+struct Survey {
+    first: AreaSurvey,
+    second: AreaSurvey,
+}
+
+impl Survey {
+    fn of(&self, area: Area) -> &AreaSurvey {
+        match area {
+            Area::First => &self.first,
+            Area::Second => &self.second,
+        }
+    }
+
+    fn newest(&self, kind: Kind) -> Option<Frame> {
+        let newest = [&self.first, &self.second].map(|area| area.newest(kind));
+        newest.into_iter().flatten().max_by_key(Frame::rank)
+    }
+
+    /// The highest sequence, 0 if there is none.
+    fn last(&self) -> u32 {
+        self.first.last.max(self.second.last)
+    }
+
+    /// The area that must not be erased: the one that has all that the other one has. Decay may leave neither; then it is
+    /// the one that was written last. None where nothing is valid.
+    fn keep(&self) -> Option<Area> {
+        if self.last() == 0 {
+            return None;
+        }
+        Some(match [Area::First, Area::Second].map(|area| self.covers(area)) {
+            [true, false] => Area::First,
+            [false, true] => Area::Second,
+            _ if self.second.last > self.first.last => Area::Second,
+            _ => Area::First,
+        })
+    }
+
+    /// Whether an area has of each kind what the other one has, or something newer.
+    fn covers(&self, area: Area) -> bool {
+        let (here, other) = (self.of(area), self.of(area.other()));
+        other.newest.iter().flatten().all(|frame| here.rank(frame.kind) >= frame.rank())
+    }
+
+    /// Where the blank rest of this area begins; none when that is dirty, or the other area.
+    fn clean_from(&self, area: Area) -> Option<u32> {
+        let (here, other) = (self.of(area), self.of(area.other()));
+        (!here.dirty_behind && !other.dirty).then_some(here.end)
+    }
+}
+
+/// Dirty is what is neither blank nor part of a sealed frame.
 struct AreaSurvey {
-    newest: Option<Frame>,
+    /// The highest sequence of any valid frame, 0 if there is none.
+    last: u32,
+    newest: [Option<Frame>; KINDS],
     /// One past the last valid frame.
     end: u32,
     dirty_behind: bool,
     dirty: bool,
+}
+
+impl AreaSurvey {
+    fn newest(&self, kind: Kind) -> Option<Frame> {
+        self.newest.get(kind.place()).copied().flatten()
+    }
+
+    /// That of the newest frame of this kind, the lowest if there is none.
+    fn rank(&self, kind: Kind) -> (bool, u32) {
+        self.newest(kind).map_or((false, 0), |frame| frame.rank())
+    }
 }
 
 /// Bytes from the start of one frame to where the next may start.
@@ -432,7 +643,15 @@ fn frame_span<F: NorFlash>(flash: &Flash<F>, length: u32) -> Option<u32> {
     if length > PAYLOAD_MAX {
         return None;
     }
-    HEADER_BYTES.checked_add(length)?.checked_next_multiple_of(flash.map().record_unit())
+    let unit = flash.map().layout().write_unit;
+    let sealed = HEADER_BYTES.checked_add(length)?.checked_next_multiple_of(unit)?.checked_add(unit)?;
+    sealed.checked_next_multiple_of(flash.map().record_unit())
+}
+
+/// Where the seal of a frame is.
+fn seal_place<F: NorFlash>(flash: &Flash<F>, frame: &Frame) -> Option<u32> {
+    let length = HEADER_BYTES.checked_add(frame.length)?;
+    frame.offset.checked_add(length.checked_next_multiple_of(flash.map().layout().write_unit)?)
 }
 
 fn is_blank<F: NorFlash>(flash: &mut Flash<F>, offset: u32) -> bool {

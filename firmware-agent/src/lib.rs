@@ -8,8 +8,8 @@
 //!
 //! * [`flash_map`] says where everything lies, and is checked once.
 //! * [`flash`] joins a map with a flash; nothing else in the crate touches a flash directly.
-//! * [`journal`] keeps small records safe from power cuts. Boot record, trusted root and floors
-//!   are three journals of the same make.
+//! * [`journal`] keeps small records safe from power cuts: the boot record in one, and in another the trusted root, floors
+//!   and what is under way.
 //! * [`boot`] holds the boot record and [`boot::decide_boot`], which a bootloader links too.
 //! * [`slot`] writes an image into the slot that is not active.
 //! * [`trust_store`] keeps root, floors and security counter; [`ledger`] what was tried and failed;
@@ -54,6 +54,7 @@ pub mod http;
 pub mod journal;
 pub mod ledger;
 pub mod mcuboot;
+pub mod progress;
 pub mod slot;
 pub mod transport;
 pub mod trust_store;

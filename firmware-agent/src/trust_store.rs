@@ -1,7 +1,7 @@
 //! What the device trusts and remembers, on flash.
 //!
-//! Two records, each in a [journal](crate::journal) of its own, for a root changes once a year and floors with
-//! each timestamp. Payloads are `postcard`: integers are varints, an option is one byte before what it holds, a
+//! Two records in one [journal](crate::journal): a root, which changes once a year and is copied when an area is full, and
+//! floors, of which there is one more with each timestamp. Payloads are `postcard`: integers are varints, an option is one byte before what it holds, a
 //! sequence its length before its items.
 //!
 //! Kind 2, format 3, the trusted root ([`tuffet_client::Root`]):
@@ -31,7 +31,7 @@
 //!
 //! A record that is lost, or that this build cannot read, is replaced by the facts compiled into the image
 //! ([`Factory`]), and [`TrustLost`] is reported until the agent has verified the repository and written both
-//! records anew: whatever writes the floors before, writes down the loss, too.
+//! records anew. While the floors are lost nothing else writes there.
 //!
 //! What cannot be read is not always gone. A record that reads again is never replaced by what stood in for it.
 
@@ -105,6 +105,12 @@ pub enum TrustLost {
 }
 
 impl TrustLost {
+    /// Whether floors are among what was lost. Nothing is written then until the repository was verified from the
+    /// factory's facts on: what is written erases, in time, and what cannot be read today may read tomorrow.
+    pub(crate) fn has_floors(lost: Option<Self>) -> bool {
+        matches!(lost, Some(Self::Floors | Self::All))
+    }
+
     fn and(self, other: Option<Self>) -> Self {
         match other {
             Some(other) if other != self => Self::All,
@@ -181,17 +187,35 @@ pub fn store_floors<F: NorFlash>(
     lost: Option<TrustLost>,
 ) -> Result<(), Error> {
     let kind = Kind::Floors;
-    if stands_in(lost) {
-        let stored: Option<Stored> = load::<_, _, FLOORS_MAX>(flash, kind, FLOORS_FORMAT);
-        if stored.is_some_and(|(_, _, before)| !stands_in(before)) {
-            return Err(Environment::RecordBack { kind }.into());
-        }
+    if TrustLost::has_floors(lost) {
+        check_lost(flash)?;
     }
     store::<_, _, FLOORS_MAX>(flash, kind, FLOORS_FORMAT, &(floors, memory, lost))
 }
 
-fn stands_in(lost: Option<TrustLost>) -> bool {
-    matches!(lost, Some(TrustLost::Floors | TrustLost::All))
+/// Writes a lost trust store anew, once the repository was verified from the factory's facts on.
+///
+/// # Errors
+///
+/// [`Environment::RecordBack`] when what was lost can be read again, and those of [`Journal::append`].
+pub fn replace_lost<F: NorFlash>(flash: &mut Flash<F>, trust: &Trust) -> Result<(), Error> {
+    // Before the root is written, which may erase what could not be read.
+    if TrustLost::has_floors(trust.lost) {
+        check_lost(flash)?;
+    }
+    store_root(flash, trust.trusted.root())?;
+    store_floors(flash, trust.trusted.floors(), &trust.memory, None)
+}
+
+fn check_lost<F: NorFlash>(flash: &mut Flash<F>) -> Result<(), Error> {
+    let kind = Kind::Floors;
+    let stored: Option<Stored> = load::<_, _, FLOORS_MAX>(flash, kind, FLOORS_FORMAT);
+    match stored {
+        Some((_, _, before)) if !TrustLost::has_floors(before) => {
+            Err(Environment::RecordBack { kind }.into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn load<F: NorFlash, T: DeserializeOwned, const MAX: usize>(

@@ -616,8 +616,7 @@ fn map() -> FlashMap {
         write_unit: 4,
         erased: 0xFF,
         boot: region(0, 0x400),
-        root: region(0x400, 0xC00),
-        floors: region(0x1000, 0x800),
+        trust: region(0x400, 0x1400),
         slot_a: region(0x2000, SLOT as u32),
         slot_b: region(0x3000, SLOT as u32),
     })

@@ -106,7 +106,7 @@ fn confirmation_is_for_an_image_on_trial_and_survives_every_cut() {
 
 /// A device whose slots hold an image up to the last erase unit.
 fn device<const ERASE: usize, const WRITE: usize>(erased: u8) -> TestFlash<ERASE, WRITE> {
-    let area = 2 * 1024_u32.next_multiple_of(ERASE as u32);
+    let area = 2 * 2048_u32.next_multiple_of(ERASE as u32);
     let region = |number: u32, length| Region { offset: number * area, length };
     let slot = |number: u32| Region { offset: 3 * area + number * 2 * SLOT, length: SLOT };
     let map = FlashMap::new(Layout {
@@ -114,8 +114,7 @@ fn device<const ERASE: usize, const WRITE: usize>(erased: u8) -> TestFlash<ERASE
         write_unit: WRITE as u32,
         erased,
         boot: region(0, area),
-        root: region(1, area),
-        floors: region(2, area),
+        trust: region(1, area),
         slot_a: slot(0),
         slot_b: slot(1),
     })

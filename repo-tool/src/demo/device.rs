@@ -99,7 +99,7 @@ impl Lamp {
         Ok(Evidence {
             active_slot: part(FlashMap::DEMO.slot(active)),
             boot_record: part(layout.boot),
-            trust: [part(layout.root), part(layout.floors)].concat(),
+            trust: part(layout.trust),
         })
     }
 

@@ -298,10 +298,11 @@ impl<'w, const ERASE: usize, const WRITE: usize> Device<'w, ERASE, WRITE> {
     }
 
     fn places(&self) -> Places {
-        let Layout { boot, root, floors, slot_a, slot_b, write_unit, .. } = *self.map.layout();
+        let Layout { boot, trust, slot_a, slot_b, write_unit, erased, .. } = *self.map.layout();
         let range = |region: Region| region.offset as usize..region.end() as usize;
-        let unit = write_unit.max(16) as usize;
-        Places { journals: [boot, root, floors].map(range), slots: [slot_a, slot_b].map(range), unit }
+        let (unit, write_unit) = (write_unit.max(16) as usize, write_unit as usize);
+        let (journals, slots) = ([boot, trust].map(range), [slot_a, slot_b].map(range));
+        Places { journals, slots, unit, write_unit, erased }
     }
 
     #[cfg(feature = "seeded-bugs")]
@@ -328,9 +329,9 @@ fn map<const ERASE: usize, const WRITE: usize>(erased: u8, image_length: usize) 
         end += length;
         Region { offset, length }
     };
-    let (boot, root, floors) = (region(2 * unit(288)), region(2 * unit(624)), region(2 * unit(864)));
+    let (boot, trust) = (region(2 * unit(320)), region(2 * unit(1664)));
     let (slot_a, slot_b) = (region(unit(image_length)), region(unit(image_length)));
     let (erase_unit, write_unit) = (unit(ERASE), u32::try_from(WRITE).expect("a small unit"));
-    FlashMap::new(Layout { erase_unit, write_unit, erased, boot, root, floors, slot_a, slot_b })
+    FlashMap::new(Layout { erase_unit, write_unit, erased, boot, trust, slot_a, slot_b })
         .expect("a map that can be")
 }

@@ -6,12 +6,16 @@ use core::ops::Range;
 /// Where the parts of a device lie on its flash.
 #[derive(Clone, Debug)]
 pub struct Places {
-    /// Journals of boot record, root and floors.
-    pub journals: [Range<usize>; 3],
+    /// The journal of the boot record, and that of root and floors.
+    pub journals: [Range<usize>; 2],
     /// Slot A and slot B.
     pub slots: [Range<usize>; 2],
     /// Frames start at multiples of this.
     pub unit: usize,
+    /// What is written at once.
+    pub write_unit: usize,
+    /// What an erased byte reads as.
+    pub erased: u8,
 }
 
 /// An image that the boot record names.
@@ -62,8 +66,7 @@ impl Facts {
     ) -> Result<Facts, String> {
         let [boot, root, floors] = [(1, 2, "boot record"), (2, 3, "root"), (3, 3, "floors")].map(|of| {
             let (kind, format, name) = of;
-            let journal = places.journals[usize::from(kind) - 1].clone();
-            newest(bytes, readable, journal, places.unit, kind)
+            newest(bytes, readable, places, kind)
                 .filter(|frame| frame[3] == format)
                 .map(|frame| Reader(&frame[16..]))
                 .ok_or_else(|| format!("no {name} is left"))
@@ -75,28 +78,32 @@ impl Facts {
     }
 }
 
-/// The valid frame of the highest sequence: header and payload.
+/// The sealed frame of the highest sequence, or if there is none the valid one: header and payload.
 fn newest<'b>(
     bytes: &'b [u8],
     readable: &dyn Fn(&Range<usize>) -> bool,
-    journal: Range<usize>,
-    unit: usize,
+    places: &Places,
     kind: u8,
 ) -> Option<&'b [u8]> {
+    let Places { journals, unit, write_unit, erased, .. } = places;
+    let journal = journals[usize::from(kind > 1)].clone();
     let area = journal.len() / 2;
     let number = |bytes: &[u8]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     let frame = |start: usize| {
         let end_of_area = journal.start + ((start - journal.start) / area + 1) * area;
         let head = bytes.get(start..start + 16)?;
         let end = start + 16 + usize::try_from(number(&head[4..])).ok()?;
-        let whole = start..end.checked_next_multiple_of(unit)?;
+        let written = start..end.checked_next_multiple_of(*write_unit)?;
+        let seal = written.end..written.end.checked_add(*write_unit)?;
         let valid = head[..3] == [b'T', b'f', kind]
-            && whole.end <= end_of_area
-            && readable(&whole)
+            && seal.end <= end_of_area
+            && readable(&written)
             && crc(head[..12].iter().chain(&bytes[start + 16..end])) == number(&head[12..]);
-        valid.then(|| &bytes[start..end])
+        let sealed = valid && readable(&seal) && bytes[seal].iter().all(|byte| *byte == !erased);
+        valid.then(|| (sealed, &bytes[start..end]))
     };
-    journal.clone().step_by(unit).filter_map(frame).max_by_key(|frame| number(&frame[8..]))
+    let valid = journal.clone().step_by(*unit).filter_map(frame);
+    valid.max_by_key(|(sealed, frame)| (*sealed, number(&frame[8..]))).map(|(_, frame)| frame)
 }
 
 /// CRC-32 as in ISO-HDLC: reflected, all ones before and after.

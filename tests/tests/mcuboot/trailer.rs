@@ -115,8 +115,7 @@ fn flash<const WRITE: usize>(erased: u8) -> Flash<Nor<4096, WRITE>> {
         write_unit: u32::try_from(WRITE).unwrap(),
         erased,
         boot: region(0),
-        root: region(1),
-        floors: region(2),
+        trust: region(1),
         slot_a: region(3),
         slot_b: region(4),
     })

@@ -1,0 +1,75 @@
+//! What a device is in the middle of, and how much it did today: a record that changes where neither the boot record nor
+//! the floors do, for what is refused leaves those as they were.
+//!
+//! Kind 4, format 1, in the trust [journal](crate::journal). The payload is `postcard`:
+//!
+//! | field | type |
+//! |---|---|
+//! | download | an option of: slot (0 A, 1 B), digest 32 bytes (SHA-256) |
+//! | failures | u8, turns that failed, one after the other |
+//! | day | u32, the day that the two below are of |
+//! | spent | u32, bytes that came from the repository on that day |
+//! | erased | u8, how often a slot was erased on that day |
+//!
+//! A record that is lost, or that this build cannot read, says nothing: a download begins anew.
+
+use embedded_storage::nor_flash::NorFlash;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Misuse};
+use crate::flash::Flash;
+use crate::flash_map::SlotId;
+use crate::journal::{Journal, Kind};
+
+const FORMAT: u8 = 1;
+
+/// An option byte, a slot, a digest, and 5, 5, 1 and 1 bytes.
+pub(crate) const ENCODED_MAX: usize = 48;
+
+/// The record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The image of which a slot holds the first bytes, as far as they came.
+    pub download: Option<Download>,
+    /// Turns that failed, one after the other.
+    pub failures: u8,
+    /// The day that the next two are of: since 1970, or since the device started where it does not know the time.
+    pub day: u32,
+    /// Bytes that came from the repository on that day.
+    pub spent: u32,
+    /// How often a slot was erased on that day, all of it or what was left of it.
+    pub erased: u8,
+}
+
+/// A download that is under way. Before this was written, all of the slot that the image needs was erased; since then
+/// nothing but bytes of the image was written there, one page after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Download {
+    /// Where to.
+    pub slot: SlotId,
+    /// SHA-256 of the image.
+    pub digest: [u8; 32],
+}
+
+impl Progress {
+    /// The newest record on the flash.
+    pub fn load<F: NorFlash>(flash: &mut Flash<F>) -> Self {
+        let mut buffer = [0; ENCODED_MAX];
+        let record = Journal::new(flash.map(), Kind::Progress).newest(flash, &mut buffer);
+        let known = record.ok().filter(|record| record.format == FORMAT);
+        known.and_then(|record| postcard::from_bytes(record.payload).ok()).unwrap_or_default()
+    }
+
+    /// Writes the record.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Journal::append`].
+    pub fn store<F: NorFlash>(&self, flash: &mut Flash<F>) -> Result<(), Error> {
+        let kind = Kind::Progress;
+        let mut buffer = [0; ENCODED_MAX];
+        let payload = postcard::to_slice(self, &mut buffer).map_err(|_| Misuse::RecordTooLong { kind })?;
+        Journal::new(flash.map(), kind).append(flash, FORMAT, payload)?;
+        Ok(())
+    }
+}
