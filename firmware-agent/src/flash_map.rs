@@ -181,7 +181,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    const fn parts(&self) -> [(Part, Region); 5] {
+    pub(crate) const fn parts(&self) -> [(Part, Region); 5] {
         [
             (Part::Boot, self.boot),
             (Part::Root, self.root),
@@ -208,7 +208,7 @@ impl Region {
         self.offset.saturating_add(self.length)
     }
 
-    const fn fault(&self, part: Part, erase_unit: u32) -> Option<MapFault> {
+    pub(crate) const fn fault(&self, part: Part, erase_unit: u32) -> Option<MapFault> {
         if !self.offset.is_multiple_of(erase_unit) || !self.length.is_multiple_of(erase_unit) {
             return Some(MapFault::Misaligned(part));
         }
@@ -226,7 +226,7 @@ impl Region {
         }
     }
 
-    const fn overlaps(&self, other: Self) -> bool {
+    pub(crate) const fn overlaps(&self, other: Self) -> bool {
         self.offset < other.end() && other.offset < self.end()
     }
 }
@@ -272,6 +272,8 @@ pub enum Part {
     SlotA,
     /// [`Layout::slot_b`].
     SlotB,
+    /// The page of embassy-boot's state, which is in no layout.
+    State,
 }
 
 impl Part {
@@ -282,7 +284,7 @@ impl Part {
             Self::Boot => boot::ENCODED_MAX,
             Self::Root => trust_store::ROOT_MAX,
             Self::Floors => trust_store::FLOORS_MAX,
-            Self::SlotA | Self::SlotB => return None,
+            Self::SlotA | Self::SlotB | Self::State => return None,
         };
         #[expect(clippy::cast_possible_truncation, reason = "constants of some hundred bytes")]
         let frame = journal::HEADER.saturating_add(payload) as u32;
@@ -298,6 +300,7 @@ impl fmt::Display for Part {
             Self::Floors => "the floors journal",
             Self::SlotA => "slot A",
             Self::SlotB => "slot B",
+            Self::State => "embassy-boot's state",
         })
     }
 }
@@ -326,6 +329,10 @@ pub enum MapFault {
     FlashUnits,
     /// The flash ends before the map does.
     FlashTooSmall,
+    /// embassy-boot swaps through a page of slot B that slot A does not have.
+    NoPageToSwap,
+    /// embassy-boot was built for a flash that is erased to ones.
+    ErasedToZeros,
 }
 
 impl fmt::Display for MapFault {
@@ -343,6 +350,9 @@ impl fmt::Display for MapFault {
             Self::OutOfReach(part) => write!(f, "{part} ends above 4 GiB"),
             Self::TooSmall(part) => match part.largest_frame() {
                 Some(frame) => write!(f, "{part} needs two areas of at least {frame} bytes"),
+                None if matches!(part, Part::State) => {
+                    write!(f, "{part} needs two write units, and four more for each page of slot A")
+                }
                 None => write!(f, "{part} needs at least one erase unit"),
             },
             Self::OddAreas(part) => write!(f, "{part} needs an even number of erase units, two or more"),
@@ -351,6 +361,10 @@ impl fmt::Display for MapFault {
                 f.write_str("the flash's read, write and erase units must divide those of the map")
             }
             Self::FlashTooSmall => f.write_str("the flash ends before the map does"),
+            Self::NoPageToSwap => {
+                f.write_str("embassy-boot needs a slot B with one erase unit more than slot A")
+            }
+            Self::ErasedToZeros => f.write_str("embassy-boot takes flashes whose erased byte is 0xFF"),
         }
     }
 }
