@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Environment, Error, Misuse};
 use crate::flash::Flash;
-use crate::flash_map::SlotId;
+use crate::flash_map::{Region, SlotId};
 use crate::journal::{Journal, Kind};
 
 /// Format of the payload that this build writes.
@@ -106,9 +106,26 @@ impl BootRecord {
         Ok(payload)
     }
 
-    fn end_trial(&mut self, end: TrialEnd) {
-        if let Some(Trial { number, image, .. }) = self.trial.take() {
-            self.ended = Some(EndedTrial { number, digest: image.digest, sequence: image.sequence, end });
+    /// The trial is over, and nothing of it is left to undo.
+    pub(crate) fn end_trial(&mut self, end: TrialEnd) {
+        self.give_up_trial(end);
+        self.trial = None;
+    }
+
+    /// The trial is over, and its image runs until the bootloader puts the active one back.
+    pub(crate) fn give_up_trial(&mut self, end: TrialEnd) {
+        if let Some(Trial { number, image, .. }) = &self.trial {
+            let (number, digest, sequence) = (*number, image.digest, image.sequence);
+            self.ended = Some(EndedTrial { number, digest, sequence, end });
+        }
+    }
+
+    /// The image on trial is the active one, in this slot.
+    pub(crate) fn accept(&mut self, slot: SlotId) {
+        if let Some(Trial { image, .. }) = &self.trial {
+            self.active = SlotImage { slot, ..image.clone() };
+            self.staged = None;
+            self.end_trial(TrialEnd::Confirmed);
         }
     }
 }
@@ -299,6 +316,17 @@ pub(crate) fn mark_staged<F: NorFlash>(flash: &mut Flash<F>, digest: [u8; 32]) -
 /// [`Environment::ImageNotWritten`] when the slot does not hold the image; it is made unbootable then.
 /// Those of [`Journal::append`].
 pub fn mark_pending<F: NorFlash>(flash: &mut Flash<F>, image: &SlotImage, tries: u8) -> Result<(), Error> {
+    let place = flash.map().slot(image.slot);
+    mark_pending_at(flash, place, image, tries)
+}
+
+/// The same for an image that lies there.
+pub(crate) fn mark_pending_at<F: NorFlash>(
+    flash: &mut Flash<F>,
+    place: Region,
+    image: &SlotImage,
+    tries: u8,
+) -> Result<(), Error> {
     let mut record = BootRecord::load(flash)?;
     if image.slot == record.active.slot {
         return Err(Misuse::SlotActive.into());
@@ -312,8 +340,8 @@ pub fn mark_pending<F: NorFlash>(flash: &mut Flash<F>, image: &SlotImage, tries:
     if image.length == 0 {
         return Err(Misuse::ImageEmpty.into());
     }
-    if flash.slot_digest(image.slot, image.length)? != image.digest {
-        flash.make_unbootable(image.slot)?;
+    if flash.digest(place, image.length)? != image.digest {
+        flash.make_unbootable_at(place)?;
         return Err(Environment::ImageNotWritten { slot: image.slot }.into());
     }
     let Some(number) = record.trials.checked_add(1) else {
@@ -341,9 +369,8 @@ pub fn confirm<F: NorFlash>(flash: &mut Flash<F>, running: &[u8; 32]) -> Result<
     if trial.image.digest != *running {
         return Err(Misuse::NotOnTrial.into());
     }
-    record.active = trial.image.clone();
-    record.staged = None;
-    record.end_trial(TrialEnd::Confirmed);
+    let slot = trial.image.slot;
+    record.accept(slot);
     record.store(flash)
 }
 
@@ -396,7 +423,13 @@ pub fn is_bootable<F: NorFlash>(flash: &mut Flash<F>, slot: SlotId) -> Result<bo
 
 /// Whether the slot holds the image, byte for byte. What cannot be read is not held.
 pub(crate) fn holds<F: NorFlash>(flash: &mut Flash<F>, image: &SlotImage) -> bool {
-    image.length > 0 && flash.slot_digest(image.slot, image.length).is_ok_and(|found| found == image.digest)
+    let place = flash.map().slot(image.slot);
+    holds_at(flash, place, image)
+}
+
+/// Whether the image lies there.
+pub(crate) fn holds_at<F: NorFlash>(flash: &mut Flash<F>, place: Region, image: &SlotImage) -> bool {
+    image.length > 0 && flash.digest(place, image.length).is_ok_and(|found| found == image.digest)
 }
 
 fn journal<F: NorFlash>(flash: &Flash<F>) -> Journal {

@@ -162,6 +162,10 @@ pub enum Environment {
     ActiveDamaged,
     /// Neither the trial image nor the active one has the digest that the boot record names.
     NothingBootable,
+    /// What runs is neither the active image nor the one on trial, or its slot changed while it ran.
+    UnknownRuns,
+    /// The image that runs was given up. Until the bootloader has put the active one back, nothing may be done.
+    GivenUpRuns,
 }
 
 /// An operation on a flash.
@@ -249,6 +253,8 @@ impl Environment {
             Self::RecordBack { .. } => 608,
             Self::ActiveDamaged => 609,
             Self::Trailer { .. } => 610,
+            Self::UnknownRuns => 611,
+            Self::GivenUpRuns => 612,
         }
     }
 }
@@ -349,6 +355,10 @@ impl fmt::Display for Environment {
             Self::NothingBootable => {
                 f.write_str("no slot holds the image that the boot record names; provision the device again")
             }
+            Self::UnknownRuns => f.write_str(
+                "slot A holds neither the active image nor the one on trial; install the active one by other means",
+            ),
+            Self::GivenUpRuns => f.write_str("the image that runs was given up; restart the device"),
         }
     }
 }
@@ -420,7 +430,7 @@ mod tests {
         let flash =
             Environment::Flash { operation: FlashOperation::Read, offset: 0, kind: NorFlashErrorKind::Other };
         let missing = tuffet_client::Environment::Missing { role: tuffet_client::Role::Snapshot };
-        let golden: [(Error, u16); 39] = [
+        let golden: [(Error, u16); 41] = [
             (Rejected::Metadata(tuffet_client::Rejected::NoRelease).into(), 114),
             (Misuse::Metadata(tuffet_client::Misuse::CycleOver).into(), 201),
             (Environment::Metadata(missing).into(), 300),
@@ -452,6 +462,8 @@ mod tests {
             (Environment::RecordBack { kind }.into(), 608),
             (Environment::ActiveDamaged.into(), 609),
             (Environment::Trailer { slot: SlotId::A }.into(), 610),
+            (Environment::UnknownRuns.into(), 611),
+            (Environment::GivenUpRuns.into(), 612),
             (TransportFault::NotFound.into(), 620),
             (TransportFault::TooLong { limit: 0 }.into(), 621),
             (TransportFault::Timeout.into(), 622),

@@ -50,9 +50,18 @@ impl<F: NorFlash> Flash<F> {
     ///
     /// # Errors
     ///
-    /// [`Rejected::ImageLargerThanSlot`], or [`Environment::Flash`] when a byte cannot be read.
+    /// Those of [`Flash::digest`].
     pub fn slot_digest(&mut self, slot: SlotId, length: u32) -> Result<[u8; 32], Error> {
-        let region = self.map.slot(slot);
+        self.digest(self.map.slot(slot), length)
+    }
+
+    /// SHA-256 of the first `length` bytes of a place for an image, which begins and ends on an erase unit. Read from the
+    /// flash now.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected::ImageLargerThanSlot`], or [`Environment::Flash`] when a byte cannot be read.
+    pub fn digest(&mut self, region: Region, length: u32) -> Result<[u8; 32], Error> {
         if length > region.length {
             return Err(Rejected::ImageLargerThanSlot { length, slot: region.length }.into());
         }
@@ -110,8 +119,12 @@ impl<F: NorFlash> Flash<F> {
 
     /// Erases the first unit of a slot, so that no bootloader of any make finds an image there.
     pub(crate) fn make_unbootable(&mut self, slot: SlotId) -> Result<(), Error> {
-        let Region { offset, .. } = self.map.slot(slot);
-        self.erase(Region { offset, length: self.map.layout().erase_unit })
+        self.make_unbootable_at(self.map.slot(slot))
+    }
+
+    /// The same for an image that lies there.
+    pub(crate) fn make_unbootable_at(&mut self, place: Region) -> Result<(), Error> {
+        self.erase(Region { length: self.map.layout().erase_unit, ..place })
     }
 }
 

@@ -176,7 +176,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    const fn parts(&self) -> [(Part, Region); 4] {
+    pub(crate) const fn parts(&self) -> [(Part, Region); 4] {
         [
             (Part::Boot, self.boot),
             (Part::Trust, self.trust),
@@ -202,7 +202,7 @@ impl Region {
         self.offset.saturating_add(self.length)
     }
 
-    const fn fault(&self, part: Part, erase_unit: u32) -> Option<MapFault> {
+    pub(crate) const fn fault(&self, part: Part, erase_unit: u32) -> Option<MapFault> {
         if !self.offset.is_multiple_of(erase_unit) || !self.length.is_multiple_of(erase_unit) {
             return Some(MapFault::Misaligned(part));
         }
@@ -220,7 +220,7 @@ impl Region {
         }
     }
 
-    const fn overlaps(&self, other: Self) -> bool {
+    pub(crate) const fn overlaps(&self, other: Self) -> bool {
         self.offset < other.end() && other.offset < self.end()
     }
 }
@@ -264,6 +264,8 @@ pub enum Part {
     SlotA,
     /// [`Layout::slot_b`].
     SlotB,
+    /// The page of embassy-boot's state, which is in no layout.
+    State,
 }
 
 impl Part {
@@ -276,7 +278,7 @@ impl Part {
                 let trust = frame(trust_store::ROOT_MAX).saturating_add(frame(trust_store::FLOORS_MAX));
                 Some(trust.saturating_add(frame(progress::ENCODED_MAX)))
             }
-            Self::SlotA | Self::SlotB => None,
+            Self::SlotA | Self::SlotB | Self::State => None,
         }
     }
 }
@@ -297,6 +299,7 @@ impl fmt::Display for Part {
             Self::Trust => "the trust journal",
             Self::SlotA => "slot A",
             Self::SlotB => "slot B",
+            Self::State => "embassy-boot's state",
         })
     }
 }
@@ -325,6 +328,10 @@ pub enum MapFault {
     FlashUnits,
     /// The flash ends before the map does.
     FlashTooSmall,
+    /// embassy-boot swaps through a page of slot B that slot A does not have.
+    NoPageToSwap,
+    /// embassy-boot was built for a flash that is erased to ones.
+    ErasedToZeros,
 }
 
 impl fmt::Display for MapFault {
@@ -342,6 +349,9 @@ impl fmt::Display for MapFault {
             Self::OutOfReach(part) => write!(f, "{part} ends above 4 GiB"),
             Self::TooSmall(part) => match part.largest_frames() {
                 Some(frames) => write!(f, "{part} needs two areas of at least {frames} bytes"),
+                None if matches!(part, Part::State) => {
+                    write!(f, "{part} needs two write units, and four more for each page of slot A")
+                }
                 None => write!(f, "{part} needs at least one erase unit"),
             },
             Self::OddAreas(part) => write!(f, "{part} needs an even number of erase units, two or more"),
@@ -350,6 +360,10 @@ impl fmt::Display for MapFault {
                 f.write_str("the flash's read, write and erase units must divide those of the map")
             }
             Self::FlashTooSmall => f.write_str("the flash ends before the map does"),
+            Self::NoPageToSwap => {
+                f.write_str("embassy-boot needs a slot B with one erase unit more than slot A")
+            }
+            Self::ErasedToZeros => f.write_str("embassy-boot takes flashes whose erased byte is 0xFF"),
         }
     }
 }

@@ -15,6 +15,8 @@
 //! * [`trust_store`] keeps root, floors and security counter; [`ledger`] what was tried and failed;
 //!   [`factory`] what a device is born with.
 //! * [`mcuboot`] reads images that are made for MCUboot.
+//! * [`handover`] has a bootloader try an image, and learns what became of it: one that calls [`boot::decide_boot`],
+//!   MCUboot, or embassy-boot with the feature of that name.
 //! * [`transport`] is how files come, [`bundle`] how they come in one file from a stick or over a line,
 //!   [`engine`] one check of the repository without I/O of its own.
 //! * [`agent`] puts all of it together: [`Agent::check`], a restart, [`Agent::started`].
@@ -49,6 +51,7 @@ pub mod factory_file;
 pub mod file_flash;
 pub mod flash;
 pub mod flash_map;
+pub mod handover;
 #[cfg(feature = "std")]
 pub mod http;
 pub mod journal;
@@ -66,6 +69,7 @@ pub use error::{Environment, Error, FlashOperation, Misuse, Rejected};
 pub use factory::{Factory, FactoryImage, provision, provision_trust};
 pub use flash::Flash;
 pub use flash_map::{FlashMap, SlotId};
+pub use handover::{Handover, Standing};
 pub use slot::SlotWriter;
 pub use transport::{Transport, TransportFault};
 pub use trust_store::{Trust, TrustLost};

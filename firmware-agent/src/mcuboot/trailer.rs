@@ -157,6 +157,20 @@ impl Trailer {
         }
     }
 
+    /// Takes back whatever it says: MCUboot swaps no slots for a trailer that is not there, in either slot. No byte of an
+    /// image may be in its erase unit.
+    ///
+    /// # Errors
+    ///
+    /// [`Environment::Trailer`] if it is there still, and those of the flash.
+    pub fn clear<F: NorFlash>(&self, flash: &mut Flash<F>) -> Result<(), Error> {
+        flash.erase(self.last_unit(flash))?;
+        match self.read(flash).magic {
+            Mark::Unset => Ok(()),
+            Mark::Set | Mark::Bad => Err(Environment::Trailer { slot: self.slot }.into()),
+        }
+    }
+
     /// In MCUboot's order, so that a magic that is whole always is good to go by.
     fn ask<F: NorFlash>(&self, flash: &mut Flash<F>) -> Result<(), Error> {
         let word = self.word(0);
