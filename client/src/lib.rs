@@ -97,7 +97,7 @@ pub use key::Algorithm;
 pub use limits::Limits;
 pub use name::FileName;
 pub use plan::{Entry, Goal, Plan};
-pub use release::{Candidate, Device};
+pub use release::{Ban, Candidate, Device};
 pub use role::Role;
 pub use role::delegations::path_matches;
 pub use role::kept::{Kept, KeptSnapshot};

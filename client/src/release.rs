@@ -83,8 +83,17 @@ pub struct Device<'a> {
     pub sequence: u32,
     /// The security counter of the device.
     pub counter: u32,
-    /// SHA-256 of images that failed here and are passed over for now.
-    pub banned: &'a [[u8; 32]],
+    /// Images that failed here.
+    pub banned: &'a [Ban],
+}
+
+/// An image that is passed over, because it failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ban {
+    /// SHA-256 of the image.
+    pub sha256: [u8; 32],
+    /// Releases up to this sequence are. If a later one has the same image, somebody signed that it is worth another attempt.
+    pub sequence: u32,
 }
 
 /// Why a device takes a candidate, or does not.
@@ -117,7 +126,8 @@ impl Candidate {
         if device.sequence < self.minimum {
             return Verdict::BelowMinimum;
         }
-        if device.banned.contains(&self.image.sha256) {
+        let is_of = |ban: &Ban| ban.sha256 == self.image.sha256 && self.sequence <= ban.sequence;
+        if device.banned.iter().any(is_of) {
             return Verdict::Banned;
         }
         match self.rollout.map(|rollout| rollout.turn(device.id)) {
@@ -160,7 +170,10 @@ impl Device<'_> {
         }
         hash.update(sequence.to_le_bytes());
         hash.update(counter.to_le_bytes());
-        banned.iter().for_each(|digest| hash.update(digest));
+        for Ban { sha256, sequence } in *banned {
+            hash.update(sha256);
+            hash.update(sequence.to_le_bytes());
+        }
         hash.finalize().first_chunk().copied().unwrap_or_default()
     }
 

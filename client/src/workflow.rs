@@ -150,11 +150,6 @@ impl<'a> Refresh<'a> {
     /// [`Misuse::Name`] for a device whose product, hardware or channel no repository can have.
     pub fn new(plan: Plan<'a>, trusted: &'a mut Trusted<[u8]>, memory: &'a mut [u8]) -> Result<Self, Error> {
         let Plan { crypto, limits, goal, entry, clock, kept } = plan;
-        if let Goal::Release(device) = goal {
-            device.release_path()?;
-        }
-        let moment = Moment { start: trusted.start_time(clock), offline: entry == Entry::Offline };
-        let state = if entry == Entry::Poll { State::ExpectKnownTimestamp } else { State::ExpectRoot };
         let mut refresh = Refresh {
             crypto,
             limits,
@@ -162,8 +157,8 @@ impl<'a> Refresh<'a> {
             goal,
             entry,
             clock,
-            moment,
-            state,
+            moment: Moment { start: 0, offline: false },
+            state: State::Over,
             meta: Meta::default(),
             why: Rejected::NoTarget,
             reader: FileReader::new(limits, memory),
@@ -174,8 +169,25 @@ impl<'a> Refresh<'a> {
             roots: 0,
             visited: 0,
         };
-        refresh.expect(state);
+        refresh.again(goal, entry, clock)?;
         Ok(refresh)
+    }
+
+    /// Begins another cycle in the same memory, with what is trusted by now.
+    ///
+    /// # Errors
+    /// [`Misuse::Name`] for a device whose product, hardware or channel no repository can have.
+    pub fn again(&mut self, goal: Goal<'a>, entry: Entry, clock: Clock) -> Result<(), Error> {
+        if let Goal::Release(device) = goal {
+            device.release_path()?;
+        }
+        self.moment = Moment { start: self.trusted.start_time(clock), offline: entry == Entry::Offline };
+        (self.goal, self.entry, self.clock) = (goal, entry, clock);
+        self.walk = Walk::default();
+        self.reader.sheet.clear();
+        (self.expires, self.roots, self.visited) = (u64::MAX, 0, 0);
+        self.expect(if entry == Entry::Poll { State::ExpectKnownTimestamp } else { State::ExpectRoot });
+        Ok(())
     }
 
     /// What the machine waits for.
@@ -214,6 +226,12 @@ impl<'a> Refresh<'a> {
     pub fn good_until(&self) -> (Role, u64) {
         let root = self.trusted.root().expires();
         if root <= self.expires { (Role::Root, root) } else { (Role::Targets, self.expires) }
+    }
+
+    /// The sequence of the release that the device would take if its image had not failed here, where the entry was read.
+    #[must_use]
+    pub fn passed_over(&self) -> Option<u32> {
+        Some(self.reader.sheet.targets.passed_over).filter(|sequence| *sequence > 0)
     }
 
     /// Takes the next bytes of the wanted file, one or many.

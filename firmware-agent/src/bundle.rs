@@ -25,9 +25,8 @@ use core::fmt;
 
 use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 
-use crate::engine::PATH_MAX;
 use crate::error::{Error, Rejected};
-use crate::transport::{Transport, TransportFault};
+use crate::transport::{PATH_MAX, Request, Transport, TransportFault};
 
 /// The first bytes. What is sent as text loses 0x1A or changes 0x0A on many a way.
 pub const MAGIC: [u8; 8] = *b"TUFFET\x1a\n";
@@ -312,15 +311,18 @@ impl<M: Medium, const CHUNK: usize> Bundle<M, CHUNK> {
 impl<M: Medium, const CHUNK: usize> Transport for Bundle<M, CHUNK> {
     fn fetch(
         &mut self,
-        path: &str,
-        limit: u32,
+        request: &Request,
         sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        let Request { path, from, limit, part } = request;
         let Entry { offset, length: size, .. } = self.find(path)?;
-        if size > limit {
-            return Err(TransportFault::TooLong { limit }.into());
+        if size > *limit && !part {
+            return Err(TransportFault::TooLong { limit: *limit }.into());
         }
-        let (mut at, mut left) = (offset, size);
+        let Some(mut left) = size.min(*limit).checked_sub(*from) else {
+            return Err(TransportFault::Range { from: *from }.into());
+        };
+        let mut at = offset.saturating_add(*from);
         while left > 0 {
             let mut chunk = [0; CHUNK];
             let room = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);

@@ -1,197 +1,220 @@
-//! One check of the repository, without I/O of its own.
+//! The agent's engine: what to do next, without I/O of its own but for the flash.
 //!
-//! [`Check`] says which file it wants, is fed its bytes, and stores what was verified in the order that the
-//! client asks for. A blocking loop and an asynchronous task drive the same machine:
+//! An [`Engine`] takes one [`Turn`] after the other. A turn says which file it wants, is fed its bytes, and ends by saying
+//! how long there is nothing to do, or that the device is to restart. A blocking loop, an asynchronous task and a daemon
+//! drive the same machine:
 //!
 //! ```text
-//! while let Some(request) = check.request() {
-//!     fetch request.path, at most request.limit bytes, and feed() each chunk
-//!     end(), or failed(fault) if the file did not come
+//! loop {
+//!     turn = engine.turn(&mut work, Source::Repository, &mut product)?
+//!     while turn.want() is Fetch {
+//!         fetch turn.request(), step(Input::Chunk) each piece as long as Fetch is wanted
+//!         step(Input::End), or step(Input::Failed(fault)) if the file did not come
+//!     }
+//!     Wait(seconds) | Restart
 //! }
-//! check.outcome()
 //! ```
+//!
+//! What a turn does:
+//!
+//! ```text
+//! nothing on trial:  refresh -> select -> download -> read back -> refresh again -> pending -> restart
+//!                    over a bundle, which does not change: … -> read back -> not expired yet -> pending -> restart
+//! pending:           refresh -> still wanted -> restart | taken back
+//! on trial:          health -> a timestamp that verifies -> confirmed | reverted | once more, later
+//! ```
+//!
+//! A look at the repository begins with its timestamp alone, and ends there if that is the trusted one; unless somebody
+//! asked for it ([`Engine::hurry`]), or it authorises.
+//!
+//! What is on flash leads. Each turn begins by reading it, so that nothing goes on from something that was verified and not
+//! stored.
 
-use core::fmt::{self, Write};
+mod turn;
 
 use embedded_storage::nor_flash::NorFlash;
-use heapless::String;
-use tuffet_client::limits::{DEVICE, PATH};
-use tuffet_client::{Candidate, Change, Plan, Refresh, Role, Trusted, Want};
+use heapless::Vec;
+use tuffet_client::limits::DEVICE;
+use tuffet_client::{Ban, Crypto};
 
-use crate::error::{Environment, Error, Rejected};
+use crate::boot::SlotImage;
+use crate::error::{Environment, Error};
+use crate::factory::Factory;
 use crate::flash::Flash;
-use crate::transport::TransportFault;
-use crate::trust_store::{Memory, TrustLost, store_floors, store_root};
+use crate::handover::Handover;
+use crate::ledger::ENTRIES;
+use crate::product::Product;
+use crate::schedule::Settings;
+use crate::trust_store::Trust;
 
-/// Bytes of a request's path. The longest is that of an image whose path is all escapes: `targets/`, a digest of 64
-/// digits, a dot, and three bytes for each of the path's.
-pub const PATH_MAX: usize = 8 + 64 + 1 + 3 * PATH;
-const _: () = assert!(10 + 1 + 3 * DEVICE.names + 5 <= PATH_MAX, "the file of a delegated role fits, too");
+pub use turn::Turn;
 
-/// Bytes of memory that a check works in.
-pub const SCRATCH: usize = DEVICE.memory();
-
-/// A file that is wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// Relative to the repository's top, percent-encoded.
-    pub path: String<PATH_MAX>,
-    /// The largest length in bytes that is of use.
-    pub limit: u32,
-}
-
-impl Request {
-    /// The file of a candidate's image.
-    pub fn image(candidate: &Candidate) -> Self {
-        let mut path = Escaped(String::new());
-        // Long enough for every target path; a candidate cannot hold a longer one.
-        let _ = write!(path, "{}", candidate.image.url_path());
-        Self { path: path.0, limit: candidate.image.length }
-    }
-}
-
-/// Takes a path and percent-encodes it, but for what RFC 3986 calls unreserved and what separates its segments.
-struct Escaped(String<PATH_MAX>);
-
-impl Write for Escaped {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.bytes().try_for_each(|byte| match byte {
-            byte if byte.is_ascii_alphanumeric() => self.0.write_char(byte.into()),
-            b'-' | b'.' | b'_' | b'~' | b'/' => self.0.write_char(byte.into()),
-            _ => write!(self.0, "%{byte:02X}"),
-        })
-    }
-}
-
-/// A check under way. Any error ends it; what was verified before stays stored.
+/// A device that updates itself: its flash, its bootloader, and what it was born with.
 #[derive(Debug)]
-pub struct Check<'a, F> {
-    refresh: Refresh<'a>,
-    flash: &'a mut Flash<F>,
-    memory: &'a Memory,
-    lost: Option<TrustLost>,
-    contact: bool,
-    stored: Option<Change>,
+pub struct Engine<'a, F, H> {
+    flash: Flash<F>,
+    handover: H,
+    crypto: &'a Crypto,
+    factory: Factory<'a>,
+    id: &'a [u8],
+    settings: Settings,
+    bans: Vec<Ban, ENTRIES>,
+    after: After,
 }
 
-impl<'a, F: NorFlash> Check<'a, F> {
-    /// Begins a check. The update start time is fixed here. `scratch` has [`SCRATCH`] bytes; `memory` and `lost` are
-    /// stored along with floors.
+/// What one turn leaves for the next in memory.
+#[derive(Debug, Default)]
+struct After {
+    /// There was a turn since the device started.
+    started: bool,
+    /// Somebody asked for the next look.
+    hurry: bool,
+    /// An image that waits for the product's leave to be installed.
+    waiting: Option<SlotImage>,
+    /// Bytes that came and are not in the progress record.
+    unnoted: u32,
+    /// How often the image on trial did not reach its repository.
+    contacts: u8,
+}
+
+/// Memory that a turn works in: what is trusted, and what the client needs.
+#[derive(Debug)]
+pub struct Work {
+    trust: Option<Trust>,
+    scratch: [u8; DEVICE.memory()],
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self { trust: None, scratch: [0; DEVICE.memory()] }
+    }
+}
+
+impl Work {
+    /// What the device trusts and remembers, as the last turn left it. After an error that may be more than is on flash.
+    pub fn trust(&self) -> Option<&Trust> {
+        self.trust.as_ref()
+    }
+}
+
+/// Where files come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A repository, over a network.
+    Repository,
+    /// A bundle; see [`Transport::is_bundle`](crate::Transport::is_bundle).
+    Bundle,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'i> {
+    /// Bytes of the wanted file, the next ones.
+    Chunk(&'i [u8]),
+    /// The wanted file has ended.
+    End,
+    /// The wanted file did not come, or not to its end. Usually a [`TransportFault`].
+    Failed(Error),
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Fetch [`Turn::request`], or go on with it.
+    Fetch,
+    /// The turn is over. For so many seconds there is nothing to do.
+    Wait(u32),
+    /// The turn is over. Restart the device.
+    Restart,
+}
+
+/// How a turn ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The repository has nothing for this device.
+    UpToDate,
+    /// This image is in its slot, and may not be installed yet.
+    Staged(SlotImage),
+    /// This image will be tried at the next start. If it was pending already, the repository still wants it.
+    Pending(SlotImage),
+    /// The repository changed its mind, while the image came down or was pending. The image will not be tried;
+    /// the next turn sees what the repository wants now.
+    Superseded,
+    /// The image on trial is the active one from now on.
+    Confirmed(SlotImage),
+    /// The image on trial was given up. A restart brings back the active one.
+    Reverted(SlotImage),
+    /// The image on trial does not know yet how it does.
+    Undecided(SlotImage),
+    /// The image on trial is healthy, and has not reached its repository.
+    NoContact(SlotImage, Error),
+    /// The product did not allow it.
+    NotAllowed,
+    /// It is too early after a failure.
+    TooEarly,
+    /// As much as a day may cost was spent: bytes, or erases.
+    Spent,
+}
+
+impl<'a, F: NorFlash, H: Handover<F>> Engine<'a, F, H> {
+    /// A device. `id` decides its place in rollouts and the moment of its next look, nothing else.
+    pub fn new(flash: Flash<F>, handover: H, crypto: &'a Crypto, factory: Factory<'a>, id: &'a [u8]) -> Self {
+        let (settings, bans, after) = (Settings::default(), Vec::new(), After::default());
+        Self { flash, handover, crypto, factory, id, settings, bans, after }
+    }
+
+    /// The same, less patient or more.
+    #[must_use]
+    pub fn with(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// The flash.
+    pub fn flash_mut(&mut self) -> &mut Flash<F> {
+        &mut self.flash
+    }
+
+    /// The way to the bootloader.
+    pub fn handover_mut(&mut self) -> &mut H {
+        &mut self.handover
+    }
+
+    /// What the device trusts and remembers, read from its flash.
     ///
     /// # Errors
     ///
-    /// [`Misuse::Metadata`](crate::Misuse::Metadata) for names that no repository can have.
-    pub fn new(
-        plan: Plan<'a>,
-        trusted: &'a mut Trusted,
-        scratch: &'a mut [u8],
-        flash: &'a mut Flash<F>,
-        memory: &'a Memory,
-        lost: Option<TrustLost>,
-    ) -> Result<Self, Error> {
-        let refresh = Refresh::new(plan, trusted, scratch)?;
-        Ok(Self { refresh, flash, memory, lost, contact: false, stored: None })
+    /// Those of [`Trust::load`].
+    pub fn trust(&mut self) -> Result<Trust, Error> {
+        Trust::load(&mut self.flash, self.crypto, &self.factory)
     }
 
-    /// The file that is wanted now; none when the check is over.
-    pub fn request(&self) -> Option<Request> {
-        match self.refresh.want() {
-            Want::Fetch { file, limit } | Want::Again { file, limit } => {
-                let mut path = String::new();
-                // Long enough for every name.
-                let _ = write!(path, "{file}");
-                Some(Request { path, limit })
-            }
-            _ => None,
-        }
+    /// The next turn looks at the repository even if it is early after a failure, and at all of it: somebody asked for it.
+    pub fn hurry(&mut self) {
+        self.after.hurry = true;
     }
 
-    /// Takes the next bytes of the wanted file.
+    /// Begins a turn.
     ///
     /// # Errors
     ///
-    /// [`Rejected::Metadata`].
-    pub fn feed(&mut self, chunk: &[u8]) -> Result<(), Error> {
-        Ok(self.refresh.feed(chunk)?)
+    /// Those of [`Trust::load`], [`Handover::standing`] and of the flash: there is nothing to go on from. For what to do then
+    /// see [`Engine::after`].
+    pub fn turn<'t>(
+        &'t mut self,
+        work: &'t mut Work,
+        source: Source,
+        product: &mut dyn Product,
+    ) -> Result<Turn<'t, F, H>, Error> {
+        Turn::new(self, work, source, product)
     }
 
-    /// The wanted file has ended. Verifies it and stores what is trusted now.
-    ///
-    /// # Errors
-    ///
-    /// [`Rejected::Metadata`], and those of the trust store.
-    pub fn end(&mut self) -> Result<(), Error> {
-        let role = self.role();
-        let verdict = self.refresh.end();
-        self.contact |= role == Some(Role::Timestamp) && verdict.is_ok();
-        // Even a file that ends the check may leave something verified behind it.
-        self.persist()?;
-        verdict?;
-        Ok(())
-    }
-
-    /// The wanted file did not come. That ends the check, unless it was the next root, which need not exist.
-    ///
-    /// # Errors
-    ///
-    /// [`Rejected::Metadata`] when the file was too long, [`Environment::Metadata`] for another file that is missing, and the fault itself for the rest.
-    pub fn failed(&mut self, fault: TransportFault) -> Result<(), Error> {
-        match (fault, self.role()) {
-            (TransportFault::NotFound, _) => Ok(self.refresh.missing()?),
-            (TransportFault::TooLong { limit }, Some(role)) => {
-                Err(Rejected::Metadata(tuffet_client::Rejected::Oversize { role, limit }).into())
-            }
-            _ => Err(Environment::Transport(fault).into()),
+    /// What to do when no turn could begin.
+    pub fn after(&self, error: &Error) -> Want {
+        match error {
+            Error::Environment(Environment::GivenUpRuns) => Want::Restart,
+            _ => Want::Wait(self.settings.retry),
         }
-    }
-
-    /// Whether a timestamp verified: the repository was reached, and its owner's keys are alive.
-    pub fn contact(&self) -> bool {
-        self.contact
-    }
-
-    /// What was stored last, once.
-    pub fn stored(&mut self) -> Option<Change> {
-        self.stored.take()
-    }
-
-    /// The release to install, if the check is over and there is one.
-    ///
-    /// # Errors
-    ///
-    /// [`Rejected::Metadata`] where verified metadata do not lead to a release.
-    pub fn outcome(&self) -> Result<Option<&Candidate>, Error> {
-        match self.refresh.want() {
-            Want::Install(candidate) => Ok(Some(candidate)),
-            Want::Over(why) => Err(Rejected::Metadata(why).into()),
-            _ => Ok(None),
-        }
-    }
-
-    /// Whose file of those that were verified expires first, and when: [`Refresh::good_until`].
-    pub fn good_until(&self) -> (Role, u64) {
-        self.refresh.good_until()
-    }
-
-    fn role(&self) -> Option<Role> {
-        match self.refresh.want() {
-            Want::Fetch { file, .. } | Want::Again { file, .. } => Some(file.role),
-            _ => None,
-        }
-    }
-
-    fn persist(&mut self) -> Result<(), Error> {
-        if let Want::Persist(change) = self.refresh.want() {
-            let trusted = self.refresh.trusted();
-            if !TrustLost::has_floors(self.lost) {
-                match change {
-                    Change::Root => store_root(self.flash, trusted.root())?,
-                    Change::Floors => store_floors(self.flash, trusted.floors(), self.memory, self.lost)?,
-                }
-                self.stored = Some(change);
-            }
-            self.refresh.persisted();
-        }
-        Ok(())
     }
 }

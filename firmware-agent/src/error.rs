@@ -97,6 +97,8 @@ pub enum Misuse {
     ImageEmpty,
     /// A version for people is empty, longer than 32 bytes, or has other than printable ASCII.
     Version,
+    /// A turn that is over was told of a file.
+    TurnOver,
     /// A record does not fit its journal.
     RecordTooLong {
         /// The journal.
@@ -233,6 +235,7 @@ impl Misuse {
             Self::ImageEmpty => 507,
             Self::RecordTooLong { .. } => 508,
             Self::Version => 509,
+            Self::TurnOver => 510,
         }
     }
 }
@@ -317,6 +320,7 @@ impl fmt::Display for Misuse {
             Self::ImageEmpty => f.write_str("an image needs at least one byte"),
             Self::Version => f.write_str("a version needs 1 to 32 printable ASCII characters"),
             Self::RecordTooLong { kind } => write!(f, "the {kind} does not fit its journal"),
+            Self::TurnOver => f.write_str("the turn is over, and wants no file"),
         }
     }
 }

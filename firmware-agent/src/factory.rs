@@ -10,6 +10,7 @@ use crate::boot::{BootRecord, SlotImage};
 use crate::error::{Error, Misuse, Rejected};
 use crate::flash::Flash;
 use crate::flash_map::{Layout, SlotId};
+use crate::progress::Progress;
 use crate::slot::SlotWriter;
 use crate::trust_store::{Memory, store_floors, store_root};
 
@@ -80,8 +81,8 @@ pub fn provision<F: NorFlash>(
     flash.make_unbootable(slot.other())?;
     let digest = Sha256::digest(bytes).into();
     let mut writer = SlotWriter::begin(flash, slot, length, digest)?;
-    writer.write(bytes)?;
-    writer.finish()?;
+    writer.write(flash, &mut Progress::default(), bytes)?;
+    writer.complete(flash)?;
     write_trust(flash, factory, &trusted)?;
     let active = SlotImage { slot, length, digest, sequence, counter: factory.counter, version };
     let record = BootRecord::factory(active);

@@ -17,7 +17,7 @@ use ureq::http::{Response, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::error::Error;
-use crate::transport::{Transport, TransportFault};
+use crate::transport::{Request, Transport, TransportFault};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 16 * 1024;
@@ -109,49 +109,104 @@ impl HttpTransport {
         Ok(Self { agent: config.build().new_agent(), base, patience, slowest })
     }
 
-    fn request(&self, path: &str, limit: u32) -> Result<Response<Body>, ureq::Error> {
-        let seconds = limit.checked_div(self.slowest).unwrap_or(limit);
+    fn request(&self, request: &Request) -> Result<Response<Body>, ureq::Error> {
+        let Request { path, from, limit, .. } = request;
+        let seconds = limit.checked_div(self.slowest).unwrap_or(*limit);
         let deadline = self.patience.saturating_add(Duration::from_secs(seconds.into()));
         let mut url = self.base.clone();
         url.push_str(path);
-        self.agent.get(url).config().timeout_global(Some(deadline)).build().call()
+        let mut get = self.agent.get(url);
+        if is_range(request) {
+            get = get.header("Range", std::format!("bytes={from}-{}", limit.saturating_sub(1)));
+        }
+        get.config().timeout_global(Some(deadline)).build().call()
     }
 }
 
 impl Transport for HttpTransport {
     fn fetch(
         &mut self,
-        path: &str,
-        limit: u32,
+        request: &Request,
         sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut response = self.request(path, limit).map_err(fault)?;
-        match response.status().as_u16() {
-            200 => {}
+        let Request { from, limit, part, .. } = *request;
+        let mut response = self.request(request).map_err(fault)?;
+        // How many bytes come before the first one that is wanted.
+        let mut before = match response.status().as_u16() {
+            // A server need not know ranges.
+            200 => from,
+            206 if is_range(request) && range_from(&response) == Some(from) => 0,
+            206 | 416 if is_range(request) => return Err(TransportFault::Range { from }.into()),
             404 => return Err(TransportFault::NotFound.into()),
-            code => return Err(TransportFault::Status { code }.into()),
-        }
+            code => return Err(refusal(code, &response).into()),
+        };
         let too_long = TransportFault::TooLong { limit };
-        if response.body().content_length().is_some_and(|length| length > limit.into()) {
+        let length = response.body().content_length();
+        let end = u64::from(limit.saturating_sub(from)).saturating_add(before.into());
+        if !part && length.is_some_and(|length| length > end) {
             return Err(too_long.into());
         }
         let mut body = response.body_mut().as_reader();
         let mut chunk = std::vec![0; CHUNK];
-        let mut left = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut left = limit.saturating_sub(from);
         loop {
             // One byte more than is of use, to see whether the file goes on.
-            let wanted = left.saturating_add(1).min(CHUNK);
-            let place = chunk.get_mut(..wanted).unwrap_or_default();
+            let wanted = before.saturating_add(left).saturating_add(u32::from(!part));
+            if wanted == 0 {
+                return Ok(());
+            }
+            let place =
+                chunk.get_mut(..usize::try_from(wanted).unwrap_or(CHUNK).min(CHUNK)).unwrap_or_default();
             let read = match body.read(place) {
+                // The file ends before what is wanted begins.
+                Ok(0) if before > 0 => return Err(TransportFault::Range { from }.into()),
                 Ok(0) => return Ok(()),
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(fault(error.into()).into()),
             };
-            left = left.checked_sub(read).ok_or(too_long)?;
-            sink(place.get(..read).unwrap_or_default())?;
+            let bytes = place.get(..read).unwrap_or_default();
+            let passed = usize::try_from(before).unwrap_or(usize::MAX).min(read);
+            before = before.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX));
+            let bytes = bytes.get(passed..).unwrap_or_default();
+            left = left.checked_sub(u32::try_from(bytes.len()).unwrap_or(u32::MAX)).ok_or(too_long)?;
+            if !bytes.is_empty() {
+                sink(bytes)?;
+            }
         }
     }
+}
+
+/// Whether a request is for less than the file.
+fn is_range(request: &Request) -> bool {
+    request.part || request.from > 0
+}
+
+/// The first byte that a partial answer has: RFC 9110, 14.4.
+fn range_from(response: &Response<Body>) -> Option<u32> {
+    let range = response.headers().get("Content-Range")?.to_str().ok()?;
+    let (from, _) = range.strip_prefix("bytes ")?.split_once('-')?;
+    from.trim().parse().ok()
+}
+
+/// What a status says that is no file.
+fn refusal(code: u16, response: &Response<Body>) -> TransportFault {
+    match retry_after(response) {
+        Some(after) if matches!(code, 429 | 503) => TransportFault::Busy { code, after },
+        _ => TransportFault::Status { code },
+    }
+}
+
+/// Seconds: RFC 9110, 10.2.3. Where a server names a moment, it is held against that server's own clock.
+fn retry_after(response: &Response<Body>) -> Option<u32> {
+    let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::trim);
+    let after = header("Retry-After")?;
+    if let Ok(seconds) = after.parse::<u64>() {
+        return Some(u32::try_from(seconds).unwrap_or(u32::MAX));
+    }
+    let [then, now] = [after, header("Date")?].map(|date| httpdate::parse_http_date(date).ok());
+    let seconds = then?.duration_since(now?).map_or(0, |wait| wait.as_secs());
+    Some(u32::try_from(seconds).unwrap_or(u32::MAX))
 }
 
 fn fault(error: ureq::Error) -> TransportFault {

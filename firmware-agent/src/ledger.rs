@@ -7,6 +7,7 @@
 
 use heapless::Deque;
 use serde::{Deserialize, Serialize};
+use tuffet_client::Ban;
 
 use crate::boot::{EndedTrial, TrialEnd};
 
@@ -60,11 +61,11 @@ impl Ledger {
         true
     }
 
-    /// Whether this image, released by this sequence, is passed over.
-    pub fn bans(&self, digest: &[u8; 32], sequence: u32) -> bool {
-        self.failures.iter().any(|failure| {
-            failure.digest == *digest && failure.count >= LIMIT && sequence <= failure.sequence
-        })
+    /// The images that are passed over.
+    pub fn bans(&self) -> impl Iterator<Item = Ban> {
+        let enough = |failure: &&Failure| failure.count >= LIMIT;
+        let ban = |failure: &Failure| Ban { sha256: failure.digest, sequence: failure.sequence };
+        self.failures.iter().filter(enough).map(ban)
     }
 
     /// What there is against which images, oldest first.
@@ -95,6 +96,10 @@ impl Ledger {
 mod tests {
     use super::*;
 
+    fn bans(ledger: &Ledger, digest: [u8; 32], sequence: u32) -> bool {
+        ledger.bans().any(|ban| ban.sha256 == digest && sequence <= ban.sequence)
+    }
+
     fn ended(number: u32, image: u8, sequence: u32, end: TrialEnd) -> EndedTrial {
         EndedTrial { number, digest: [image; 32], sequence, end }
     }
@@ -103,12 +108,12 @@ mod tests {
     fn image_that_found_itself_unfit_is_banned_until_a_higher_sequence() {
         let mut ledger = Ledger::default();
         assert!(ledger.enter(&ended(1, 7, 5, TrialEnd::Reverted)));
-        assert!(ledger.bans(&[7; 32], 5) && ledger.bans(&[7; 32], 4));
-        assert!(!ledger.bans(&[7; 32], 6), "a higher sequence clears it");
-        assert!(!ledger.bans(&[8; 32], 5), "another image is another matter");
+        assert!(bans(&ledger, [7; 32], 5) && bans(&ledger, [7; 32], 4));
+        assert!(!bans(&ledger, [7; 32], 6), "a higher sequence clears it");
+        assert!(!bans(&ledger, [8; 32], 5), "another image is another matter");
         // The same image under the higher sequence has a clean account.
         assert!(ledger.enter(&ended(2, 7, 6, TrialEnd::TriesSpent)));
-        assert!(!ledger.bans(&[7; 32], 6));
+        assert!(!bans(&ledger, [7; 32], 6));
         assert_eq!(ledger.failures().count(), 1);
     }
 
@@ -116,10 +121,10 @@ mod tests {
     fn image_that_spends_its_tries_is_banned_at_the_limit() {
         let mut ledger = Ledger::default();
         for number in 1..=u32::from(LIMIT) {
-            assert!(!ledger.bans(&[7; 32], 5), "trial {number}");
+            assert!(!bans(&ledger, [7; 32], 5), "trial {number}");
             ledger.enter(&ended(number, 7, 5, TrialEnd::TriesSpent));
         }
-        assert!(ledger.bans(&[7; 32], 5));
+        assert!(bans(&ledger, [7; 32], 5));
     }
 
     #[test]

@@ -17,9 +17,9 @@
 //! * [`mcuboot`] reads images that are made for MCUboot.
 //! * [`handover`] has a bootloader try an image, and learns what became of it: one that calls [`boot::decide_boot`],
 //!   MCUboot, or embassy-boot with the feature of that name.
-//! * [`transport`] is how files come, [`bundle`] how they come in one file from a stick or over a line,
-//!   [`engine`] one check of the repository without I/O of its own.
-//! * [`agent`] puts all of it together: [`Agent::check`], a restart, [`Agent::started`].
+//! * [`transport`] is how files come, [`bundle`] how they come in one file from a stick or over a line.
+//! * [`product`] is what the agent asks of the product around it, and [`schedule`] when it asks its repository.
+//! * [`engine`] puts all of it together, without I/O of its own; [`agent`] drives it for who may wait.
 //!
 //! With the feature `std` there are also a flash in a file, `file_flash`, HTTP, `http`, and a
 //! factory's facts in a file, `factory_file`, for hosts.
@@ -57,12 +57,14 @@ pub mod http;
 pub mod journal;
 pub mod ledger;
 pub mod mcuboot;
+pub mod product;
 pub mod progress;
+pub mod schedule;
 pub mod slot;
 pub mod transport;
 pub mod trust_store;
 
-pub use agent::{Agent, Checked, Event, Started};
+pub use agent::{Agent, Checked, Started};
 pub use boot::{BootRecord, SlotImage};
 pub use bundle::Bundle;
 pub use error::{Environment, Error, FlashOperation, Misuse, Rejected};
@@ -70,6 +72,7 @@ pub use factory::{Factory, FactoryImage, provision, provision_trust};
 pub use flash::Flash;
 pub use flash_map::{FlashMap, SlotId};
 pub use handover::{Handover, Standing};
+pub use product::{Event, Product};
 pub use slot::SlotWriter;
-pub use transport::{Transport, TransportFault};
+pub use transport::{Request, Transport, TransportFault};
 pub use trust_store::{Trust, TrustLost};

@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand};
-use tuffet_agent::agent::{Agent, Checked, Event, Started};
+use tuffet_agent::agent::{Agent, Checked, Started};
 use tuffet_agent::boot::{BootRecord, SlotImage};
 use tuffet_agent::factory_file::FactoryFile;
 use tuffet_agent::file_flash::FileFlash;
 use tuffet_agent::http::{HttpOptions, HttpTransport};
 use tuffet_agent::{
-    Bundle, Environment, Error, Factory, Flash, FlashMap, Rejected, Transport, TransportFault, Trust,
+    Bundle, Environment, Error, Event, Factory, Flash, FlashMap, Rejected, Transport, TransportFault, Trust,
 };
 use tuffet_client::time::Date;
 use tuffet_client::{Clock, SOFTWARE};
@@ -150,8 +150,8 @@ impl Repository {
 /// Tells on standard error what a person would want to know, and remembers the file that is fetched.
 fn narrate(event: Event<'_>, file: &mut String) {
     let line = match event {
-        Event::Fetch { path, .. } => {
-            path.clone_into(file);
+        Event::Fetch(request) => {
+            request.path.as_str().clone_into(file);
             return;
         }
         Event::TrustLost(lost) => {
@@ -163,10 +163,10 @@ fn narrate(event: Event<'_>, file: &mut String) {
                 candidate.sequence, candidate.version, candidate.image.length
             )
         }
-        Event::PassedOver(candidate) => format!(
-            "release {} ({}) is passed over: its image failed here before",
-            candidate.sequence, candidate.version
-        ),
+        Event::PassedOver(sequence) => {
+            format!("release {sequence} is passed over: its image failed here before")
+        }
+        Event::Resumed(received) => format!("goes on behind {received} bytes that are there already"),
         Event::Start(decision) => match decision.unrecorded {
             Some(error) => format!("boot record: {error}"),
             None => return,
@@ -185,6 +185,9 @@ fn checked(checked: Checked) -> String {
             format!("on trial: {}; nothing was asked of the repository\n", describe(&image))
         }
         Checked::Superseded => "the repository took the image back; check again\n".to_owned(),
+        Checked::Spent => {
+            "slots were erased as often as they may be on one day; check again tomorrow\n".to_owned()
+        }
         other => format!("{other:?}\n"),
     }
 }

@@ -3,102 +3,125 @@
 use embedded_storage::nor_flash::NorFlash;
 use sha2::{Digest, Sha256};
 
-use crate::boot::BootRecord;
+use crate::boot::{BootRecord, mark_staged};
 use crate::error::{Environment, Error, Misuse, Rejected};
 use crate::flash::{Flash, PAGE, PAGE_BYTES};
 use crate::flash_map::{Region, SlotId};
+use crate::handover::Handover;
+use crate::progress::{Download, Progress};
 
-/// Streams one image into the inactive slot.
+/// Streams one image into the slot that is not active, and goes on where it was when the power failed.
 ///
-/// It erases each unit just before the first byte goes there, hashes what it is given, and in
-/// [`SlotWriter::finish`] reads everything back and hashes it again. After any error the slot is
-/// unbootable: its first unit is erased.
+/// All that the image needs is erased before its first byte is written, and that is noted in the
+/// [progress record](crate::progress). What is given is hashed, and in [`SlotWriter::finish`] everything is read back and
+/// hashed again. A writer that is opened for the same image after a cut finds how far the other one came, erases from the
+/// beginning of the unit in which that ends, hashes what lies before, and wants the rest.
 ///
-/// A writer that is dropped half-way leaves the slot as it is: a part of an image, without its last page and named by
-/// no boot record, so that [`decide_boot`](crate::boot::decide_boot) never starts it. Call [`SlotWriter::abandon`]
-/// where another bootloader might.
+/// After any error the slot is unbootable, its first unit is erased, and what came is not gone on with. A writer that is
+/// dropped half-way leaves the slot as it is: a part of an image that no boot record names, and without its first page where
+/// the bootloader goes by that.
 ///
 /// The active slot cannot be reached: which one that is comes from the boot record on the flash,
 /// not from the caller.
-#[derive(Debug)]
-pub struct SlotWriter<'f, F> {
-    flash: &'f mut Flash<F>,
+#[derive(Clone, Debug)]
+pub struct SlotWriter {
     slot: SlotId,
+    place: Region,
     length: u32,
     digest: [u8; 32],
     hash: Sha256,
-    received: u32,
-    /// One past the last byte erased.
-    erased_to: u32,
-    /// Where the page goes.
-    page_offset: u32,
+    /// The next byte that is wanted.
+    next: u32,
+    /// Where what came before a cut ends, while the first page is fetched once more, which was not written.
+    resumed: Option<u32>,
+    /// The first page, if it is written last.
+    first: Option<[u8; PAGE]>,
     page: [u8; PAGE],
     filled: usize,
     /// What ended the writing early; every further call repeats it.
     failed: Option<Error>,
 }
 
-impl<'f, F: NorFlash> SlotWriter<'f, F> {
+impl SlotWriter {
     /// Opens the inactive slot for an image of `length` bytes with this SHA-256. It sees to it that both areas of the boot
-    /// journal hold the boot record, then erases the slot's first unit, so that from here on nothing there can be started.
+    /// journal hold the boot record, then erases the slot, or what is left of it: from here on nothing there can be started.
     ///
     /// # Errors
     ///
     /// [`Rejected::ImageLargerThanSlot`], [`Misuse::ImageEmpty`], [`Misuse::TrialUndecided`], those
-    /// of [`BootRecord::load`]: nothing was erased. Those of [`BootRecord::store_apart`]: the slot is as it was.
-    /// [`Environment::Flash`] when erasing failed.
-    pub fn open(flash: &'f mut Flash<F>, length: u32, digest: [u8; 32]) -> Result<Self, Error> {
+    /// of [`BootRecord::load`]: nothing was erased. Those of [`BootRecord::store_apart`] and [`Progress::store`]: the slot is
+    /// as it was. [`Environment::Flash`] when erasing failed.
+    pub fn open<F: NorFlash, H: Handover<F>>(
+        flash: &mut Flash<F>,
+        handover: &H,
+        progress: &mut Progress,
+        length: u32,
+        digest: [u8; 32],
+    ) -> Result<Self, Error> {
         let mut record = BootRecord::load(flash)?;
         if record.trial.is_some() {
             return Err(Misuse::TrialUndecided.into());
         }
-        let slot = record.active.slot.other();
-        fits(flash, slot, length)?;
+        let place = handover.place(flash, &record);
+        fits(place, length)?;
         if record.staged.take_if(|staged| *staged == digest).is_some() {
             // It was whole once. From here on it is not, until it is again.
             record.store(flash)?;
         }
         // Should the newest frame decay, an older one would be the record; and it may name what is erased now.
         record.store_apart(flash)?;
-        Self::begin(flash, slot, length, digest)
+        let mut writer = Self::new(flash, record.active.slot.other(), place, length, digest, H::HEADER_LAST);
+        writer.make_room(flash, progress)?;
+        Ok(writer)
     }
 
     /// Opens a slot whether it is active or not: for [`provision`](crate::factory::provision), which has no
     /// boot record yet.
-    pub(crate) fn begin(
-        flash: &'f mut Flash<F>,
+    pub(crate) fn begin<F: NorFlash>(
+        flash: &mut Flash<F>,
         slot: SlotId,
         length: u32,
         digest: [u8; 32],
     ) -> Result<Self, Error> {
-        fits(flash, slot, length)?;
-        let region = flash.map().slot(slot);
-        flash.make_unbootable(slot)?;
-        let erase_unit = flash.map().layout().erase_unit;
-        let page = [flash.erased(); PAGE];
-        Ok(Self {
-            flash,
+        let place = flash.map().slot(slot);
+        fits(place, length)?;
+        let writer = Self::new(flash, slot, place, length, digest, false);
+        flash.erase(writer.needed(flash))?;
+        Ok(writer)
+    }
+
+    fn new<F: NorFlash>(
+        flash: &Flash<F>,
+        slot: SlotId,
+        place: Region,
+        length: u32,
+        digest: [u8; 32],
+        first_last: bool,
+    ) -> Self {
+        let blank = [flash.erased(); PAGE];
+        Self {
             slot,
+            place,
             length,
             digest,
             hash: Sha256::new(),
-            received: 0,
-            erased_to: region.offset.saturating_add(erase_unit),
-            page_offset: region.offset,
-            page,
+            next: 0,
+            resumed: None,
+            first: first_last.then_some(blank),
+            page: blank,
             filled: 0,
             failed: None,
-        })
+        }
     }
 
-    /// The slot that is being written.
-    pub fn slot(&self) -> SlotId {
-        self.slot
+    /// The next byte that is wanted, counted from the image's first one.
+    pub fn next(&self) -> u32 {
+        self.next
     }
 
-    /// Bytes taken so far.
-    pub fn received(&self) -> u32 {
-        self.received
+    /// One past the last byte that is wanted now. When the image is longer, [`SlotWriter::next`] goes on somewhere else.
+    pub fn end(&self) -> u32 {
+        if self.resumed.is_some() { PAGE_BYTES.min(self.length) } else { self.length }
     }
 
     /// Takes the next bytes of the image, any number of them.
@@ -107,45 +130,133 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
     ///
     /// [`Rejected::ImageTooLong`] before a byte too many is written, [`Environment::Flash`]. The
     /// slot is unbootable then.
-    pub fn write(&mut self, chunk: &[u8]) -> Result<(), Error> {
+    pub fn write<F: NorFlash>(
+        &mut self,
+        flash: &mut Flash<F>,
+        progress: &mut Progress,
+        chunk: &[u8],
+    ) -> Result<(), Error> {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        let outcome = self.take(chunk);
-        outcome.map_err(|error| self.fail(error))
+        let outcome = self.take(flash, chunk);
+        outcome.map_err(|error| self.fail(flash, progress, error))
     }
 
-    /// Writes what is left, reads the whole image back and says that it is there.
+    /// Writes what is left, reads the whole image back, and remembers that it is there.
     ///
     /// # Errors
     ///
     /// [`Rejected::ImageTooShort`], [`Rejected::ImageDigest`] when the server's bytes are not the
     /// signed ones, [`Environment::ImageNotWritten`] when the flash did not keep them,
     /// [`Environment::Flash`], or what ended the writing before. The slot is unbootable then.
-    pub fn finish(mut self) -> Result<SlotId, Error> {
+    pub fn finish<F: NorFlash>(
+        &mut self,
+        flash: &mut Flash<F>,
+        progress: &mut Progress,
+    ) -> Result<(), Error> {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        let outcome = self.complete();
-        outcome.map_err(|error| self.fail(error))
+        let outcome = self.complete(flash);
+        outcome.map_err(|error| self.fail(flash, progress, error))?;
+        mark_staged(flash, self.digest)
     }
 
-    /// Gives up and makes the slot unbootable.
+    /// Makes the slot unbootable, and does not go on with what came: other bytes are wanted, or bytes from elsewhere.
     ///
     /// # Errors
     ///
-    /// [`Environment::Flash`].
-    pub fn abandon(self) -> Result<(), Error> {
-        self.flash.make_unbootable(self.slot)
+    /// [`Environment::Flash`], and those of [`Progress::store`].
+    pub fn abandon<F: NorFlash>(&self, flash: &mut Flash<F>, progress: &mut Progress) -> Result<(), Error> {
+        abandon(flash, progress, self.slot, self.place)
     }
 
-    fn take(&mut self, chunk: &[u8]) -> Result<(), Error> {
+    /// Erases what must be, and hashes what need not come once more.
+    fn make_room<F: NorFlash>(&mut self, flash: &mut Flash<F>, progress: &mut Progress) -> Result<(), Error> {
+        let Self { slot, digest, .. } = *self;
+        let needed = self.needed(flash);
+        let download = Download { slot, digest };
+        progress.erased = progress.erased.saturating_add(1);
+        if progress.download == Some(download) {
+            let kept = self.kept(flash);
+            if kept > 0 {
+                progress.store(flash)?;
+                // Backwards, so that after a cut what is left still begins at the front.
+                let unit = flash.map().layout().erase_unit;
+                let from = needed.offset.saturating_add(kept);
+                let mut end = needed.end();
+                while end > from {
+                    let offset = end.saturating_sub(unit);
+                    flash.erase(Region { offset, length: unit })?;
+                    end = offset;
+                }
+                if self.first.is_some() {
+                    self.resumed = Some(kept);
+                    return Ok(());
+                }
+                if self.go_on_from(flash, 0, kept).is_ok() {
+                    return Ok(());
+                }
+                // It can no longer be read.
+                self.hash = Sha256::new();
+            }
+        }
+        if progress.download.is_some_and(|download| download.slot == slot) {
+            progress.download = None;
+            progress.store(flash)?;
+        }
+        flash.erase(needed)?;
+        progress.download = Some(download);
+        progress.store(flash)
+    }
+
+    /// How many bytes of a download that was cut are to be kept: the units before the one in which it ends. Words of that
+    /// one may have been left half-way, and so may blank ones behind it.
+    fn kept<F: NorFlash>(&self, flash: &mut Flash<F>) -> u32 {
+        let Region { offset: start, length } = self.needed(flash);
+        let mut page = [0; PAGE];
+        let mut end = length;
+        while let Some(at) = end.checked_sub(PAGE_BYTES) {
+            let read = flash.read(start.saturating_add(at), &mut page);
+            let erased = flash.erased();
+            if read.is_err() || page.iter().any(|byte| *byte != erased) {
+                let unit = flash.map().layout().erase_unit;
+                return at.checked_div(unit).unwrap_or(0).saturating_mul(unit);
+            }
+            end = at;
+        }
+        0
+    }
+
+    /// Hashes what the slot holds, and wants what comes behind it.
+    fn go_on_from<F: NorFlash>(&mut self, flash: &mut Flash<F>, from: u32, to: u32) -> Result<(), Error> {
+        let mut at = from;
+        while at < to {
+            let mut page = [0; PAGE];
+            let left = usize::try_from(to.saturating_sub(at)).unwrap_or(PAGE).min(PAGE);
+            let page = page.get_mut(..left).unwrap_or_default();
+            flash.read(self.place.offset.saturating_add(at), page)?;
+            self.hash.update(page);
+            at = at.saturating_add(PAGE_BYTES);
+        }
+        self.next = to;
+        Ok(())
+    }
+
+    /// The erase units that the image needs.
+    fn needed<F: NorFlash>(&self, flash: &Flash<F>) -> Region {
+        let unit = flash.map().layout().erase_unit;
+        // Places are whole erase units, so rounding up stays within.
+        let length = self.length.checked_next_multiple_of(unit).unwrap_or(self.place.length);
+        Region { length, ..self.place }
+    }
+
+    fn take<F: NorFlash>(&mut self, flash: &mut Flash<F>, chunk: &[u8]) -> Result<(), Error> {
         let more = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-        self.received = self
-            .received
-            .checked_add(more)
-            .filter(|received| *received <= self.length)
-            .ok_or(Rejected::ImageTooLong { length: self.length })?;
+        if more > self.end().saturating_sub(self.next) {
+            return Err(Rejected::ImageTooLong { length: self.length }.into());
+        }
         self.hash.update(chunk);
         let mut rest = chunk;
         while !rest.is_empty() {
@@ -155,64 +266,98 @@ impl<'f, F: NorFlash> SlotWriter<'f, F> {
                 *place = *byte;
             }
             self.filled = self.filled.saturating_add(now.len());
+            self.next = self.next.saturating_add(u32::try_from(now.len()).unwrap_or(u32::MAX));
             rest = later;
             if self.filled == PAGE {
-                self.flush()?;
+                self.flush(flash)?;
             }
         }
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<(), Error> {
-        // Write units divide the page.
-        let rounded = self.filled.checked_next_multiple_of(self.flash.write_unit()).unwrap_or(PAGE);
-        let bytes = self.page.get(..rounded).unwrap_or_default();
-        let end = self.page_offset.saturating_add(u32::try_from(rounded).unwrap_or(u32::MAX));
-        while self.erased_to < end {
-            let unit = Region { offset: self.erased_to, length: self.flash.map().layout().erase_unit };
-            self.flash.erase(unit)?;
-            self.erased_to = unit.end();
+    fn flush<F: NorFlash>(&mut self, flash: &mut Flash<F>) -> Result<(), Error> {
+        let at = self.next.saturating_sub(u32::try_from(self.filled).unwrap_or(u32::MAX));
+        match &mut self.first {
+            Some(first) if at == 0 => *first = self.page,
+            _ => put(flash, self.place.offset.saturating_add(at), &self.page, self.filled)?,
         }
-        self.flash.write(self.page_offset, bytes)?;
-        self.page_offset = self.page_offset.saturating_add(PAGE_BYTES);
-        self.page = [self.flash.erased(); PAGE];
+        self.page = [flash.erased(); PAGE];
         self.filled = 0;
+        if let Some(resumed) = self.resumed.take_if(|_| at == 0) {
+            self.go_on_from(flash, PAGE_BYTES, resumed)?;
+        }
         Ok(())
     }
 
-    fn complete(&mut self) -> Result<SlotId, Error> {
-        let Self { slot, length, received, .. } = *self;
-        if received < length {
-            return Err(Rejected::ImageTooShort { length, received }.into());
+    /// Checks, writes what is left, reads back.
+    pub(crate) fn complete<F: NorFlash>(&mut self, flash: &mut Flash<F>) -> Result<(), Error> {
+        let Self { slot, length, next, .. } = *self;
+        if next < length {
+            return Err(Rejected::ImageTooShort { length, received: next }.into());
         }
         if <[u8; 32]>::from(self.hash.finalize_reset()) != self.digest {
             return Err(Rejected::ImageDigest.into());
         }
         if self.filled > 0 {
-            self.flush()?;
+            self.flush(flash)?;
         }
-        if self.flash.slot_digest(slot, length)? != self.digest {
+        if let Some(first) = &self.first {
+            let filled = usize::try_from(length).unwrap_or(PAGE).min(PAGE);
+            put(flash, self.place.offset, first, filled)?;
+        }
+        if flash.digest(self.place, length)? != self.digest {
             return Err(Environment::ImageNotWritten { slot }.into());
         }
-        Ok(slot)
+        Ok(())
     }
 
     /// Makes the slot unbootable and keeps the error; a slot that cannot be erased is the graver
     /// news.
-    fn fail(&mut self, error: Error) -> Error {
-        let error = self.flash.make_unbootable(self.slot).err().unwrap_or(error);
+    fn fail<F: NorFlash>(&mut self, flash: &mut Flash<F>, progress: &mut Progress, error: Error) -> Error {
+        let error = self.abandon(flash, progress).err().unwrap_or(error);
         self.failed = Some(error);
         error
     }
 }
 
-fn fits<F: NorFlash>(flash: &Flash<F>, slot: SlotId, length: u32) -> Result<(), Error> {
-    let region = flash.map().slot(slot);
+/// Makes a slot unbootable, and forgets what came of a download there.
+pub(crate) fn abandon<F: NorFlash>(
+    flash: &mut Flash<F>,
+    progress: &mut Progress,
+    slot: SlotId,
+    place: Region,
+) -> Result<(), Error> {
+    let mut stored = Ok(());
+    // First, for a download is not to be gone on with that lacks its first unit.
+    if progress.download.is_some_and(|download| download.slot == slot) {
+        progress.download = None;
+        stored = progress.store(flash);
+    }
+    flash.make_unbootable_at(place).and(stored)
+}
+
+/// Writes a page. One that is blank is written already.
+fn put<F: NorFlash>(
+    flash: &mut Flash<F>,
+    offset: u32,
+    page: &[u8; PAGE],
+    filled: usize,
+) -> Result<(), Error> {
+    let erased = flash.erased();
+    if page.iter().all(|byte| *byte == erased) {
+        return Ok(());
+    }
+    // Write units divide the page.
+    let rounded = filled.checked_next_multiple_of(flash.write_unit()).unwrap_or(PAGE);
+    flash.write(offset, page.get(..rounded).unwrap_or_default())
+}
+
+fn fits(place: Region, length: u32) -> Result<(), Error> {
     if length == 0 {
         return Err(Misuse::ImageEmpty.into());
     }
-    if length > region.length {
-        return Err(Rejected::ImageLargerThanSlot { length, slot: region.length }.into());
+    if length > place.length {
+        return Err(Rejected::ImageLargerThanSlot { length, slot: place.length }.into());
     }
     Ok(())
 }

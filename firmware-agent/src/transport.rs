@@ -1,26 +1,86 @@
 //! How files come to the device.
 
-use core::fmt;
+use core::fmt::{self, Write};
+
+use heapless::String;
+use tuffet_client::limits::{DEVICE, PATH};
+use tuffet_client::{Candidate, FileName};
 
 use crate::error::Error;
+
+/// Bytes of a request's path. The longest is that of an image whose path is all escapes: `targets/`, a digest of 64
+/// digits, a dot, and three bytes for each of the path's.
+pub const PATH_MAX: usize = 8 + 64 + 1 + 3 * PATH;
+const _: () = assert!(10 + 1 + 3 * DEVICE.names + 5 <= PATH_MAX, "the file of a delegated role fits, too");
+
+/// A file that is wanted, or what is still wanted of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Relative to the repository's top, percent-encoded as it goes into a URL.
+    pub path: String<PATH_MAX>,
+    /// The first byte that is wanted.
+    pub from: u32,
+    /// No byte from this one on is of use.
+    pub limit: u32,
+    /// Whether the file may go on behind that. If not, one that does is none of this repository's.
+    pub part: bool,
+}
+
+impl Request {
+    /// All of a file that has at most `limit` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportFault::NotFound`] for a path that is longer than any of a repository's.
+    pub fn whole(path: &str, limit: u32) -> Result<Self, TransportFault> {
+        let path = String::try_from(path).map_err(|_| TransportFault::NotFound)?;
+        Ok(Self { path, from: 0, limit, part: false })
+    }
+
+    /// All of a candidate's image.
+    pub fn image(candidate: &Candidate) -> Self {
+        let mut path = Escaped(String::new());
+        // Long enough for every target path; a candidate cannot hold a longer one.
+        let _ = write!(path, "{}", candidate.image.url_path());
+        Self { path: path.0, from: 0, limit: candidate.image.length, part: false }
+    }
+
+    pub(crate) fn metadata(file: &FileName<'_>, limit: u32) -> Self {
+        let mut path = String::new();
+        // Long enough for every name, which is escaped already.
+        let _ = write!(path, "{file}");
+        Self { path, from: 0, limit, part: false }
+    }
+}
+
+/// Takes a path and percent-encodes it, but for what RFC 3986 calls unreserved and what separates its segments.
+struct Escaped(String<PATH_MAX>);
+
+impl Write for Escaped {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.bytes().try_for_each(|byte| match byte {
+            byte if byte.is_ascii_alphanumeric() => self.0.write_char(byte.into()),
+            b'-' | b'.' | b'_' | b'~' | b'/' => self.0.write_char(byte.into()),
+            _ => write!(self.0, "%{byte:02X}"),
+        })
+    }
+}
 
 /// Fetches files of one repository.
 ///
 /// Implementations follow no redirect, change no byte (no decompression), and end every fetch in finite time.
 pub trait Transport {
-    /// Fetches a file and hands its bytes to `sink` in chunks of any size, in order, each once.
-    ///
-    /// `path` is relative to the repository's top, percent-encoded as it goes into a URL. `limit` is the largest
-    /// length in bytes that is of use. Not more than `limit` bytes reach the sink.
+    /// Fetches a file and hands the bytes that are wanted of it to `sink`, in chunks of any size, in order, each once. A
+    /// transport that can only begin with the first byte passes by those before [`Request::from`].
     ///
     /// # Errors
     ///
     /// The sink's error, as it is, as soon as it gives one. [`TransportFault`] otherwise: above all
-    /// [`TransportFault::NotFound`], which ends the walk of roots, and [`TransportFault::TooLong`].
+    /// [`TransportFault::NotFound`], which ends the walk of roots, [`TransportFault::TooLong`] if the file goes on
+    /// where it must not, and [`TransportFault::Range`] if it ends before what is wanted begins.
     fn fetch(
         &mut self,
-        path: &str,
-        limit: u32,
+        request: &Request,
         sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<(), Error>;
 
@@ -35,11 +95,10 @@ pub trait Transport {
 impl<T: Transport + ?Sized> Transport for &mut T {
     fn fetch(
         &mut self,
-        path: &str,
-        limit: u32,
+        request: &Request,
         sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        (**self).fetch(path, limit, sink)
+        (**self).fetch(request, sink)
     }
 
     fn is_bundle(&self) -> bool {
@@ -70,6 +129,18 @@ pub enum TransportFault {
         /// The status code.
         code: u16,
     },
+    /// The server asks to be left alone for a while (429 or 503 with `Retry-After`).
+    Busy {
+        /// The status code.
+        code: u16,
+        /// Seconds.
+        after: u32,
+    },
+    /// The file ends before what is wanted of it begins (416), or other bytes came than were asked for.
+    Range {
+        /// The first byte that is wanted.
+        from: u32,
+    },
     /// What a bundle lies on cannot be read.
     Unreadable {
         /// From this byte of the bundle on.
@@ -94,6 +165,8 @@ impl TransportFault {
             Self::Status { .. } => 625,
             Self::Unreadable { .. } => 626,
             Self::Passed { .. } => 627,
+            Self::Busy { .. } => 628,
+            Self::Range { .. } => 629,
         }
     }
 }
@@ -115,6 +188,12 @@ impl fmt::Display for TransportFault {
                 )
             }
             Self::Status { code } => write!(f, "the server answers with status {code}"),
+            Self::Busy { code, after } => {
+                write!(f, "the server is busy (status {code}) and asks to be left alone for {after} s")
+            }
+            Self::Range { from } => {
+                write!(f, "the server does not have the file from byte {from} on; it is fetched anew")
+            }
             Self::Unreadable { at } => write!(f, "cannot be read from byte {at} on; try again"),
             Self::Passed { at } => {
                 write!(f, "byte {at} of the bundle has passed; send the bundle once more from its first byte")

@@ -198,13 +198,19 @@ pub fn store_floors<F: NorFlash>(
 /// # Errors
 ///
 /// [`Environment::RecordBack`] when what was lost can be read again, and those of [`Journal::append`].
-pub fn replace_lost<F: NorFlash>(flash: &mut Flash<F>, trust: &Trust) -> Result<(), Error> {
+pub fn replace_lost<F: NorFlash>(
+    flash: &mut Flash<F>,
+    root: &Root<[u8]>,
+    floors: &Floors,
+    memory: &Memory,
+    lost: TrustLost,
+) -> Result<(), Error> {
     // Before the root is written, which may erase what could not be read.
-    if TrustLost::has_floors(trust.lost) {
+    if TrustLost::has_floors(Some(lost)) {
         check_lost(flash)?;
     }
-    store_root(flash, trust.trusted.root())?;
-    store_floors(flash, trust.trusted.floors(), &trust.memory, None)
+    store_root(flash, root)?;
+    store_floors(flash, floors, memory, None)
 }
 
 fn check_lost<F: NorFlash>(flash: &mut Flash<F>) -> Result<(), Error> {

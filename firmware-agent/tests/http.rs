@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tuffet_agent::http::{AddressError, HttpOptions, HttpTransport};
-use tuffet_agent::{Error, Misuse, Transport, TransportFault};
+use tuffet_agent::{Error, Misuse, Request, Transport, TransportFault};
 
 #[test]
 fn fetch_hands_over_the_body_as_it_was_sent() {
@@ -71,7 +71,7 @@ fn fetch_of_a_body_longer_than_the_limit_is_cut_off() {
     for limit in [0, 1, 8192] {
         for server in &servers {
             let mut received = 0;
-            let answer = transport(&server.url).fetch("a", limit, &mut |chunk| {
+            let answer = transport(&server.url).fetch(&Request::whole("a", limit).unwrap(), &mut |chunk| {
                 received += chunk.len();
                 Ok(())
             });
@@ -138,10 +138,13 @@ fn fetch_from_a_server_that_trickles_ends_at_the_deadline() {
     });
     let options = HttpOptions { patience: Duration::from_millis(500), slowest: 1_000_000, ..impatient() };
     let mut received = 0;
-    let answer = HttpTransport::new(&server.url, options).unwrap().fetch("a", 100_000, &mut |chunk| {
-        received += chunk.len();
-        Ok(())
-    });
+    let answer = HttpTransport::new(&server.url, options).unwrap().fetch(
+        &Request::whole("a", 100_000).unwrap(),
+        &mut |chunk| {
+            received += chunk.len();
+            Ok(())
+        },
+    );
     assert_eq!(answer, Err(TransportFault::Timeout.into()));
     assert!((1..100).contains(&received), "{received} bytes");
 }
@@ -168,7 +171,8 @@ fn fetch_over_a_connection_that_breaks_is_no_end_of_file() {
 #[test]
 fn fetch_stops_with_the_sink_s_error() {
     let server = serve(|stream| stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").unwrap());
-    let answer = transport(&server.url).fetch("a", 2, &mut |_| Err(Misuse::NoTrial.into()));
+    let answer =
+        transport(&server.url).fetch(&Request::whole("a", 2).unwrap(), &mut |_| Err(Misuse::NoTrial.into()));
     assert_eq!(answer, Err(Error::Misuse(Misuse::NoTrial)));
 }
 
@@ -216,10 +220,13 @@ fn fetch_over_tls_checks_who_answers() {
         let root_certificates = authority.map(file);
         let options = HttpOptions { root_certificates, ..impatient() };
         let mut body = Vec::new();
-        HttpTransport::new(&url(host), options).unwrap().fetch("a", 5, &mut |chunk| {
-            body.extend(chunk);
-            Ok(())
-        })?;
+        HttpTransport::new(&url(host), options).unwrap().fetch(
+            &Request::whole("a", 5).unwrap(),
+            &mut |chunk| {
+                body.extend(chunk);
+                Ok(())
+            },
+        )?;
         Ok(body)
     };
     let untrusted = Err(TransportFault::Tls.into());
@@ -234,7 +241,7 @@ fn fetch_over_tls_checks_who_answers() {
     });
     let options = HttpOptions { root_certificates: Some(file("ca.pem")), ..impatient() };
     let mut transport = HttpTransport::new(&plain.url.replace("http:", "https:"), options).unwrap();
-    let answer = transport.fetch("a", 5, &mut |_| Ok(()));
+    let answer = transport.fetch(&Request::whole("a", 5).unwrap(), &mut |_| Ok(()));
     assert_eq!(answer, Err(TransportFault::Tls.into()), "no TLS at all");
 }
 
@@ -278,7 +285,7 @@ fn new_with_an_address_that_will_not_do_says_why() {
 
 fn fetch(url: &str, path: &str, limit: u32) -> Result<Vec<u8>, Error> {
     let mut body = Vec::new();
-    transport(url).fetch(path, limit, &mut |chunk| {
+    transport(url).fetch(&Request::whole(path, limit).unwrap(), &mut |chunk| {
         body.extend(chunk);
         Ok(())
     })?;

@@ -12,8 +12,7 @@ use std::path::{Path, PathBuf};
 use crc::{CRC_32_ISO_HDLC, Crc};
 use sha2::{Digest as _, Sha256};
 use tuffet_agent::bundle::{CHECKSUM, ENTRY, FILES_MAX, FORMAT, HEAD, INDEX_MAX, MAGIC};
-use tuffet_agent::engine::Request;
-use tuffet_agent::{self as agent, Transport as _, TransportFault};
+use tuffet_agent::{self as agent, Request, Transport as _, TransportFault};
 use tuffet_client::limits::DEVICE;
 use tuffet_client::release::{Hex, read_entry};
 use tuffet_client::{Candidate, Entry, Goal, SOFTWARE, Trusted};
@@ -370,9 +369,12 @@ impl BundleFile {
 impl Source for BundleFile {
     fn fetch(&mut self, name: &str, limit: u32, sink: &mut dyn FnMut(&[u8])) -> Result<Fetched, Error> {
         let name = if name.starts_with("targets/") { escaped(name) } else { name.to_owned() };
-        let fetched = self.bundle.fetch(&name, limit, &mut |chunk| {
-            sink(chunk);
-            Ok(())
+        let request = Request::whole(&name, limit).map_err(agent::Error::from);
+        let fetched = request.and_then(|request| {
+            self.bundle.fetch(&request, &mut |chunk| {
+                sink(chunk);
+                Ok(())
+            })
         });
         match fetched {
             Ok(()) => Ok(Fetched::Whole),

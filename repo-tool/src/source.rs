@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tuffet_agent::http::{HttpOptions, HttpTransport};
-use tuffet_agent::{self as agent, Transport as _, TransportFault};
+use tuffet_agent::{self as agent, Request, Transport as _, TransportFault};
 
 use crate::repository::Workspace;
 use crate::store::{self, Access, Settings, Store};
@@ -139,9 +139,12 @@ impl Server {
 
 impl Source for Server {
     fn fetch(&mut self, name: &str, limit: u32, sink: &mut dyn FnMut(&[u8])) -> Result<Fetched, Error> {
-        let fetched = self.transport.fetch(name, limit, &mut |chunk| {
-            sink(chunk);
-            Ok(())
+        let request = Request::whole(name, limit).map_err(agent::Error::from);
+        let fetched = request.and_then(|request| {
+            self.transport.fetch(&request, &mut |chunk| {
+                sink(chunk);
+                Ok(())
+            })
         });
         match fetched {
             Ok(()) => Ok(Fetched::Whole),

@@ -14,7 +14,7 @@ use tuffet_client::Rejected::{NoRelease, Oversize};
 use tuffet_client::limits::Limits;
 use tuffet_client::release::Hex;
 use tuffet_client::{
-    Candidate, Clock, Device, Entry as ByEntry, Goal, Plan, Refresh, SOFTWARE, Trusted, Want,
+    Ban, Candidate, Clock, Device, Entry as ByEntry, Goal, Plan, Refresh, SOFTWARE, Trusted, Want,
 };
 use tuffet_keys::Role;
 use tuffet_keys::file::MAX_FILE;
@@ -188,16 +188,16 @@ pub(crate) struct Top {
 }
 
 /// Images that have failed on a device that is due for a candidate below others.
-pub(crate) fn banned_above(candidate: &Candidate, above: &[Candidate]) -> Vec<[u8; 32]> {
-    let above = above.iter().map(|above| above.image.sha256);
-    above.filter(|sha256| *sha256 != candidate.image.sha256).collect()
+pub(crate) fn banned_above(candidate: &Candidate, above: &[Candidate]) -> Vec<Ban> {
+    let above = above.iter().map(|above| Ban { sha256: above.image.sha256, sequence: u32::MAX });
+    above.filter(|ban| ban.sha256 != candidate.image.sha256).collect()
 }
 
 /// The device of that id that is due for a candidate.
 pub(crate) fn due<'d>(
     channel: &'d Channel,
     candidate: &Candidate,
-    banned: &'d [[u8; 32]],
+    banned: &'d [Ban],
     id: &'d [u8],
 ) -> Device<'d> {
     let Channel { product, hardware, name } = channel;

@@ -2,8 +2,8 @@
 
 use tuffet_client::limits::DEVICE;
 use tuffet_client::{
-    Age, Change, Clock, Crypto, Device, Entry, Error, Floors, Goal, Kept, KeptSnapshot, Plan, Refresh, Root,
-    SOFTWARE, Target, Trusted, Want,
+    Age, Ban, Change, Clock, Crypto, Device, Entry, Error, Floors, Goal, Kept, KeptSnapshot, Plan, Refresh,
+    Root, SOFTWARE, Target, Trusted, Want,
 };
 
 use crate::simulator::{Files, NOW, Repository};
@@ -94,7 +94,7 @@ pub struct Subject {
     /// Its security counter.
     pub counter: u32,
     /// Images that failed on it.
-    pub banned: Vec<[u8; 32]>,
+    pub banned: Vec<Ban>,
     /// Its id.
     pub id: &'static [u8],
     /// Where its cycles begin.

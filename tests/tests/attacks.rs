@@ -202,7 +202,14 @@ fn bad_answers_of_a_server_end_in_one_error_each() {
         (&image_path, Fault::Hang, fault(TransportFault::Timeout)),
         (&image_path, Fault::DropAfter(5_000), fault(TransportFault::Connection)),
     ] {
-        stage.fails(path, answer, &expected);
+        if path == image_path {
+            // A slot is erased so often on one day, and no more.
+            let stage = Stage::set();
+            stage.fails(path, answer, &expected);
+            stage.goes_on();
+        } else {
+            stage.fails(path, answer, &expected);
+        }
         // One line, with a code, and an exit status of 1 or 3.
         assert_eq!(expected.to_string().lines().count(), 1);
         assert!(matches!(expected.family().exit_status(), 1 | 3), "{expected}");

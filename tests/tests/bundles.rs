@@ -9,6 +9,7 @@ use tuffet::release::Channel;
 use tuffet::repository::target_name;
 use tuffet::source::{Fetched, Source};
 use tuffet::{Error, Rejected};
+use tuffet_agent::Request;
 use tuffet_agent::agent::{Agent, Checked};
 use tuffet_agent::bundle::{Line, Stream};
 use tuffet_agent::file_flash::FileFlash;
@@ -16,7 +17,7 @@ use tuffet_agent::{
     self as agent, Bundle, Factory, FactoryImage, Flash, FlashMap, Transport, TransportFault, provision,
 };
 use tuffet_client::release::{Entry, Hex};
-use tuffet_client::{Clock, Entry as ByEntry, Role, SOFTWARE};
+use tuffet_client::{Ban, Clock, Entry as ByEntry, Role, SOFTWARE};
 use tuffet_tests::expect::*;
 use tuffet_tests::simulator::*;
 
@@ -151,7 +152,7 @@ fn bundle_has_what_an_offline_cycle_asks_for_whichever_roles_there_are() {
                 content.extend_from_slice(chunk);
                 Ok(())
             };
-            bundle.fetch(file, u32::MAX, sink).unwrap();
+            bundle.fetch(&Request::whole(file, u32::MAX).unwrap(), sink).unwrap();
             carried.insert(file.clone(), content);
         }
         let image = listed.pop().unwrap();
@@ -222,7 +223,7 @@ fn release_that_no_device_installs_gets_no_bundle() {
     let root = &Repository::default().files()["1.root.json"];
     let bytes = bench.bytes();
     let mut newest_failed = Subject { entry: ByEntry::Offline, ..Subject::new(&Repository::default()) };
-    newest_failed.banned = vec![digest(&image("1.1.0"))];
+    newest_failed.banned = vec![Ban { sha256: digest(&image("1.1.0")), sequence: u32::MAX }];
     assert_eq!(newest_failed.refresh(&Repository::default()).result, Ok(Some(1)));
     let checked = bench.apply(root, Bundle::open(&bytes[..]).unwrap());
     assert_eq!(checked, Err(TransportFault::NotFound.into()), "it may have the newest");

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use tuffet_client::limits::DEVICE;
 use tuffet_client::time::Date;
 use tuffet_client::{
-    Bound, Clock, Device, Environment, Error, Field, Goal, Misuse, Plan, Refresh, Rejected, Role, SOFTWARE,
-    Trusted, Want,
+    Ban, Bound, Clock, Device, Environment, Error, Field, Goal, Misuse, Plan, Refresh, Rejected, Role,
+    SOFTWARE, Trusted, Want,
 };
 use tuffet_tests::expect::*;
 use tuffet_tests::simulator::*;
@@ -956,8 +956,14 @@ fn release_that_a_device_may_not_take_falls_back_to_the_next() {
     // It failed here before.
     let repository = with(|_| ());
     let mut banned = subject(1, 0);
-    banned.banned.push(repository.candidates[0].image.sha256);
+    let sha256 = repository.candidates[0].image.sha256;
+    let sequence = repository.candidates[0].sequence;
+    banned.banned.push(Ban { sha256, sequence });
     accepted(&mut banned, &repository, &FULL, Some(2));
+    // By an earlier release: a later one of the same image is worth another attempt.
+    let mut cleared = subject(1, 0);
+    cleared.banned.push(Ban { sha256, sequence: sequence - 1 });
+    accepted(&mut cleared, &repository, &FULL, Some(sequence));
 }
 
 #[test]

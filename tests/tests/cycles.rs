@@ -6,8 +6,8 @@ use serde_json::json;
 use tuffet_client::limits::DEVICE;
 use tuffet_client::time::Date;
 use tuffet_client::{
-    Age, Bound, Clock, Crypto, Device, Ended, Entry, Environment, Field, Goal, Misuse, P256, Plan, Refresh,
-    Rejected, Role, SOFTWARE, Want,
+    Age, Ban, Bound, Clock, Crypto, Device, Ended, Entry, Environment, Field, Goal, Misuse, P256, Plan,
+    Refresh, Rejected, Role, SOFTWARE, Want,
 };
 use tuffet_tests::expect::*;
 use tuffet_tests::simulator::*;
@@ -170,7 +170,7 @@ fn device_that_changed_in_any_fact_looks_again() {
         (|subject| subject.sequence = 3, None),
         (|subject| subject.counter = 1, None),
         (|subject| subject.id = b"device-2", None),
-        (|subject| subject.banned.push([7; 32]), None),
+        (|subject| subject.banned.push(Ban { sha256: [7; 32], sequence: 9 }), None),
     ];
     for (change, release) in changes {
         for (entry, requests) in [(Entry::Poll, UNSETTLED.as_slice()), (Entry::Refresh, &REFRESH)] {

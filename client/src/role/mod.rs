@@ -129,6 +129,15 @@ impl<'m> Sheet<'m> {
         }
     }
 
+    /// Begins a cycle. What another one left is gone.
+    pub(crate) fn clear(&mut self) {
+        self.own_keys = 0;
+        self.names.truncate(0);
+        self.meta = MetaReader::default();
+        self.delegations = DelegationsReader::default();
+        self.targets = TargetsReader::new();
+    }
+
     /// Begins a file of this role. What an earlier try at it left is gone.
     pub(crate) fn restart(&mut self, role: Role) {
         self.role = role;

@@ -51,6 +51,8 @@ pub(crate) struct TargetsReader {
     complete: bool,
     /// When the next candidate becomes eligible that is not yet, in seconds since 1970.
     pub(crate) turn: u64,
+    /// The highest sequence whose image failed on this device before; 0 if there is none.
+    pub(crate) passed_over: u32,
     in_release: bool,
 }
 
@@ -63,6 +65,7 @@ impl TargetsReader {
             target: Target::default(),
             complete: false,
             turn: u64::MAX,
+            passed_over: 0,
             in_release: false,
         }
     }
@@ -71,7 +74,8 @@ impl TargetsReader {
     pub(crate) fn seek_release(&mut self, path: &String<PATH>) {
         self.entry.restart();
         self.entry.candidate.image.path.clone_from(path);
-        (self.seek, self.found, self.complete, self.turn) = (Seek::Release, false, false, u64::MAX);
+        (self.seek, self.found, self.complete) = (Seek::Release, false, false);
+        (self.turn, self.passed_over) = (u64::MAX, 0);
     }
 
     /// Looks for another target, the candidate's image or the one that the caller named.
@@ -147,6 +151,10 @@ impl TargetsReader {
             Verdict::Eligible => {}
             Verdict::NotYet(turn) => {
                 self.turn = self.turn.min(turn);
+                return Ok(());
+            }
+            Verdict::Banned => {
+                self.passed_over = self.passed_over.max(candidate.sequence);
                 return Ok(());
             }
             _ => return Ok(()),

@@ -4,7 +4,7 @@ use embedded_storage::nor_flash::NorFlash;
 
 use super::{Handover, Standing};
 use crate::boot::{self, BootRecord, SlotImage, TRIES, Unfit};
-use crate::error::Error;
+use crate::error::{Error, Misuse};
 use crate::flash::Flash;
 use crate::flash_map::Region;
 
@@ -12,8 +12,9 @@ use crate::flash_map::Region;
 /// that is between the two.
 #[derive(Clone, Copy, Debug)]
 pub struct Direct {
-    /// SHA-256 of the image that calls, as its bootloader named it.
-    pub running: [u8; 32],
+    /// SHA-256 of the image that calls, as its bootloader named it. Without one an image that was started for a trial is
+    /// taken for the one that runs.
+    pub running: Option<[u8; 32]>,
 }
 
 impl<F: NorFlash> Handover<F> for Direct {
@@ -30,7 +31,8 @@ impl<F: NorFlash> Handover<F> for Direct {
         let on_trial = record
             .trial
             .as_ref()
-            .is_some_and(|trial| trial.image.digest == self.running && trial.tries_left < TRIES);
+            .filter(|trial| trial.tries_left < TRIES)
+            .is_some_and(|trial| self.running.is_none_or(|running| running == trial.image.digest));
         Ok(Standing { record, on_trial })
     }
 
@@ -43,7 +45,7 @@ impl<F: NorFlash> Handover<F> for Direct {
     }
 
     fn confirm(&mut self, flash: &mut Flash<F>) -> Result<(), Error> {
-        boot::confirm(flash, &self.running)
+        boot::confirm(flash, &self.running.ok_or(Misuse::NotOnTrial)?)
     }
 
     fn revert(&mut self, flash: &mut Flash<F>, why: Unfit) -> Result<(), Error> {

@@ -99,7 +99,7 @@ fn bundle_that_will_not_do_is_named_with_what_is_wrong() {
     write("headless", &encode(&files[..files.len() - 1]));
     let image = setup.repository.releases[0].file();
     let line = format!(
-        "release 7 (1.0.0), 9000 bytes\nerror[A620]: headless: has no {image}; it is incomplete, or for other devices\n"
+        "release 7 (1.0.0), 9000 bytes\ngoes on behind 8192 bytes that are there already\nerror[A620]: headless: has no {image}; it is incomplete, or for other devices\n"
     );
     assert_eq!(setup.run_without_url(&["bundle", "headless"]), said(3, &line));
     write("later", &encode(&[("3.root.json".to_owned(), vec![0])]));

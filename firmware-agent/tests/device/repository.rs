@@ -7,7 +7,7 @@ use p256::ecdsa::{Signature, SigningKey};
 use p256::pkcs8::{EncodePublicKey as _, LineEnding};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
-use tuffet_agent::{Error, Transport, TransportFault};
+use tuffet_agent::{Error, Request, Transport, TransportFault};
 use tuffet_client::time::Date;
 
 /// 2026-11-22T12:00:00Z, the present of these tests, in seconds since 1970.
@@ -223,6 +223,8 @@ pub(crate) struct Mirror {
     pub(crate) after: Option<(String, Files)>,
     /// What was asked for.
     pub(crate) requests: Vec<String>,
+    /// Bytes that were handed over.
+    pub(crate) sent: usize,
 }
 
 impl Mirror {
@@ -234,10 +236,11 @@ impl Mirror {
 impl Transport for Mirror {
     fn fetch(
         &mut self,
-        path: &str,
-        limit: u32,
+        request: &Request,
         sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        let Request { path, from, limit, part } = request;
+        let (path, from, limit) = (path.as_str(), *from as usize, *limit as usize);
         self.requests.push(path.to_owned());
         let fault = self.faults.get(path).copied();
         let file = match (self.files.get(path), fault) {
@@ -248,13 +251,17 @@ impl Transport for Mirror {
         if let Some((_, files)) = self.after.take_if(|(trigger, _)| trigger == path) {
             self.files = files;
         }
-        let sent = fault.map_or(file.len(), |(after, _)| after).min(limit as usize);
-        for chunk in file[..sent].chunks(100) {
+        let sent = fault.map_or(file.len(), |(after, _)| after).min(limit);
+        if sent < from {
+            return Err(fault.map_or(TransportFault::Range { from: from as u32 }, |(_, fault)| fault).into());
+        }
+        self.sent += sent - from;
+        for chunk in file[from..sent].chunks(100) {
             sink(chunk)?;
         }
         match fault {
             Some((_, fault)) => Err(fault.into()),
-            None if file.len() > sent => Err(TransportFault::TooLong { limit }.into()),
+            None if file.len() > sent && !part => Err(TransportFault::TooLong { limit: limit as u32 }.into()),
             None => Ok(()),
         }
     }

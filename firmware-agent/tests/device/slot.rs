@@ -1,9 +1,11 @@
 use sha2::{Digest, Sha256};
 use tuffet_agent::boot::{BootRecord, SlotImage, Unfit, mark_pending, revert};
 use tuffet_agent::flash_map::{FlashMap, Layout, Region};
+use tuffet_agent::handover::{Direct, Handover, Mcuboot};
+use tuffet_agent::progress::Progress;
 use tuffet_agent::{Environment, Error, Flash, Misuse, Rejected, SlotId, SlotWriter};
 
-use crate::nor::{Cut, Nor};
+use crate::nor::{Cut, Nor, Operation};
 
 const SLOT: usize = 0x2000;
 
@@ -15,13 +17,13 @@ fn image_in_chunks_of_any_size_is_on_the_flash_and_nothing_else_changed() {
             for chunk in [1, 3, 255, 256, 257, 1000, SLOT] {
                 let mut flash = device::<ERASE, WRITE>(erased);
                 let before = flash.nor_mut().bytes().to_vec();
-                let mut writer = SlotWriter::open(&mut flash, length as u32, digest(&image)).unwrap();
+                let mut writer = open(&mut flash, length as u32, digest(&image)).unwrap();
                 for bytes in image.chunks(chunk) {
                     writer.write(bytes).unwrap();
                 }
                 writer.write(&[]).unwrap();
-                assert_eq!(writer.received(), length as u32);
-                assert_eq!(writer.finish(), Ok(SlotId::B));
+                assert_eq!(writer.writer.next(), length as u32);
+                assert_eq!(writer.finish(), Ok(()));
                 assert_only_slot_b_changed(&mut flash, &before);
                 let start = flash.map().slot(SlotId::B).offset as usize;
                 assert_eq!(flash.nor_mut().bytes()[start..start + length], image[..]);
@@ -46,7 +48,7 @@ fn write_of_one_byte_too_many_is_refused_at_every_boundary() {
         for chunk in [1, 256, 1000, length + 1] {
             let mut flash = device::<1024, 4>(0xFF);
             let before = flash.nor_mut().bytes().to_vec();
-            let mut writer = SlotWriter::open(&mut flash, length as u32, digest(&image[..length])).unwrap();
+            let mut writer = open(&mut flash, length as u32, digest(&image[..length])).unwrap();
             let refused = Error::from(Rejected::ImageTooLong { length: length as u32 });
             let last = image.chunks(chunk).map(|bytes| writer.write(bytes)).last();
             assert_eq!(last, Some(Err(refused)));
@@ -72,7 +74,7 @@ fn finish_of_a_wrong_image_makes_the_slot_unbootable() {
     for (bytes, error) in cases {
         let mut flash = device::<1024, 4>(0xFF);
         let before = flash.nor_mut().bytes().to_vec();
-        let mut writer = SlotWriter::open(&mut flash, 5000, digest(&image)).unwrap();
+        let mut writer = open(&mut flash, 5000, digest(&image)).unwrap();
         writer.write(bytes).unwrap();
         assert_eq!(writer.finish(), Err(error));
         assert_refused(&mut flash, &before);
@@ -86,7 +88,7 @@ fn finish_on_a_flash_that_lost_a_bit_is_the_flash_s_fault() {
     let before = flash.nor_mut().bytes().to_vec();
     let start = flash.map().slot(SlotId::B).offset as usize;
     flash.nor_mut().wear_out(start + 3000..start + 3001);
-    let mut writer = SlotWriter::open(&mut flash, 5000, digest(&image)).unwrap();
+    let mut writer = open(&mut flash, 5000, digest(&image)).unwrap();
     writer.write(&image).unwrap();
     let slot = SlotId::B;
     assert_eq!(writer.finish(), Err(Environment::ImageNotWritten { slot }.into()));
@@ -98,7 +100,7 @@ fn abandon_makes_the_slot_unbootable() {
     let image = image(5000);
     let mut flash = device::<1024, 4>(0xFF);
     let before = flash.nor_mut().bytes().to_vec();
-    let mut writer = SlotWriter::open(&mut flash, 5000, digest(&image)).unwrap();
+    let mut writer = open(&mut flash, 5000, digest(&image)).unwrap();
     writer.write(&image[..3000]).unwrap();
     writer.abandon().unwrap();
     assert_refused(&mut flash, &before);
@@ -111,7 +113,7 @@ fn open_of_what_cannot_be_written_touches_nothing() {
     let length = SLOT as u32 + 1;
     let larger = Rejected::ImageLargerThanSlot { length, slot: SLOT as u32 };
     let mut on_trial = flash.clone();
-    let mut writer = SlotWriter::open(&mut on_trial, 5000, digest(&image)).unwrap();
+    let mut writer = open(&mut on_trial, 5000, digest(&image)).unwrap();
     writer.write(&image).unwrap();
     writer.finish().unwrap();
     let pending = SlotImage {
@@ -133,11 +135,11 @@ fn open_of_what_cannot_be_written_touches_nothing() {
         (&mut lost, 5000, Environment::RecordLost { kind: tuffet_agent::journal::Kind::Boot }.into()),
     ] {
         flash.nor_mut().plan(None);
-        assert_eq!(SlotWriter::open(flash, length, digest(&image)).unwrap_err(), error);
+        assert_eq!(open(flash, length, digest(&image)).map(drop).unwrap_err(), error);
         assert_eq!(flash.nor_mut().operations, [], "{error}");
     }
     revert(&mut on_trial, Unfit::Withdrawn).unwrap();
-    SlotWriter::open(&mut on_trial, 5000, digest(&image)).unwrap();
+    open(&mut on_trial, 5000, digest(&image)).unwrap();
 }
 
 #[test]
@@ -146,8 +148,9 @@ fn image_cut_anywhere_leaves_all_else_and_can_be_written_again() {
     let mut flash = device::<1024, 32>(0xFF);
     let before = flash.nor_mut().bytes().to_vec();
     let write = |flash: &mut Flash<Nor<1024, 32>>| {
-        let mut writer = SlotWriter::open(flash, 3000, digest(&image))?;
-        image.chunks(700).try_for_each(|bytes| writer.write(bytes))?;
+        let mut writer = open(flash, 3000, digest(&image))?;
+        let from = writer.writer.next() as usize;
+        image[from..].chunks(700).try_for_each(|bytes| writer.write(bytes))?;
         writer.finish()
     };
     let mut rehearsal = flash.clone();
@@ -160,11 +163,154 @@ fn image_cut_anywhere_leaves_all_else_and_can_be_written_again() {
         write(&mut flash).unwrap_err();
         assert!(flash.nor_mut().power_on(), "{cut:?} was never reached");
         assert_only_slot_b_changed(&mut flash, &before);
-        assert_eq!(write(&mut flash), Ok(SlotId::B), "{cut:?}");
+        assert_eq!(write(&mut flash), Ok(()), "{cut:?}");
     }
-    // The boot record's 64 bytes in two writes and its seal of 32, after four erases. Twelve writes of the image, the last
-    // of 184 bytes rounded up to 192, and three erases.
-    assert_eq!(cuts.len(), 3 * 96 + 2 * 3 + 4 * 50 + 3 * (11 * 256 + 192) + 2 * 12 + 3 * 50);
+    // The boot record's 64 bytes in two writes and its seal of 32, after four erases; the same for what is under way, after
+    // eight, for nothing was in that journal. Twelve writes of the image, the last of 184 bytes rounded up to 192, and three
+    // erases. Then the boot record once more, with a digest.
+    let records = 3 * 96 + 2 * 3 + 4 * 50 + 3 * 96 + 2 * 3 + 8 * 50 + 3 * 128 + 2 * 4;
+    assert_eq!(cuts.len(), records + 3 * (11 * 256 + 192) + 2 * 12 + 3 * 50);
+}
+
+/// A download breaks off at each byte, and the device loses its power before it goes on.
+#[test]
+fn image_broken_off_anywhere_goes_on_from_the_unit_in_which_it_ended() {
+    fn geometry<const ERASE: usize, const WRITE: usize>(
+        erased: u8,
+        handover: &impl Handover<Nor<ERASE, WRITE>>,
+        length: usize,
+        header_last: bool,
+    ) {
+        let mut image = image(length);
+        // A blank run of some units, and one at the end: neither can be told from what was never written.
+        image[700..700 + 2 * ERASE].fill(erased);
+        image[length - 300..].fill(erased);
+        for broken in (0..length).step_by(if ERASE > 512 { 97 } else { 13 }) {
+            let mut flash = device::<ERASE, WRITE>(erased);
+            let mut writer = open_by(&mut flash, handover, length as u32, digest(&image)).unwrap();
+            writer.write(&image[..broken]).unwrap();
+            drop(writer);
+            // Another slot's writer knows nothing of this one, and neither does one for another image.
+            let before = flash.clone();
+            let other = open_by(&mut flash, handover, length as u32, [7; 32]).unwrap();
+            assert_eq!(other.writer.next(), 0);
+            let mut flash = before;
+            flash.nor_mut().plan(None);
+            let mut writer = open_by(&mut flash, handover, length as u32, digest(&image)).unwrap();
+            let from = writer.writer.next() as usize;
+            if header_last && writer.writer.end() < length as u32 {
+                assert_eq!((from, writer.writer.end()), (0, 256), "{broken}: the first page comes once more");
+                writer.write(&image[..256]).unwrap();
+            }
+            let from = writer.writer.next() as usize;
+            // What is blank at the end of what came counts as not written, and the unit before that is written again.
+            let blank = image[..broken / 256 * 256].iter().rev().take_while(|byte| **byte == erased).count();
+            assert!(from.is_multiple_of(ERASE) && from <= broken, "{broken}: {from}");
+            assert!(
+                broken - from < ERASE + 256 + blank + if header_last { 256 } else { 0 },
+                "{broken}: {from}"
+            );
+            writer.write(&image[from..]).unwrap();
+            assert_eq!(writer.finish(), Ok(()), "{broken}");
+            let record = BootRecord::load(&mut flash).unwrap();
+            let place = handover.place(&flash, &record);
+            assert_eq!(flash.digest(place, length as u32), Ok(digest(&image)), "{broken}");
+        }
+    }
+    let direct = Direct { running: None };
+    geometry::<256, 1>(0xFF, &direct, 4000, false);
+    geometry::<512, 8>(0x00, &direct, 4000, false);
+    geometry::<1024, 32>(0xFF, &direct, 7000, false);
+    // Not a multiple of the page.
+    geometry::<384, 4>(0xFF, &direct, 4000, false);
+    let mcuboot = Mcuboot { using_offset: false, reserved: 0 };
+    geometry::<256, 4>(0xFF, &mcuboot, 4000, true);
+    geometry::<1024, 8>(0xFF, &mcuboot, 6000, true);
+}
+
+#[test]
+fn header_is_written_last_and_never_for_another_image() {
+    let image = image(5000);
+    let mcuboot = Mcuboot { using_offset: false, reserved: 0 };
+    let mut flash = device::<1024, 4>(0xFF);
+    let start = flash.map().slot(SlotId::B).offset as usize;
+    let blank = |flash: &mut Flash<Nor<1024, 4>>| {
+        flash.nor_mut().bytes()[start..start + 256].iter().all(|byte| *byte == 0xFF)
+    };
+    let mut writer = open_by(&mut flash, &mcuboot, 5000, digest(&image)).unwrap();
+    writer.write(&image).unwrap();
+    assert!(blank(writer.flash));
+    writer.finish().unwrap();
+    assert_eq!(flash.nor_mut().bytes()[start..start + 5000], image);
+
+    let mut flash = device::<1024, 4>(0xFF);
+    flash.nor_mut().plan(None);
+    let mut writer = open_by(&mut flash, &mcuboot, 5000, [7; 32]).unwrap();
+    writer.write(&image).unwrap();
+    assert_eq!(writer.finish(), Err(Rejected::ImageDigest.into()));
+    let first = start..start + 256;
+    let wrote = |operation: &Operation| matches!(operation, Operation::Write(range) if range.start < first.end && range.end > first.start);
+    assert!(!flash.nor_mut().operations.iter().any(wrote));
+}
+
+#[test]
+fn poisoned_prefix_is_dropped_as_a_whole() {
+    let image = image(5000);
+    let mut poisoned = image.clone();
+    poisoned[100] ^= 1;
+    let mut flash = device::<1024, 4>(0xFF);
+    let mut writer = open(&mut flash, 5000, digest(&image)).unwrap();
+    writer.write(&poisoned[..3000]).unwrap();
+    drop(writer);
+    // An honest server from here on cannot make it right.
+    let mut writer = open(&mut flash, 5000, digest(&image)).unwrap();
+    assert_eq!(writer.writer.next(), 2048);
+    writer.write(&image[2048..]).unwrap();
+    assert_eq!(writer.finish(), Err(Rejected::ImageDigest.into()));
+    let mut writer = open(&mut flash, 5000, digest(&image)).unwrap();
+    assert_eq!(writer.writer.next(), 0, "nothing is left of it");
+    writer.write(&image).unwrap();
+    assert_eq!(writer.finish(), Ok(()));
+}
+
+/// A writer with what it writes to.
+struct Writing<'f, const ERASE: usize, const WRITE: usize> {
+    flash: &'f mut Flash<Nor<ERASE, WRITE>>,
+    progress: Progress,
+    writer: SlotWriter,
+}
+
+fn open<const ERASE: usize, const WRITE: usize>(
+    flash: &mut Flash<Nor<ERASE, WRITE>>,
+    length: u32,
+    digest: [u8; 32],
+) -> Result<Writing<'_, ERASE, WRITE>, Error> {
+    open_by(flash, &Direct { running: None }, length, digest)
+}
+
+fn open_by<'f, const ERASE: usize, const WRITE: usize>(
+    flash: &'f mut Flash<Nor<ERASE, WRITE>>,
+    handover: &impl Handover<Nor<ERASE, WRITE>>,
+    length: u32,
+    digest: [u8; 32],
+) -> Result<Writing<'f, ERASE, WRITE>, Error> {
+    let mut progress = Progress::load(flash);
+    let writer = SlotWriter::open(flash, handover, &mut progress, length, digest)?;
+    Ok(Writing { flash, progress, writer })
+}
+
+impl<const ERASE: usize, const WRITE: usize> Writing<'_, ERASE, WRITE> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.writer.write(self.flash, &mut self.progress, bytes)
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        self.writer.finish(self.flash, &mut self.progress)
+    }
+
+    fn abandon(&mut self) -> Result<(), Error> {
+        self.writer.abandon(self.flash, &mut self.progress)
+    }
 }
 
 fn assert_refused<const ERASE: usize, const WRITE: usize>(
@@ -180,12 +326,12 @@ fn assert_only_slot_b_changed<const ERASE: usize, const WRITE: usize>(
     flash: &mut Flash<Nor<ERASE, WRITE>>,
     before: &[u8],
 ) {
-    let boot = flash.map().layout().boot.end() as usize;
+    let journals = flash.map().layout().trust.end() as usize;
     let Region { offset, length } = flash.map().slot(SlotId::B);
     let (start, end) = (offset as usize, (offset + length) as usize);
     let now = flash.nor_mut().bytes();
-    // The boot journal, at the very beginning, is written, but says what it said.
-    assert!(now[boot..start] == before[boot..start], "bytes before the slot changed");
+    // The journals, at the very beginning, are written, but the boot record says what it said.
+    assert!(now[journals..start] == before[journals..start], "bytes before the slot changed");
     assert!(now[end..] == before[end..], "bytes behind the slot changed");
     let record = BootRecord::load(flash).unwrap();
     assert_eq!(
@@ -198,16 +344,16 @@ fn assert_only_slot_b_changed<const ERASE: usize, const WRITE: usize>(
 /// side shows.
 fn device<const ERASE: usize, const WRITE: usize>(erased: u8) -> Flash<Nor<ERASE, WRITE>> {
     let unit = ERASE as u32;
-    let slot = |offset| Region { offset, length: SLOT as u32 };
-    let journal = |number: u32| Region { offset: number * 0x2000, length: 0x2000 };
+    let length = (SLOT as u32).next_multiple_of(2 * unit);
+    let part = |number: u32| Region { offset: number * length, length };
     let map = FlashMap::new(Layout {
         erase_unit: unit,
         write_unit: WRITE as u32,
         erased,
-        boot: journal(0),
-        trust: journal(1),
-        slot_b: slot(0x8000),
-        slot_a: slot(0xA000),
+        boot: part(0),
+        trust: part(1),
+        slot_b: part(4),
+        slot_a: part(5),
     })
     .unwrap();
     let mut flash = Flash::new(Nor::new(map.capacity(), erased), map).unwrap();

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tuffet_client::limits::CANDIDATES;
-use tuffet_client::{Device, Goal, Trusted};
+use tuffet_client::{Ban, Device, Goal, Trusted};
 
 use super::file::rule_of;
 use super::{Findings, Rule};
@@ -199,7 +199,7 @@ impl Findings<'_> {
                 .and_then(|number| u32::try_from(number).ok())
                 .unwrap_or(0)
         };
-        let mut banned: Vec<[u8; 32]> = Vec::new();
+        let mut banned: Vec<Ban> = Vec::new();
         let devices = candidates.iter().map(|candidate| {
             let hashes = candidate.get("image").and_then(|image| image.get("hashes"));
             let hash =
@@ -212,10 +212,10 @@ impl Findings<'_> {
         let mut said: Option<tuffet_client::Error> = None;
         for (sequence, counter, digest) in devices {
             // The images of candidates above this one have failed on the device that is due for it.
-            let others: Vec<[u8; 32]> =
-                banned.iter().copied().filter(|other| Some(*other) != digest).collect();
+            let others: Vec<Ban> =
+                banned.iter().copied().filter(|other| Some(other.sha256) != digest).collect();
             let device = Device { product, hardware, channel, id: &[], sequence, counter, banned: &others };
-            banned.extend(digest);
+            banned.extend(digest.map(|sha256| Ban { sha256, sequence: u32::MAX }));
             let outcome = search(files, trusted, Goal::Release(device))?;
             let Outcome::Refused(error) = outcome else { continue };
             if said != Some(error) && !self.is_unlisted(&error) {

@@ -5,13 +5,15 @@ use core::time::Duration;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tuffet_agent::agent::{Agent, Checked, Event, Started};
+use tuffet_agent::Event;
+use tuffet_agent::agent::{Agent, Checked, Started};
 use tuffet_agent::boot::{self, BootRecord, Decision};
 use tuffet_agent::factory::{Factory, FactoryImage, provision};
 use tuffet_agent::factory_file::FactoryFile;
 use tuffet_agent::file_flash::FileFlash;
 use tuffet_agent::flash_map::{FlashMap, Region};
 use tuffet_agent::http::{HttpOptions, HttpTransport};
+use tuffet_agent::journal::{Journal, Kind, PAYLOAD_MAX};
 use tuffet_agent::{Error, Flash};
 use tuffet_client::{Clock, SOFTWARE, Trusted};
 
@@ -35,8 +37,8 @@ pub struct Evidence {
     pub active_slot: Vec<u8>,
     /// The journal of boot records.
     pub boot_record: Vec<u8>,
-    /// The journals of root and floors.
-    pub trust: Vec<u8>,
+    /// The records of root and floors. What is under way stands beside them, and changes.
+    pub trust: [Vec<u8>; 2],
 }
 
 impl Lamp {
@@ -84,7 +86,7 @@ impl Lamp {
         Ok(agent.boot(&mut || Clock::At(now), &mut |_| true, observe)?)
     }
 
-    /// The bytes on flash, read without the agent.
+    /// The bytes on flash.
     ///
     /// # Errors
     /// The file system's, or that there is no boot record.
@@ -99,7 +101,7 @@ impl Lamp {
         Ok(Evidence {
             active_slot: part(FlashMap::DEMO.slot(active)),
             boot_record: part(layout.boot),
-            trust: part(layout.trust),
+            trust: [self.record(Kind::Root)?, self.record(Kind::Floors)?],
         })
     }
 
@@ -150,6 +152,13 @@ impl Lamp {
         let transport = HttpTransport::new(&self.url, options)
             .map_err(|why| crate::Misuse::Address { url: self.url.clone(), why: why.to_string() })?;
         Ok(Agent::new(self.open()?, transport, &SOFTWARE, *factory, b"lamp-000001")?)
+    }
+
+    /// What the newest record of a kind says.
+    fn record(&self, kind: Kind) -> Result<Vec<u8>, crate::Error> {
+        let mut buffer = vec![0; PAYLOAD_MAX as usize];
+        let record = Journal::new(&FlashMap::DEMO, kind).newest(&mut self.open()?, &mut buffer)?;
+        Ok(record.payload.to_vec())
     }
 
     fn open(&self) -> Result<Flash<FileFlash>, crate::Error> {

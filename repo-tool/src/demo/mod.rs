@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use tuffet_agent::agent::{Checked, Event, Started};
+use tuffet_agent::Event;
+use tuffet_agent::agent::{Checked, Started};
 use tuffet_agent::boot::Reason;
 use tuffet_agent::factory::FactoryImage;
 use tuffet_client::Change;

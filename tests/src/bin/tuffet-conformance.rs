@@ -15,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::{Parser, Subcommand};
 use sha2::{Digest, Sha256, Sha512};
 use tuffet_agent::http::{HttpOptions, HttpTransport};
-use tuffet_agent::{Transport, TransportFault};
+use tuffet_agent::{Request, Transport, TransportFault};
 use tuffet_client::limits::HOST;
 use tuffet_client::release::{Hex, served_path};
 use tuffet_client::{
@@ -184,7 +184,8 @@ fn fetch(
     copy: &Path,
 ) -> Result<Option<Ended>, String> {
     let mut written = File::create(copy);
-    let fetched = transport.fetch(path, limit, &mut |chunk| {
+    let request = Request::whole(path, limit).map_err(|fault| fault.to_string())?;
+    let fetched = transport.fetch(&request, &mut |chunk| {
         if let Ok(file) = &mut written
             && let Err(error) = file.write_all(chunk)
         {
@@ -290,7 +291,8 @@ impl Targets {
         let part = self.directory.join(".fetched");
         let mut copy = File::create(&part).map_err(failed)?;
         let (mut hashing, mut written) = (Hashing::default(), Ok(()));
-        let fetched = self.transport.fetch(&served, target.length, &mut |chunk| {
+        let request = Request::whole(&served, target.length).map_err(|fault| format!("{path}: {fault}"))?;
+        let fetched = self.transport.fetch(&request, &mut |chunk| {
             hashing.update(chunk);
             if written.is_ok() {
                 written = copy.write_all(chunk);

@@ -10,7 +10,7 @@ use tuffet_client::Clock;
 
 use super::nor::{Cut, Nor, Operation};
 use super::raw::{Facts, Named, Places};
-use super::world::{CRYPTO, Mirror, Release, Scenario, ServerFault, World};
+use super::world::{CHUNK, CRYPTO, Mirror, Release, Scenario, ServerFault, World};
 use crate::simulator::NOW;
 
 /// Starts that are more than any life takes: an image that crashes gets three trials of three tries each.
@@ -36,8 +36,8 @@ pub struct Device<'w, const ERASE: usize, const WRITE: usize> {
     nor: Nor<ERASE, WRITE>,
     /// What was on the flash when it was looked at last.
     seen: Option<Facts>,
-    /// Images that were downloaded.
-    downloads: usize,
+    /// Bytes of images that were downloaded.
+    downloaded: usize,
     /// What happens to a fetch, counted from here on.
     fault: Option<(usize, ServerFault)>,
     /// What was asked for, and how long that is.
@@ -70,7 +70,7 @@ impl<'w, const ERASE: usize, const WRITE: usize> Device<'w, ERASE, WRITE> {
             map,
             nor,
             seen: None,
-            downloads: 0,
+            downloaded: 0,
             fault: None,
             fetches: Vec::new(),
             #[cfg(feature = "seeded-bugs")]
@@ -157,8 +157,8 @@ impl<'w, const ERASE: usize, const WRITE: usize> Device<'w, ERASE, WRITE> {
             Ok(Started::NoContact(_, error)) => Some(Err(error)),
             Ok(other) => return Err(format!("{other:?}")),
         };
-        let Mirror { images, fetches, .. } = agent.transport_mut();
-        self.downloads += *images;
+        let Mirror { image_bytes, fetches, .. } = agent.transport_mut();
+        self.downloaded += *image_bytes;
         // Those of the starts to come are counted on.
         let met = self.fault.is_some_and(|(at, _)| at < fetches.len());
         self.fault = self.fault.map(|(at, fault)| (at.wrapping_sub(fetches.len()), fault));
@@ -265,11 +265,21 @@ impl<'w, const ERASE: usize, const WRITE: usize> Device<'w, ERASE, WRITE> {
         Ok(())
     }
 
-    /// Whether a device that has nothing left to do is where it should be. `cuts` are those that it lived through.
+    /// Whether a device that has nothing left to do is where it should be, after so many cuts. Each of them may cost the
+    /// part of an image that is in the unit in which it was written, and no more.
     ///
     /// # Errors
     /// What is wrong, in words.
     pub fn judge_end(&mut self, cuts: usize) -> Result<(), String> {
+        // A cut page, and the piece that was on its way.
+        self.judge_end_and(cuts * (ERASE + 256 + CHUNK))
+    }
+
+    /// The same, where so many bytes of images may have come once more.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn judge_end_and(&mut self, again: usize) -> Result<(), String> {
         self.look()?;
         let Some(facts) = &self.seen else { return Ok(()) };
         let (world, last) = (self.world, self.world.last());
@@ -279,7 +289,9 @@ impl<'w, const ERASE: usize, const WRITE: usize> Device<'w, ERASE, WRITE> {
             Scenario::Unfit | Scenario::Crash => Some(world.releases[1].digest),
         };
         let (root, timestamp) = world.metadata();
-        let downloads = usize::from(world.scenario == Scenario::Twice) + 1 + cuts;
+        let releases =
+            if world.scenario == Scenario::Twice { &world.releases[1..] } else { &world.releases[1..2] };
+        let once: usize = releases.iter().map(|release| release.image.len()).sum();
         let banned: Vec<[u8; 32]> =
             facts.failures.iter().filter(|(_, count)| *count >= 3).map(|(digest, _)| *digest).collect();
         for (so, what) in [
@@ -288,10 +300,11 @@ impl<'w, const ERASE: usize, const WRITE: usize> Device<'w, ERASE, WRITE> {
             (facts.counter == last.counter, "the security counter is another"),
             ((facts.root, facts.online[0]) == (root, timestamp), "metadata of another version are trusted"),
             (banned == Vec::from_iter(refused), "other images are given up"),
-            (self.downloads <= downloads, "the image was downloaded again and again"),
+            (self.downloaded >= once, "an image came from nowhere"),
+            (self.downloaded <= once + again, "more of an image came once more than was lost"),
         ] {
             if !so {
-                return Err(format!("in the end {what}: {facts:?}, {} downloads", self.downloads));
+                return Err(format!("in the end {what}: {facts:?}, {} bytes of {once}", self.downloaded));
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use core::cell::RefCell;
 use core::fmt;
 use std::collections::HashMap;
 
-use tuffet_agent::{Error, Factory, FactoryImage, Transport, TransportFault};
+use tuffet_agent::{Error, Factory, FactoryImage, Request, Transport, TransportFault};
 use tuffet_client::release::Image;
 use tuffet_client::{Crypto, P256, SOFTWARE};
 
@@ -159,23 +159,26 @@ impl World {
     /// What is served before there is anything new.
     #[must_use]
     pub fn quiet(&self) -> Mirror<'_> {
-        Mirror { files: &self.served[0], images: 0, fault: None, fetches: Vec::new() }
+        Mirror { files: &self.served[0], image_bytes: 0, fault: None, fetches: Vec::new() }
     }
 
     /// What is served to a device that runs this release.
     #[must_use]
     pub fn mirror(&self, running: &Release) -> Mirror<'_> {
         let files = &self.served[if running.sequence == 1 { 1 } else { 2 }];
-        Mirror { files, images: 0, fault: None, fetches: Vec::new() }
+        Mirror { files, image_bytes: 0, fault: None, fetches: Vec::new() }
     }
 }
+
+/// Bytes of the pieces in which files come, as over a network: neither pages nor write units.
+pub const CHUNK: usize = 100;
 
 /// A server.
 #[derive(Debug)]
 pub struct Mirror<'w> {
     files: &'w Files,
-    /// How many images were fetched.
-    pub images: usize,
+    /// How many bytes of images were fetched.
+    pub image_bytes: usize,
     /// What happens to one of the fetches, counted from 0.
     pub fault: Option<(usize, ServerFault)>,
     /// What was asked for, and how long that is.
@@ -218,21 +221,26 @@ impl ServerFault {
 impl Transport for Mirror<'_> {
     fn fetch(
         &mut self,
-        path: &str,
-        limit: u32,
+        request: &Request,
         sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        let Request { path, from, limit, part } = request;
+        let (path, from, limit) = (path.as_str(), *from as usize, *limit as usize);
         let number = self.fetches.len();
         let file = self.files.get(path);
-        self.fetches.push((path.to_owned(), file.map_or(0, Vec::len)));
+        let length = file.map_or(0, |file| file.len().min(limit).saturating_sub(from));
+        self.fetches.push((path.to_owned(), length));
         let fault = self.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
         let mut answer = match (file, fault) {
             (_, Some(ServerFault::Status(code))) => return Err(TransportFault::Status { code }.into()),
             (_, Some(ServerFault::Tls)) => return Err(TransportFault::Tls.into()),
             (None, _) | (_, Some(ServerFault::NotFound)) => return Err(TransportFault::NotFound.into()),
-            (Some(file), _) => file.clone(),
+            (Some(file), _) if file.len() < from => {
+                return Err(TransportFault::Range { from: request.from }.into());
+            }
+            (Some(file), _) => file[from..].to_vec(),
         };
-        self.images += usize::from(path.starts_with("targets/"));
+        let limit = limit - from;
         let mut broken = None;
         match fault {
             Some(ServerFault::Breaks(at)) => {
@@ -243,15 +251,19 @@ impl Transport for Mirror<'_> {
             }
             Some(ServerFault::Ends(at)) => answer.truncate(at),
             Some(ServerFault::Flips(at)) => answer[at] ^= 0xFF,
-            Some(ServerFault::GoesOn) => answer.resize(answer.len() + limit as usize + 1, b' '),
+            Some(ServerFault::GoesOn) => answer.resize(answer.len() + limit + 1, b' '),
             _ => {}
         }
-        if answer.len() > limit as usize {
-            broken = Some(TransportFault::TooLong { limit });
-            answer.truncate(limit as usize);
+        if answer.len() > limit {
+            broken = (!part).then_some(TransportFault::TooLong { limit: request.limit });
+            answer.truncate(limit);
         }
-        // Such chunks as come over a network: neither pages nor write units.
-        answer.chunks(100).try_for_each(sink)?;
+        for chunk in answer.chunks(CHUNK) {
+            if path.starts_with("targets/") {
+                self.image_bytes += chunk.len();
+            }
+            sink(chunk)?;
+        }
         broken.map_or(Ok(()), |fault| Err(fault.into()))
     }
 }
