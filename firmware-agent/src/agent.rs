@@ -170,7 +170,7 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
         let source = if self.transport.is_bundle() { Source::Bundle } else { Source::Repository };
         self.engine.hurry();
         let outcome = match self.engine.turn(&mut self.work, source, product) {
-            Ok(turn) => drive(turn, &mut self.transport, product),
+            Ok(mut turn) => drive(&mut turn, &mut self.transport, product),
             Err(error) => Err(error),
         };
         self.trust = match self.work.trust() {
@@ -187,7 +187,7 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
 ///
 /// What the turn ended in.
 pub fn drive<F: NorFlash, H: Handover<F>>(
-    mut turn: Turn<'_, F, H>,
+    turn: &mut Turn<'_, F, H>,
     transport: &mut dyn Transport,
     product: &mut dyn Product,
 ) -> Result<Outcome, Error> {

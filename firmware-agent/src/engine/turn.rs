@@ -21,8 +21,9 @@ use crate::slot::{SlotWriter, abandon};
 use crate::transport::{Request, TransportFault};
 use crate::trust_store::{Memory, Trust, TrustLost, replace_lost, store_floors, store_root};
 
-/// Bytes that came and are not noted in the progress record yet, at the most.
-const UNNOTED: u32 = 64 * 1024;
+/// Bytes that come before they are noted in the progress record, or a sixteenth of what may come on a day. What was not noted
+/// is forgotten at a restart.
+const UNNOTED: u32 = 1024;
 
 /// A turn under way.
 #[derive(Debug)]
@@ -262,10 +263,11 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             State::Over => return Err(Misuse::TurnOver.into()),
         }
         let proves = matches!(self.state, State::Refresh(Purpose::Contact(_)));
-        if self.after.unnoted >= UNNOTED.max(self.settings.bytes_a_day >> 4) {
+        let spent = self.left() == 0 && !proves;
+        if self.after.unnoted >= UNNOTED.max(self.settings.bytes_a_day >> 4) || spent {
             self.note()?;
         }
-        Ok((self.left() == 0 && !proves).then_some(Outcome::Spent))
+        Ok(spent.then_some(Outcome::Spent))
     }
 
     fn end(&mut self, product: &mut dyn Product) -> Result<Option<Outcome>, Error> {
