@@ -9,10 +9,11 @@ use tuffet_client::{Clock, Crypto};
 use crate::boot::{self, SlotImage};
 use crate::engine::{Engine, Input, Outcome, Source, Turn, Want, Work};
 use crate::error::{Error, Misuse};
+use crate::event::Event;
 use crate::factory::Factory;
 use crate::flash::Flash;
 use crate::handover::{Direct, Handover};
-use crate::product::{Ask, Event, Health, Now, Product};
+use crate::product::{Ask, Health, Now, Product};
 use crate::transport::Transport;
 use crate::trust_store::Trust;
 

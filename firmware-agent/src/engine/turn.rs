@@ -10,12 +10,14 @@ use tuffet_client::{
 use super::{After, Engine, Input, Outcome, Source, Want, Work};
 use crate::boot::{self, BootRecord, SlotImage, Trial, Unfit};
 use crate::error::{Environment, Error, Misuse, Rejected};
+use crate::event::Event;
 use crate::factory::Factory;
 use crate::flash::Flash;
 use crate::flash_map::SlotId;
 use crate::handover::{Handover, Standing};
-use crate::product::{Ask, Event, Health, Now, Product};
+use crate::product::{Ask, Health, Now, Product};
 use crate::progress::Progress;
+use crate::report::FAILED;
 use crate::schedule::{ASK_AGAIN, DAY, ERASES_A_DAY, HEALTH_AGAIN, Settings, one_more};
 use crate::slot::{SlotWriter, abandon};
 use crate::transport::{Request, TransportFault};
@@ -91,6 +93,7 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
             product.observe(Event::TrustLost(lost));
         }
         let Standing { mut record, on_trial } = handover.standing(flash)?;
+        after.on_trial = on_trial;
         let Trust { trusted, memory, lost } = trust;
         settle(flash, &mut record, trusted.floors(), memory, *lost)?;
         bans.clear();
@@ -498,6 +501,12 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             _ => {}
         }
         self.state = State::Over;
+        self.after.last = match &outcome {
+            Ok(outcome @ Outcome::NoContact(_, error)) => (outcome.code(), error.code()),
+            Ok(outcome) => (outcome.code(), 0),
+            Err(error) => (FAILED, error.code()),
+        };
+        self.after.on_trial &= !matches!(outcome, Ok(Outcome::Confirmed(_)));
         self.want = self.pause(&outcome, product);
         self.outcome = outcome;
     }

@@ -4,10 +4,10 @@ use tuffet_agent::agent::drive;
 use tuffet_agent::boot::{BootRecord, SlotImage, decide_boot};
 use tuffet_agent::engine::{Engine, Outcome, Source, Want, Work};
 use tuffet_agent::handover::Direct;
-use tuffet_agent::product::{Ask, Event, Health, Now, Product};
+use tuffet_agent::product::{Ask, Health, Now, Product};
 use tuffet_agent::progress::Progress;
 use tuffet_agent::schedule::{ERASES_A_DAY, Settings};
-use tuffet_agent::{Error, Flash, Rejected, TransportFault, Trust};
+use tuffet_agent::{Error, Event, Flash, Rejected, TransportFault, Trust};
 use tuffet_client::{Clock, SOFTWARE};
 
 use crate::agent::{TestNor, device, factory, map, release, repository};
