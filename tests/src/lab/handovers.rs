@@ -24,6 +24,7 @@ mod record;
 
 use core::cell::RefCell;
 use core::fmt;
+use core::num::NonZeroU64;
 use core::ops::Range;
 use std::collections::BTreeSet;
 
@@ -107,8 +108,9 @@ pub const GEOMETRIES: [Geometry; 4] = [
 pub struct Plan {
     /// What chooses.
     pub seed: u64,
-    /// Places within an operation where it is cut, for each thing that a cut may leave there.
-    pub within: u64,
+    /// Of the places within an operation, for each thing that a cut may leave there, one is tried at one operation in so
+    /// many. Cuts before and after each are tried always.
+    pub share: NonZeroU64,
     /// Second cuts for each first one.
     pub second: u64,
 }
@@ -122,6 +124,15 @@ pub struct Count {
     pub once: usize,
     /// Cases with two.
     pub twice: usize,
+}
+
+impl Count {
+    /// Both of them.
+    pub fn add(&mut self, Count { operations, once, twice }: &Count) {
+        self.operations += operations;
+        self.once += once;
+        self.twice += twice;
+    }
 }
 
 /// A life that is cut.
@@ -147,11 +158,8 @@ pub fn sweep_loader(loader: Loader, geometry: Geometry, plan: &Plan) -> Result<O
             continue;
         }
         let life = Life { loader, fate, lengths: geometry.lengths };
-        let count = (geometry.sweep)(&life, geometry.erased, plan)
-            .map_err(|why| format!("{loader:?}, {fate:?}, {}: {why}", geometry.name))?;
-        all.operations += count.operations;
-        all.once += count.once;
-        all.twice += count.twice;
+        let count = (geometry.sweep)(&life, geometry.erased, plan);
+        all.add(&count.map_err(|why| format!("{loader:?}, {fate:?}, {}: {why}", geometry.name))?);
     }
     Ok(Some(all))
 }
@@ -166,21 +174,18 @@ fn sweep<const ERASE: usize, const WRITE: usize>(
     whole.live().and_then(|_| whole.judge_end(0)).map_err(|why| format!("uncut: {why}"))?;
     let mut count = Count { operations: whole.nor().operations.len(), ..Count::default() };
     let mut tried = BTreeSet::new();
-    for first in whole.cuts(plan.seed, plan.within) {
+    for first in whole.cuts(plan) {
         assert!(tried.insert((first, None)), "{first:?} is tried twice");
         let failed = |why| format!("{first:?}: {why}");
         let cut = factory.cut(first).map_err(failed)?;
         let mut recovered = cut.clone();
         recovered.live().and_then(|_| recovered.judge_end(1)).map_err(failed)?;
         count.once += 1;
-        let mut seconds: Vec<Cut> = recovered.cuts(mix(plan.seed, &first), 1);
         for number in 0..plan.second {
-            if seconds.is_empty() {
-                break;
+            let Some(second) = recovered.pick(mix(plan.seed, &(first, number))) else { break };
+            if !tried.insert((first, Some(second))) {
+                continue;
             }
-            let pick = mix(plan.seed, &(first, number)) % seconds.len() as u64;
-            let second = seconds.swap_remove(usize::try_from(pick).unwrap_or(0));
-            assert!(tried.insert((first, Some(second))), "{first:?}, {second:?} is tried twice");
             let failed = |why| format!("{first:?}, then {second:?}: {why}");
             let mut again = cut.cut(second).map_err(failed)?;
             again.live().and_then(|_| again.judge_end(2)).map_err(failed)?;
@@ -339,6 +344,8 @@ impl<const ERASE: usize, const WRITE: usize> Device<ERASE, WRITE> {
             Err(Error::Environment(Environment::GivenUpRuns)) => Ok(None),
             // It says so, and tries again.
             Err(_) if self.nor().take_refusal() => Ok(None),
+            // The record reads otherwise than a moment ago.
+            Err(Error::Misuse(_)) if !self.nor().is_stable(&(0..usize::MAX)) => Ok(None),
             Err(error) => Err(format!("with power: {error}")),
         }
     }
@@ -468,13 +475,19 @@ impl<const ERASE: usize, const WRITE: usize> Device<ERASE, WRITE> {
         }
     }
 
-    /// Looks at the boot record's bytes.
-    fn look(&mut self) -> Result<(), String> {
+    /// The boot record's bytes. A frame of which a cut left bits that read as they please counts or does not.
+    fn record(&self, unstable_too: bool) -> Result<Record, String> {
         let Layout { boot, write_unit, .. } = *self.flash.map().layout();
         let (journal, unit) = (boot.offset as usize..boot.end() as usize, write_unit.max(16) as usize);
         let nor = self.flash.nor();
-        let readable = |range: &Range<usize>| nor.is_readable(range);
-        let record = Record::read(nor.bytes(), &readable, journal, unit).ok_or("no boot record is left")?;
+        let readable =
+            |range: &Range<usize>| nor.is_readable(range) && (unstable_too || nor.is_stable(range));
+        Record::read(nor.bytes(), &readable, journal, unit).ok_or("no boot record is left".to_owned())
+    }
+
+    /// Looks at the boot record.
+    fn look(&mut self) -> Result<(), String> {
+        let record = self.record(false)?;
         let digests: Vec<Vec<u8>> = self.images.iter().map(|image| Sha256::digest(image).to_vec()).collect();
         if !digests.contains(&record.active) {
             return Err("the active image is none of the three".to_owned());
@@ -506,7 +519,7 @@ impl<const ERASE: usize, const WRITE: usize> Device<ERASE, WRITE> {
     /// Whether a device that has nothing left to do is where it should be.
     fn judge_end(&mut self, cuts: usize) -> Result<(), String> {
         self.look()?;
-        let Some(seen) = self.seen.clone() else { return Err("nothing was seen".to_owned()) };
+        let seen = self.record(true)?;
         let (confirmed, reverted, spent, withdrawn) = (0, 1, 2, 4);
         let Life { loader, fate, .. } = self.life;
         let overwrites = loader == Loader::Mcuboot(Way::Overwrite);
@@ -546,22 +559,36 @@ impl<const ERASE: usize, const WRITE: usize> Device<ERASE, WRITE> {
         Ok(())
     }
 
-    /// Cuts of this life: before and after each operation, and at so many places within it for each thing that a cut may
-    /// leave there.
-    fn cuts(&mut self, seed: u64, within: u64) -> Vec<Cut> {
-        let mut cuts = BTreeSet::new();
-        for (number, operation) in self.nor().operations.clone().iter().enumerate() {
+    /// Cuts of this life.
+    fn cuts(&self, plan: &Plan) -> Vec<Cut> {
+        let mut cuts = Vec::new();
+        for (number, operation) in self.flash.nor().operations.iter().enumerate() {
             let at = |tear| Cut { operation: number, tear };
             cuts.extend([at(Tear::Before), at(Tear::After)]);
-            let length = operation.range().len() as u64;
             for (kind, tear) in self.tears(number, operation).into_iter().enumerate() {
-                for place in 0..within {
-                    let done = mix(seed, &(number, kind, place)) % length;
-                    cuts.insert(at(tear(usize::try_from(done).unwrap_or(0))));
+                let chance = mix(plan.seed, &(number, kind));
+                if chance.is_multiple_of(plan.share.get()) {
+                    let done = (chance / plan.share) % operation.range().len() as u64;
+                    cuts.push(at(tear(usize::try_from(done).unwrap_or(0))));
                 }
             }
         }
-        cuts.into_iter().collect()
+        cuts
+    }
+
+    /// One cut of this life.
+    fn pick(&self, chance: u64) -> Option<Cut> {
+        let pick = |of: &str, count: usize| usize::try_from(mix(chance, &of) % count as u64).unwrap_or(0);
+        let operations = &self.flash.nor().operations;
+        let operation = pick("operation", operations.len().max(1));
+        let what = operations.get(operation)?;
+        let tears = self.tears(operation, what);
+        let tear = match pick("tear", tears.len() + 2) {
+            0 => Tear::Before,
+            1 => Tear::After,
+            other => tears[other - 2](pick("done", what.range().len())),
+        };
+        Some(Cut { operation, tear })
     }
 
     /// What a cut may leave of an operation, if the bootloader is to survive it.

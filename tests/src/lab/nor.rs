@@ -181,6 +181,12 @@ impl<const ERASE: usize, const WRITE: usize> Nor<ERASE, WRITE> {
         !self.any_unreadable || !self.unreadable[words::<WRITE>(range)].contains(&true)
     }
 
+    /// Whether no byte of a range reads as it pleases.
+    #[must_use]
+    pub fn is_stable(&self, range: &Range<usize>) -> bool {
+        !self.unstable.iter().any(|(at, _)| range.contains(at))
+    }
+
     /// Puts bytes there, past all rules: what an attacker or decay would do.
     pub fn forge(&mut self, offset: usize, bytes: &[u8]) {
         let range = offset..offset + bytes.len();
