@@ -1,6 +1,8 @@
 //! The hand-over to each bootloader, with the power cut within its operations. The sweep over all flashes, with more cuts,
 //! is the laboratory's.
 
+#![expect(clippy::print_stdout, reason = "how much was tried, with `--nocapture`")]
+
 use core::num::NonZeroU64;
 use std::sync::Mutex;
 use std::thread;

@@ -7,7 +7,7 @@ use crate::boot::SlotImage;
 use crate::error::{Environment, Error};
 use crate::flash::Flash;
 use crate::flash_map::{Region, SlotId};
-use crate::mcuboot::{Mark, State, Trailer};
+use crate::mcuboot::{Mark, State, Swap, Trailer};
 
 /// MCUboot that swaps, by whichever of its ways, or overwrites. Slot A is its primary slot, slot B its secondary one.
 ///
@@ -43,9 +43,8 @@ impl<F: NorFlash> Swaps<F> for Mcuboot {
 
     fn is_idle(&self, flash: &mut Flash<F>) -> Result<bool, Error> {
         let [primary, secondary] = states(flash);
-        // It swaps for a magic in the secondary slot, and back for the lack of an image that is content. That a torn magic
-        // in the secondary slot keeps it from going back does not make the image confirmed.
-        Ok(secondary.magic != Mark::Set && !is_trial(&primary))
+        // That a torn magic in the secondary slot keeps it from going back does not make the image confirmed.
+        Ok(primary.next(&secondary) == Swap::None && !is_trial(&primary))
     }
 
     fn ask(&self, flash: &mut Flash<F>, image: &SlotImage) -> Result<(), Error> {
