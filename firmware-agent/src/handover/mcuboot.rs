@@ -56,9 +56,9 @@ impl<F: NorFlash> Swaps<F> for Mcuboot {
         let [primary, secondary] = [SlotId::A, SlotId::B].map(|slot| Trailer::of(flash, slot));
         withdraw(secondary, flash)?;
         let state = primary.read(flash);
-        // A flag that a cut left half-way reads as set, as unset or as neither, and takes no write. So one that is set
-        // before it was written here is not believed. A slot without a trailer is as good to MCUboot as a confirmed one.
-        let done = state.magic == Mark::Unset || is_trial(&state) && primary.confirm(flash).is_ok();
+        // A flag that a cut left half-way reads as set, as unset or as neither, each time anew. So none is believed that was
+        // not written here. A slot without a trailer is as good to MCUboot as a confirmed one.
+        let done = state.magic == Mark::Unset || is_trial(&state) && primary.set_image_ok(flash).is_ok();
         if !done && running.length <= primary.room(flash) {
             primary.clear(flash)?;
         }

@@ -6,7 +6,7 @@ use tuffet_agent::handover::{Direct, Handover, Mcuboot, Standing};
 use tuffet_agent::mcuboot::{Swap, Trailer};
 use tuffet_agent::{Environment, Flash, Misuse, Rejected, SlotId};
 
-use crate::nor::{Nor, Operation};
+use crate::nor::{Cut, Nor, Operation, Tear};
 
 type TestFlash = Flash<Nor<256, 4>>;
 
@@ -192,6 +192,30 @@ fn trial_that_nobody_would_undo_is_the_active_image() {
 }
 
 #[test]
+fn confirmation_that_reads_as_it_pleases_after_a_cut_is_made_firm() {
+    for noise in 0..=u8::MAX {
+        let (mut flash, _) = on_trial();
+        flash.nor_mut().disturb(noise);
+        flash.nor_mut().plan(Some(Cut { operation: 0, tear: Tear::Unstable { done: 0 } }));
+        MCUBOOT.clone().confirm(&mut flash).unwrap_err();
+        assert!(flash.nor_mut().power_on());
+        let turns = (0..20).take_while(|_| {
+            let Standing { record, on_trial } = MCUBOOT.clone().standing(&mut flash).unwrap();
+            if on_trial {
+                // A record that was written, or the next turn.
+                let _ = MCUBOOT.clone().confirm(&mut flash);
+            }
+            record.trial.is_some()
+        });
+        assert!(turns.count() < 20);
+        assert_eq!(end(&mut flash), Some(TrialEnd::Confirmed));
+        for _ in 0..32 {
+            assert_eq!(asked(&mut flash), Swap::None, "of noise {noise:#x}");
+        }
+    }
+}
+
+#[test]
 fn pending_image_is_withdrawn_from_the_bootloader_before_the_record() {
     let (mut flash, new) = device();
     assert_eq!(MCUBOOT.clone().revert(&mut flash, Unfit::Withdrawn), Err(Misuse::NoTrial.into()));
@@ -327,7 +351,6 @@ mod embassy {
     use tuffet_agent::handover::EmbassyBoot;
 
     use super::*;
-    use crate::nor::{Cut, Tear};
 
     const STATE: Region = Region { offset: 0x5000, length: 0x400 };
 

@@ -529,16 +529,14 @@ impl<const ERASE: usize, const WRITE: usize> Device<ERASE, WRITE> {
             Fate::Withdrawn => vec![withdrawn],
             Fate::Good | Fate::Unfit => vec![confirmed],
         };
-        if cuts > 0 && loader != Loader::Direct {
-            match fate {
-                // A start that is lost is the only one; and a swap that MCUboot does not know to be done is for good.
-                Fate::Good | Fate::Unfit | Fate::Withdrawn => ends.extend([spent, confirmed]),
-                Fate::Crash => {}
-            }
-        }
-        if cuts > 0 && fate == Fate::Withdrawn {
-            // Pending when it was taken back, and already on its way.
-            ends.push(confirmed);
+        let swaps = loader != Loader::Direct;
+        match fate {
+            // The one start is lost; or MCUboot does not know that it has swapped, and what runs is there to stay.
+            Fate::Good | Fate::Unfit if swaps && cuts > 0 => ends.extend([spent, confirmed]),
+            // It was on its way when it was taken back.
+            Fate::Withdrawn if swaps && cuts > 1 => ends.extend([spent, confirmed]),
+            Fate::Withdrawn if cuts > 0 => ends.push(confirmed),
+            _ => {}
         }
         let told = &self.ended;
         let numbers: BTreeSet<u64> = told.iter().map(|(number, _)| *number).collect();
