@@ -127,7 +127,10 @@ impl<F: NorFlash> Swaps<F> for EmbassyBoot {
     }
 
     fn calm(&self, flash: &mut Flash<F>, running: &SlotImage) -> Result<(), Error> {
-        self.confirm(flash, running)
+        match self.is_idle(flash)? {
+            true => Ok(()),
+            false => self.confirm(flash, running),
+        }
     }
 
     fn clear_the_way_back(&self, _: &mut Flash<F>) -> Result<(), Error> {

@@ -234,8 +234,33 @@ fn request_that_is_not_of_the_record_is_taken_back() {
     let (mut flash, new) = device();
     Trailer::of(&flash, SlotId::B).request_test(&mut flash, new.length).unwrap();
     assert_eq!(asked(&mut flash), Swap::Test);
+    let mut unreadable = flash.clone();
     assert!(!MCUBOOT.clone().standing(&mut flash).unwrap().on_trial);
     assert_eq!(asked(&mut flash), Swap::None);
+    // One that cannot be read today may be back tomorrow.
+    unreadable.nor_mut().decay(0x2FF0..0x2FF4);
+    assert!(!MCUBOOT.clone().standing(&mut unreadable).unwrap().on_trial);
+    unreadable.nor_mut().heal();
+    assert_eq!(asked(&mut unreadable), Swap::None);
+}
+
+#[test]
+fn image_that_runs_already_is_on_trial_without_a_start() {
+    let (mut flash, new) = device();
+    let active = BootRecord::load(&mut flash).unwrap().active;
+    let bytes = flash.nor().bytes()[0x1000..0x1000 + active.length as usize].to_vec();
+    flash.nor_mut().forge(0x2000, &bytes);
+    let again = SlotImage { slot: SlotId::B, sequence: new.sequence, ..active };
+    MCUBOOT.clone().request(&mut flash, &again).unwrap();
+    assert!(MCUBOOT.clone().standing(&mut flash).unwrap().on_trial);
+    let mut given_up = flash.clone();
+    MCUBOOT.clone().confirm(&mut flash).unwrap();
+    assert_eq!(BootRecord::load(&mut flash).unwrap().active.sequence, new.sequence);
+    MCUBOOT.clone().revert(&mut given_up, Unfit::Health).unwrap();
+    let Standing { record, on_trial } = MCUBOOT.clone().standing(&mut given_up).unwrap();
+    assert_eq!((record.trial, on_trial, end(&mut given_up)), (None, false, Some(TrialEnd::Reverted)));
+    // Either way slot B may be written to.
+    assert_eq!((asked(&mut flash), asked(&mut given_up)), (Swap::None, Swap::None));
 }
 
 #[test]
