@@ -1,7 +1,8 @@
 //! The same engine in an Embassy task, which gives way to others while it waits for bytes. Runs on a host, for a simulated
 //! device that `tuffet provision` made, over a repository in a folder: `embassy_task device.nor factory.json public`.
 
-use std::error::Error;
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
+
 use std::{env, fs, process};
 
 use embassy_executor::Spawner;
@@ -66,7 +67,7 @@ async fn update(mut engine: Engine<'static, FileFlash, Direct>, folder: String) 
     }
 }
 
-fn engine() -> Result<(Engine<'static, FileFlash, Direct>, String), Box<dyn Error>> {
+fn engine() -> Result<(Engine<'static, FileFlash, Direct>, String), Box<dyn core::error::Error>> {
     let arguments: Vec<String> = env::args().collect();
     let [_, flash, facts, folder] = arguments.as_slice() else {
         return Err("which flash, facts, folder?".into());

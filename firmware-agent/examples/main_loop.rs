@@ -1,7 +1,8 @@
 //! The engine in a main loop, as a product without an operating system has it. Runs on a host, for a simulated device that
 //! `tuffet provision` made: `main_loop device.nor factory.json http://127.0.0.1:8000/`.
 
-use std::error::Error;
+#![expect(clippy::print_stdout, reason = "a program")]
+
 use std::{env, fs, thread, time};
 
 use embedded_storage::nor_flash::NorFlash;
@@ -56,7 +57,7 @@ fn run<F: NorFlash>(engine: &mut Engine<'_, F, Direct>, line: &mut dyn Transport
 }
 
 #[expect(clippy::disallowed_methods, reason = "a program: the uptime enters here")]
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn core::error::Error>> {
     let arguments: Vec<String> = env::args().collect();
     let [_, flash, facts, url] = arguments.as_slice() else {
         return Err("which flash, facts and URL?".into());
