@@ -431,3 +431,36 @@ fn another_selection_drops_what_came_of_the_first() {
     assert_eq!(image.sequence, 8);
     assert_eq!(device.lamp.resumed, [0; 0]);
 }
+
+#[test]
+fn image_that_crashes_is_tried_again_after_a_day_and_then_after_two() {
+    let repository = Repository { timestamp_expires: NOW + 30 * DAY, ..repository() };
+    let root = repository.first_root();
+    let mut device = Device::new(&root, &repository);
+    let file = repository.releases[0].file();
+    let mut trial = |device: &mut Device<'_>| {
+        assert!(matches!(device.outcome(), Outcome::Pending(_)));
+        let came = device.mirror.requests.contains(&file);
+        // Three starts that end in a crash, and one of the image before it.
+        (0..4).for_each(|_| device.restart());
+        came
+    };
+    let came: Vec<bool> = (0..3).map(|_| trial(&mut device)).collect();
+    assert_eq!(came, [true, false, false], "the image stays in its slot");
+    assert_eq!(device.outcome(), Outcome::UpToDate);
+    // It is noon.
+    device.later(DAY / 2 - 1);
+    assert_eq!(device.outcome(), Outcome::UpToDate);
+    device.later(1);
+    assert!(!trial(&mut device));
+    assert_eq!(device.outcome(), Outcome::UpToDate);
+    device.later(DAY);
+    assert_eq!(device.outcome(), Outcome::UpToDate, "two days, now");
+    device.restart();
+    device.later(DAY);
+    assert!(!trial(&mut device));
+    // Whoever signs a later release of the same image need not wait.
+    device.mirror =
+        Mirror::of(&Repository { version: 6, releases: vec![release(8, "1.0.0", 3000)], ..repository });
+    assert!(matches!(device.outcome(), Outcome::Pending(image) if image.sequence == 8));
+}
