@@ -44,6 +44,8 @@ pub struct Turn<'t, F, H> {
     source: Source,
     /// Somebody asked for this turn. How it fails says nothing about when to look again.
     asked_for: bool,
+    /// The image that is pending was authorised in this turn.
+    authorised: bool,
     state: State,
     want: Want,
     outcome: Result<Outcome, Error>,
@@ -101,10 +103,11 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
         }
         let now = product.now();
         let today = today(trusted.start_time(not_before(factory, now.clock)), now);
-        let failed_on = if progress.failed_on == 0 { today } else { progress.failed_on };
+        // A clock that went back does not make a pause longer.
+        let failed_on = Some(progress.failed_on).filter(|day| (1..=today).contains(day)).unwrap_or(today);
         bans.clear();
         bans.extend(memory.ledger.bans(today.saturating_sub(failed_on)));
-        if !bans.is_empty() && progress.failed_on == 0 {
+        if !bans.is_empty() && progress.failed_on != failed_on {
             progress.failed_on = failed_on;
             progress.store(flash)?;
         }
@@ -133,6 +136,7 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
             progress,
             source,
             asked_for,
+            authorised: false,
             state,
             want,
             outcome,
@@ -178,8 +182,11 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         }
     }
 
-    /// Takes what happened, and says what to do.
+    /// Takes what happened, and says what to do. A turn that is over takes nothing, and says so again.
     pub fn step(&mut self, input: Input<'_>, product: &mut dyn Product) -> Want {
+        if matches!(self.state, State::Over) {
+            return self.want;
+        }
         let went = match input {
             Input::Chunk(bytes) => self.chunk(bytes, product),
             Input::End => self.end(product),
@@ -454,7 +461,13 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         image: SlotImage,
         product: &mut dyn Product,
     ) -> Result<Option<Outcome>, Error> {
-        self.handover.request(self.flash, &image)?;
+        let requested = self.handover.request(self.flash, &image);
+        if let Err(Error::Environment(Environment::ImageNotWritten { .. })) = requested {
+            // It is not what it was when it was read back, and comes anew.
+            self.abandon()?;
+        }
+        requested?;
+        self.authorised = true;
         product.observe(Event::Pending(&image));
         Ok(Some(Outcome::Pending(image)))
     }
@@ -471,6 +484,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         if wanted {
             // A bootloader that was not asked yet is asked now.
             self.handover.request(self.flash, &pending)?;
+            self.authorised = true;
             return Ok(Some(Outcome::Pending(pending)));
         }
         self.handover.revert(self.flash, Unfit::Withdrawn)?;
@@ -529,6 +543,9 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         let (settings, id) = (*self.settings, self.device.id);
         let fault = match outcome {
             Err(Error::Environment(Environment::Transport(fault))) => Some(*fault),
+            Err(Error::Environment(Environment::Metadata(tuffet_client::Environment::Missing {
+                ..
+            }))) => Some(TransportFault::NotFound),
             _ => None,
         };
         let failures = match outcome {
@@ -566,6 +583,8 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
                 settings.pause_after(self.after.contacts, id)
             }
             Ok(Outcome::Staged(_) | Outcome::NotAllowed) => ASK_AGAIN,
+            // Not if it was refused a moment ago: what is pending is authorised before a restart, and not after it was asked.
+            Ok(Outcome::Pending(_)) if !self.authorised => ASK_AGAIN,
             Ok(Outcome::Pending(image) | Outcome::Reverted(image)) => {
                 if product.may(Ask::Restart(image)) {
                     return Want::Restart;
@@ -580,9 +599,11 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     fn begin_day(&mut self, now: Now) {
         let start = self.refresh.trusted().start_time(not_before(self.factory, now.clock));
         let day = today(start, now);
-        if day != self.progress.day {
-            (self.progress.day, self.progress.spent, self.progress.erased) = (day, 0, 0);
+        // A clock that goes back gives nothing back.
+        if day > self.progress.day {
+            (self.progress.spent, self.progress.erased) = (0, 0);
         }
+        self.progress.day = day;
     }
 
     /// Bytes that may still come today.

@@ -18,6 +18,8 @@ struct Lamp {
     now: Now,
     /// What it does not allow: check, download, install, restart.
     denied: Vec<&'static str>,
+    /// And this, once.
+    denied_once: Option<&'static str>,
     health: Health,
     /// What it was asked.
     asked: Vec<&'static str>,
@@ -27,7 +29,7 @@ struct Lamp {
 impl Lamp {
     fn new() -> Self {
         let (denied, asked, resumed) = (Vec::new(), Vec::new(), Vec::new());
-        Self { now: Clock::At(NOW).into(), denied, health: Health::Good, asked, resumed }
+        Self { now: Clock::At(NOW).into(), denied, denied_once: None, health: Health::Good, asked, resumed }
     }
 }
 
@@ -44,7 +46,7 @@ impl Product for Lamp {
             Ask::Restart(_) => "restart",
         };
         self.asked.push(what);
-        !self.denied.contains(&what)
+        !self.denied.contains(&what) && self.denied_once.take_if(|once| *once == what).is_none()
     }
 
     fn health(&mut self, _: &SlotImage) -> Health {
@@ -185,8 +187,13 @@ fn product_is_asked_before_each_step_and_again_until_it_allows() {
     assert_eq!(device.turn(), (Ok(Outcome::Pending(staged.clone())), Want::Wait(60)));
     assert!(device.mirror.requests.is_empty());
 
-    // When at last it may, the repository is asked once more: rule 5.
+    // A product that changes its mind in the middle of a turn restarts at none that was not authorised.
+    device.lamp.denied_once = Some("restart");
     device.lamp.denied.clear();
+    assert_eq!(device.turn(), (Ok(Outcome::Pending(staged.clone())), Want::Wait(60)));
+    assert!(device.mirror.requests.is_empty());
+
+    // When at last it may, the repository is asked once more: rule 5.
     let mut withdrawn = device.engine.flash_mut().nor_mut().clone();
     assert_eq!(device.turn(), (Ok(Outcome::Pending(staged)), Want::Restart));
     assert!(device.mirror.requests.contains(&"timestamp.json".to_owned()));
@@ -244,9 +251,10 @@ fn server_that_refuses_is_not_asked_again_at_once() {
         pause
     };
     assert!(pause(TransportFault::Status { code: 500 }) <= 60);
-    for code in [400, 403, 410, 451] {
-        let pause = pause(TransportFault::Status { code });
-        assert!((3150..=4050).contains(&pause), "{code}: {pause}");
+    let refusals = [400, 403, 410, 451].map(|code| TransportFault::Status { code });
+    for fault in refusals.into_iter().chain([TransportFault::NotFound]) {
+        let pause = pause(fault);
+        assert!((3150..=4050).contains(&pause), "{fault:?}: {pause}");
     }
     assert_eq!(pause(TransportFault::Busy { code: 503, after: 1234 }), 1234);
     assert!(pause(TransportFault::Busy { code: 429, after: 1 }) >= 30, "not earlier than it would have");
@@ -323,6 +331,10 @@ fn device_without_a_clock_knows_the_day_by_what_was_signed_and_by_its_uptime() {
     assert_eq!(device.outcome(), Outcome::Spent);
     device.lamp.now.uptime = 86_400;
     assert_eq!(device.turn().0, Err(Rejected::ImageDigest.into()));
+    // A clock that goes back and forth gives nothing back.
+    while device.turn().0 == Err(Rejected::ImageDigest.into()) {}
+    device.lamp.now = Clock::At(NOW - 2 * DAY).into();
+    assert_eq!(device.outcome(), Outcome::Spent);
 }
 
 #[test]
