@@ -450,7 +450,7 @@ fn image_that_crashes_is_tried_again_after_a_day_and_then_after_two() {
     let root = repository.first_root();
     let mut device = Device::new(&root, &repository);
     let file = repository.releases[0].file();
-    let mut trial = |device: &mut Device<'_>| {
+    let trial = |device: &mut Device<'_>| {
         assert!(matches!(device.outcome(), Outcome::Pending(_)));
         let came = device.mirror.requests.contains(&file);
         // Three starts that end in a crash, and one of the image before it.
