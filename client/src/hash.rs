@@ -2,12 +2,24 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::wire::{Reader, Stored, Writer};
+
 /// The very bytes of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Verbatim {
     pub(crate) length: u32,
     pub(crate) sha256: [u8; 32],
+}
+
+impl Stored for Verbatim {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.number(self.length);
+        to.bytes(&self.sha256);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        Verbatim { length: from.number(), sha256: from.array() }
+    }
 }
 
 /// What a file that was received is compared by.

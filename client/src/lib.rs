@@ -87,6 +87,7 @@ mod scan;
 mod threshold;
 pub mod time;
 mod trusted;
+pub mod wire;
 mod workflow;
 
 #[cfg(feature = "host")]

@@ -232,6 +232,25 @@ impl Image {
     pub fn url_path(&self) -> impl fmt::Display + '_ {
         served_path(&self.path, Hex(&self.sha256))
     }
+
+    /// Hands out the same byte by byte, for devices, which have no room for what `Display` needs.
+    pub fn served(&self, mut emit: impl FnMut(u8)) {
+        let path = self.path.as_bytes();
+        let file = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash.saturating_add(1));
+        let (directory, file) = path.split_at_checked(file).unwrap_or_default();
+        b"targets/".iter().chain(directory).copied().for_each(&mut emit);
+        self.sha256.iter().flat_map(|byte| digits(*byte)).for_each(&mut emit);
+        b".".iter().chain(file).copied().for_each(emit);
+    }
+}
+
+/// A byte as two lower-case hexadecimal digits.
+#[must_use]
+pub fn digits(byte: u8) -> [u8; 2] {
+    [byte >> 4, byte & 15].map(|digit| {
+        let first = if digit < 10 { b'0' } else { b'a' - 10 };
+        first.wrapping_add(digit)
+    })
 }
 
 /// The path from which a repository with consistent snapshots serves a target: `targets/`, then the target

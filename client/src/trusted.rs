@@ -19,6 +19,7 @@ use crate::role::targets::Seek;
 use crate::role::{Header, Role};
 use crate::threshold::{Verified, verify, verify_root};
 use crate::time::{Clock, Moment};
+use crate::wire::{Reader, Stored, Writer};
 
 /// What the device trusts: a root, and the floors under everything that it verified before.
 #[derive(Clone)]
@@ -49,7 +50,6 @@ pub enum Change {
 /// What was verified last. It bounds what may come next, and outlives its own expiry: expired metadata is
 /// still a floor, and never blocks an update.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Floors {
     /// [`Root`]'s version at which the online keys became those that signed timestamp and snapshot below. Under
     /// a root that changed them since, both are void, so a power cut between storing that root and storing
@@ -71,7 +71,6 @@ pub struct Floors {
 
 /// A trusted timestamp or snapshot: its own bytes, and the file that it names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 struct Link {
     version: u32,
     expires: u64,
@@ -82,7 +81,6 @@ struct Link {
 
 /// All metadata under the trusted snapshot were verified, and had nothing for the device that it was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Settled {
     /// What the device was: [`Device::facts`](crate::Device::facts).
     pub(crate) facts: [u8; 16],
@@ -92,6 +90,67 @@ pub(crate) struct Settled {
     pub(crate) turn: u64,
     /// The root's version. Under another root, whoever signed those files may sign no more.
     pub(crate) root: u32,
+}
+
+impl Stored for Link {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.number(self.version);
+        to.long(self.expires);
+        to.long(self.issued);
+        self.file.write(to);
+        self.next.write(to);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        Link {
+            version: from.number(),
+            expires: from.long(),
+            issued: from.long(),
+            file: Verbatim::read(from),
+            next: Meta::read(from),
+        }
+    }
+}
+
+impl Stored for Settled {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.bytes(&self.facts);
+        to.long(self.expires);
+        to.long(self.turn);
+        to.number(self.root);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        Settled { facts: from.array(), expires: from.long(), turn: from.long(), root: from.number() }
+    }
+}
+
+impl Stored for Floors {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.number(self.online_since);
+        self.timestamp.write(to);
+        to.length(self.halts.len());
+        self.halts.iter().for_each(|halt| to.long(*halt));
+        self.snapshot.write(to);
+        to.length(self.tracked.len());
+        self.tracked.iter().for_each(|tracked| tracked.write(to));
+        to.byte(self.oldest);
+        self.settled.write(to);
+        to.long(self.issued);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        Floors {
+            online_since: from.number(),
+            timestamp: Stored::read(from),
+            halts: (0..from.length(HALTS)).map(|_| from.long()).collect(),
+            snapshot: Stored::read(from),
+            tracked: (0..from.length(TRACKED)).map(|_| Tracked::read(from)).collect(),
+            oldest: from.byte(),
+            settled: Stored::read(from),
+            issued: from.long(),
+        }
+    }
 }
 
 impl<const N: usize> Trusted<[u8; N]> {

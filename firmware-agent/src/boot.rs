@@ -21,7 +21,7 @@
 
 use embedded_storage::nor_flash::NorFlash;
 use heapless::String;
-use serde::{Deserialize, Serialize};
+use tuffet_client::wire::{Reader, Stored, Writer};
 
 use crate::error::{Environment, Error, Misuse};
 use crate::flash::Flash;
@@ -39,7 +39,7 @@ pub(crate) const ENCODED_MAX: usize = 256;
 pub const TRIES: u8 = 3;
 
 /// What may be started, and what is tried.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootRecord {
     /// The image that was confirmed last.
     pub active: SlotImage,
@@ -73,7 +73,9 @@ impl BootRecord {
         if record.format != FORMAT {
             return Err(unknown.into());
         }
-        postcard::from_bytes(record.payload).map_err(|_| unknown.into())
+        let mut from = Reader::new(record.payload);
+        let read = Self::read(&mut from);
+        if from.is_good() { Ok(read) } else { Err(unknown.into()) }
     }
 
     /// Writes the record. Agents call [`mark_pending`], [`confirm`] and [`revert`] instead; this is
@@ -101,9 +103,9 @@ impl BootRecord {
     }
 
     fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], Error> {
-        let payload =
-            postcard::to_slice(self, buffer).map_err(|_| Misuse::RecordTooLong { kind: Kind::Boot })?;
-        Ok(payload)
+        let mut to = Writer::new(buffer);
+        self.write(&mut to);
+        Ok(to.done().ok_or(Misuse::RecordTooLong { kind: Kind::Boot })?)
     }
 
     /// The trial is over, and nothing of it is left to undo.
@@ -131,7 +133,7 @@ impl BootRecord {
 }
 
 /// An image in a slot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotImage {
     /// Where it lies.
     pub slot: SlotId,
@@ -148,7 +150,7 @@ pub struct SlotImage {
 }
 
 /// An image that has to prove itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trial {
     /// Counts the trials of this device, so that an ended one is entered in the ledger once.
     pub number: u32,
@@ -159,7 +161,7 @@ pub struct Trial {
 }
 
 /// A trial that is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndedTrial {
     /// [`Trial::number`].
     pub number: u32,
@@ -172,7 +174,7 @@ pub struct EndedTrial {
 }
 
 /// How a trial ended. The order is part of the record's format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrialEnd {
     /// The image is the active one now.
     Confirmed,
@@ -184,6 +186,98 @@ pub enum TrialEnd {
     Damaged,
     /// The agent took the image back before it was ever started.
     Withdrawn,
+}
+
+impl Stored for SlotImage {
+    fn write(&self, to: &mut Writer<'_>) {
+        self.slot.write(to);
+        to.number(self.length);
+        to.bytes(&self.digest);
+        to.number(self.sequence);
+        to.number(self.counter);
+        to.length(self.version.len());
+        to.bytes(self.version.as_bytes());
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        let mut image = Self {
+            slot: SlotId::read(from),
+            length: from.number(),
+            digest: from.array(),
+            sequence: from.number(),
+            counter: from.number(),
+            version: String::new(),
+        };
+        let length = from.length(image.version.capacity());
+        match core::str::from_utf8(from.bytes(length)) {
+            // It fits.
+            Ok(version) => _ = image.version.push_str(version),
+            Err(_) => from.fail(),
+        }
+        image
+    }
+}
+
+impl Stored for Trial {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.number(self.number);
+        self.image.write(to);
+        to.byte(self.tries_left);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self { number: from.number(), image: SlotImage::read(from), tries_left: from.byte() }
+    }
+}
+
+impl Stored for EndedTrial {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.number(self.number);
+        to.bytes(&self.digest);
+        to.number(self.sequence);
+        to.byte(match self.end {
+            TrialEnd::Confirmed => 0,
+            TrialEnd::Reverted => 1,
+            TrialEnd::TriesSpent => 2,
+            TrialEnd::Damaged => 3,
+            TrialEnd::Withdrawn => 4,
+        });
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            number: from.number(),
+            digest: from.array(),
+            sequence: from.number(),
+            end: match from.variant(5) {
+                0 => TrialEnd::Confirmed,
+                1 => TrialEnd::Reverted,
+                2 => TrialEnd::TriesSpent,
+                3 => TrialEnd::Damaged,
+                _ => TrialEnd::Withdrawn,
+            },
+        }
+    }
+}
+
+impl Stored for BootRecord {
+    fn write(&self, to: &mut Writer<'_>) {
+        self.active.write(to);
+        self.trial.write(to);
+        self.ended.write(to);
+        to.number(self.trials);
+        self.staged.write(to);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            active: SlotImage::read(from),
+            trial: Stored::read(from),
+            ended: Stored::read(from),
+            trials: from.number(),
+            staged: Stored::read(from),
+        }
+    }
 }
 
 /// What a bootloader is to do.

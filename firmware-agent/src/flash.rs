@@ -133,6 +133,13 @@ impl<F: NorFlash> Flash<F> {
     }
 }
 
+/// Makes all of these bytes the same. Out of line, for there are four functions of `compiler_builtins` that do it, one for
+/// each alignment.
+#[inline(never)]
+pub(crate) fn fill(bytes: &mut [u8], byte: u8) {
+    bytes.fill(byte);
+}
+
 fn fault<E: NorFlashError>(operation: FlashOperation, offset: u32, error: &E) -> Error {
     Environment::Flash { operation, offset, kind: error.kind() }.into()
 }

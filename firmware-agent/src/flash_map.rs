@@ -11,7 +11,7 @@
 use core::fmt;
 
 use embedded_storage::nor_flash::NorFlash;
-use serde::{Deserialize, Serialize};
+use tuffet_client::wire::{Reader, Stored, Writer};
 
 use crate::{boot, journal, progress, trust_store};
 
@@ -226,7 +226,7 @@ impl Region {
 }
 
 /// One of the two places for an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotId {
     /// The first slot.
     A,
@@ -241,6 +241,19 @@ impl SlotId {
             Self::A => Self::B,
             Self::B => Self::A,
         }
+    }
+}
+
+impl Stored for SlotId {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.byte(match self {
+            Self::A => 0,
+            Self::B => 1,
+        });
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        if from.option() { Self::B } else { Self::A }
     }
 }
 

@@ -50,7 +50,7 @@ use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 use embedded_storage::nor_flash::NorFlash;
 
 use crate::error::{Environment, Error, Misuse};
-use crate::flash::Flash;
+use crate::flash::{Flash, fill};
 use crate::flash_map::{FlashMap, Region, WRITE_UNIT_MAX};
 
 /// Largest payload in bytes. It bounds the work of a reader on a flash full of rubbish.
@@ -313,7 +313,8 @@ impl Journal {
         let mut bytes = frame.header().into_iter().chain(payload.iter().copied()).peekable();
         let mut to = frame.offset;
         while bytes.peek().is_some() {
-            let mut unit = [flash.erased(); WRITE_UNIT_MAX as usize];
+            let mut unit = [0; WRITE_UNIT_MAX as usize];
+            fill(&mut unit, flash.erased());
             let mut filled: usize = 0;
             for (place, byte) in unit.iter_mut().take(flash.record_unit()).zip(&mut bytes) {
                 *place = byte;
@@ -346,7 +347,7 @@ impl Journal {
             }
             let left = usize::try_from(length.saturating_sub(at)).unwrap_or(usize::MAX).min(unit.len());
             // What lies behind the payload may be the seal.
-            unit.iter_mut().skip(left).for_each(|byte| *byte = flash.erased());
+            fill(unit.get_mut(left..).unwrap_or_default(), flash.erased());
             let rounded = left.checked_next_multiple_of(flash.write_unit()).unwrap_or(left);
             flash.write(to.saturating_add(at), unit.get(..rounded).unwrap_or_default())?;
             at = at.saturating_add(flash.map().record_unit());
@@ -365,7 +366,8 @@ impl Journal {
         if there(flash).is_none() {
             return Err(not_written.into());
         }
-        let seal = [!flash.erased(); WRITE_UNIT_MAX as usize];
+        let mut seal = [0; WRITE_UNIT_MAX as usize];
+        fill(&mut seal, !flash.erased());
         let place = seal_place(flash, frame).ok_or(not_written)?;
         flash.write(place, seal.get(..flash.write_unit()).unwrap_or_default())?;
         if there(flash).is_some_and(|there| there.sealed) { Ok(()) } else { Err(not_written.into()) }
@@ -580,8 +582,8 @@ impl Survey {
     }
 
     fn newest(&self, kind: Kind) -> Option<Frame> {
-        let newest = [&self.first, &self.second].map(|area| area.newest(kind));
-        newest.into_iter().flatten().max_by_key(Frame::rank)
+        let (first, second) = (self.first.newest(kind), self.second.newest(kind));
+        if second.is_none() || self.first.rank(kind) > self.second.rank(kind) { first } else { second }
     }
 
     /// The highest sequence, 0 if there is none.

@@ -7,9 +7,9 @@
 //! and no flash. A release of a higher sequence clears the account, even if
 //! it is of the same image: then somebody signed that it is worth another attempt.
 
-use heapless::Deque;
-use serde::{Deserialize, Serialize};
+use heapless::{Deque, Vec};
 use tuffet_client::Ban;
+use tuffet_client::wire::{Reader, Stored, Writer};
 
 use crate::boot::{EndedTrial, TrialEnd};
 
@@ -28,7 +28,7 @@ const UNFIT: u8 = u8::MAX;
 pub const ENTRIES: usize = tuffet_client::limits::CANDIDATES;
 
 /// The failed trials of this device.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     /// The number of the last trial that was entered.
     entered: u32,
@@ -36,7 +36,7 @@ pub struct Ledger {
 }
 
 /// An image that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// SHA-256 of the image.
     pub digest: [u8; 32],
@@ -82,6 +82,17 @@ impl Ledger {
         self.failures.iter().filter(enough).map(ban)
     }
 
+    /// Makes these the images that are passed over. Out of line, where the compiler knows the two apart, and does not
+    /// take `memmove` for a copy: 1.6 KB of code that a device has no other use for.
+    #[inline(never)]
+    pub(crate) fn ban(&self, bans: &mut Vec<Ban, ENTRIES>, days: u32) {
+        bans.clear();
+        for ban in self.bans(days) {
+            // There is room for as many as the ledger has.
+            let _ = bans.push(ban);
+        }
+    }
+
     /// What there is against which images, oldest first.
     pub fn failures(&self) -> impl Iterator<Item = &Failure> {
         self.failures.iter()
@@ -103,6 +114,35 @@ impl Ledger {
         }
         // There is room now.
         let _ = self.failures.push_back(failure);
+    }
+}
+
+impl Stored for Failure {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.bytes(&self.digest);
+        to.number(self.sequence);
+        to.byte(self.count);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self { digest: from.array(), sequence: from.number(), count: from.byte() }
+    }
+}
+
+impl Stored for Ledger {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.number(self.entered);
+        to.length(self.failures.len());
+        self.failures.iter().for_each(|failure| failure.write(to));
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        let mut ledger = Self { entered: from.number(), failures: Deque::new() };
+        for _ in 0..from.length(ENTRIES) {
+            // There is room for so many.
+            let _ = ledger.failures.push_back(Failure::read(from));
+        }
+        ledger
     }
 }
 

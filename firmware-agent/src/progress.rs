@@ -15,7 +15,8 @@
 //! A record that is lost, or that this build cannot read, says nothing: a download begins anew.
 
 use embedded_storage::nor_flash::NorFlash;
-use serde::{Deserialize, Serialize};
+
+use tuffet_client::wire::{Reader, Stored, Writer};
 
 use crate::error::{Error, Misuse};
 use crate::flash::Flash;
@@ -28,7 +29,7 @@ const FORMAT: u8 = 1;
 pub(crate) const ENCODED_MAX: usize = 52;
 
 /// The record.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The image of which a slot holds the first bytes, as far as they came.
     pub download: Option<Download>,
@@ -46,7 +47,7 @@ pub struct Progress {
 
 /// A download that is under way. Before this was written, all of the slot that the image needs was erased; since then
 /// nothing but bytes of the image was written there, one page after the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Download {
     /// Where to.
     pub slot: SlotId,
@@ -60,7 +61,12 @@ impl Progress {
         let mut buffer = [0; ENCODED_MAX];
         let record = Journal::new(flash.map(), Kind::Progress).newest(flash, &mut buffer);
         let known = record.ok().filter(|record| record.format == FORMAT);
-        known.and_then(|record| postcard::from_bytes(record.payload).ok()).unwrap_or_default()
+        let read = known.and_then(|record| {
+            let mut from = Reader::new(record.payload);
+            let progress = Self::read(&mut from);
+            from.is_good().then_some(progress)
+        });
+        read.unwrap_or_default()
     }
 
     /// Writes the record.
@@ -71,8 +77,43 @@ impl Progress {
     pub fn store<F: NorFlash>(&self, flash: &mut Flash<F>) -> Result<(), Error> {
         let kind = Kind::Progress;
         let mut buffer = [0; ENCODED_MAX];
-        let payload = postcard::to_slice(self, &mut buffer).map_err(|_| Misuse::RecordTooLong { kind })?;
+        let mut to = Writer::new(&mut buffer);
+        self.write(&mut to);
+        let payload = to.done().ok_or(Misuse::RecordTooLong { kind })?;
         Journal::new(flash.map(), kind).append(flash, FORMAT, payload)?;
         Ok(())
+    }
+}
+
+impl Stored for Download {
+    fn write(&self, to: &mut Writer<'_>) {
+        self.slot.write(to);
+        to.bytes(&self.digest);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self { slot: SlotId::read(from), digest: from.array() }
+    }
+}
+
+impl Stored for Progress {
+    fn write(&self, to: &mut Writer<'_>) {
+        self.download.write(to);
+        to.byte(self.failures);
+        to.number(self.day);
+        to.number(self.spent);
+        to.byte(self.erased);
+        to.number(self.failed_on);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            download: Stored::read(from),
+            failures: from.byte(),
+            day: from.number(),
+            spent: from.number(),
+            erased: from.byte(),
+            failed_on: from.number(),
+        }
     }
 }

@@ -8,7 +8,7 @@
 //! | format | u8: 1 |
 //! | running | version text of at most 32 bytes, sequence u32, slot (0 A, 1 B), digest 32 bytes (SHA-256) |
 //! | trial | an option of: the same, tries left u8 |
-//! | ended | an option of: digest 32 bytes, sequence u32, end (see [`TrialEnd`]): how the last trial ended |
+//! | ended | an option of: number u32, digest 32 bytes, sequence u32, end (see [`TrialEnd`](crate::boot::TrialEnd)): how the last trial ended |
 //! | last | outcome u16 (see [`Outcome::code`]), error u16 (see [`Error::code`](crate::Error::code)), or 0 |
 //! | failures | u8: turns that failed, one after the other |
 //! | counter | u32: security counter |
@@ -20,13 +20,13 @@
 
 use embedded_storage::nor_flash::NorFlash;
 use heapless::{String, Vec};
-use serde::{Deserialize, Serialize};
+use tuffet_client::limits::VERSION_TEXT;
+use tuffet_client::wire::{Reader, Stored, Writer};
 
-use crate::boot::{BootRecord, EndedTrial, SlotImage, TrialEnd};
+use crate::boot::{BootRecord, EndedTrial, SlotImage};
 use crate::engine::{Engine, Outcome};
-use crate::error::{Error, Misuse};
+use crate::error::Error;
 use crate::flash_map::SlotId;
-use crate::journal::Kind;
 use crate::ledger::{ENTRIES, Failure};
 use crate::progress::Progress;
 use crate::trust_store::{Trust, TrustLost};
@@ -38,12 +38,13 @@ pub const FORMAT: u8 = 1;
 pub const REPORT_MAX: usize = 544;
 const IMAGE: usize = 33 + 5 + 1 + 32;
 const _: () = assert!(
-    1 + IMAGE + (1 + IMAGE + 1) + (1 + 32 + 5 + 1) + 6 + 1 + 5 + 20 + 2 + (1 + 38 * ENTRIES) <= REPORT_MAX,
+    1 + IMAGE + (1 + IMAGE + 1) + (1 + 5 + 32 + 5 + 1) + 6 + 1 + 5 + 20 + 2 + (1 + 38 * ENTRIES)
+        <= REPORT_MAX,
     "a full report fits"
 );
 
 /// A report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// [`FORMAT`].
     pub format: u8,
@@ -51,8 +52,8 @@ pub struct Report {
     pub running: Image,
     /// The image that is pending or on trial, and the starts that are left to it.
     pub trial: Option<(Image, u8)>,
-    /// How the last trial ended: digest and sequence of its image.
-    pub ended: Option<([u8; 32], u32, TrialEnd)>,
+    /// How the last trial ended.
+    pub ended: Option<EndedTrial>,
     /// The last turn: [`Outcome::code`], and the code of its error. 0 for none.
     pub last: (u16, u16),
     /// Turns that failed, one after the other.
@@ -68,7 +69,7 @@ pub struct Report {
 }
 
 /// An image in a report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     /// What people call it.
     pub version: String<32>,
@@ -81,20 +82,82 @@ pub struct Image {
 }
 
 impl Report {
-    /// Writes the report into a buffer of [`REPORT_MAX`] bytes.
-    ///
-    /// # Errors
-    ///
-    /// [`Misuse::RecordTooLong`] for a buffer that is too small.
-    pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], Misuse> {
-        let encoded = postcard::to_slice(self, buffer);
-        encoded.map(|bytes| &*bytes).map_err(|_| Misuse::RecordTooLong { kind: Kind::Progress })
+    /// Writes the report into a buffer of [`REPORT_MAX`] bytes; none if that is too small.
+    pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+        let mut to = Writer::new(buffer);
+        self.write(&mut to);
+        to.done()
     }
 
     /// Reads a report, as a gateway does. None for one of another format, or for what is no report.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (report, _) = postcard::take_from_bytes::<Self>(bytes).ok()?;
-        (report.format == FORMAT).then_some(report)
+        let mut from = Reader::new(bytes);
+        let report = Self::read(&mut from);
+        (from.is_good() && report.format == FORMAT).then_some(report)
+    }
+}
+
+impl Stored for Report {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.byte(self.format);
+        self.running.write(to);
+        to.option(self.trial.is_some());
+        if let Some((image, tries_left)) = &self.trial {
+            image.write(to);
+            to.byte(*tries_left);
+        }
+        self.ended.write(to);
+        let (outcome, error) = self.last;
+        to.number(outcome.into());
+        to.number(error.into());
+        to.byte(self.failures);
+        to.number(self.counter);
+        self.metadata.iter().for_each(|version| to.number(*version));
+        self.lost.write(to);
+        to.length(self.ledger.len());
+        self.ledger.iter().for_each(|failure| failure.write(to));
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        let code = |from: &mut Reader<'_>| {
+            u16::try_from(from.number()).unwrap_or_else(|_| {
+                from.fail();
+                0
+            })
+        };
+        Self {
+            format: from.byte(),
+            running: Image::read(from),
+            trial: if from.option() { Some((Image::read(from), from.byte())) } else { None },
+            ended: Stored::read(from),
+            last: (code(from), code(from)),
+            failures: from.byte(),
+            counter: from.number(),
+            metadata: [from.number(), from.number(), from.number(), from.number()],
+            lost: Stored::read(from),
+            ledger: (0..from.length(ENTRIES)).map(|_| Failure::read(from)).collect(),
+        }
+    }
+}
+
+impl Stored for Image {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.length(self.version.len());
+        to.bytes(self.version.as_bytes());
+        to.number(self.sequence);
+        self.slot.write(to);
+        to.bytes(&self.digest);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        let length = from.length(VERSION_TEXT);
+        let version =
+            core::str::from_utf8(from.bytes(length)).ok().and_then(|text| String::try_from(text).ok());
+        if version.is_none() {
+            from.fail();
+        }
+        let (version, sequence) = (version.unwrap_or_default(), from.number());
+        Self { version, sequence, slot: SlotId::read(from), digest: from.array() }
     }
 }
 
@@ -118,7 +181,7 @@ impl<F: NorFlash, H> Engine<'_, F, H> {
             format: FORMAT,
             running: running.into(),
             trial: trial.as_ref().map(|trial| ((&trial.image).into(), trial.tries_left)),
-            ended: ended.map(|EndedTrial { digest, sequence, end, .. }| (digest, sequence, end)),
+            ended,
             last,
             failures,
             counter: memory.counter.max(active.counter),
@@ -162,6 +225,7 @@ pub const FAILED: u16 = 700;
 mod tests {
     use super::*;
     use crate::TransportFault;
+    use crate::boot::TrialEnd;
 
     fn image() -> SlotImage {
         let version = String::try_from("1.0.0").expect("a short version");
@@ -196,7 +260,7 @@ mod tests {
             format: FORMAT,
             running: (&image()).into(),
             trial: Some(((&image()).into(), 2)),
-            ended: Some(([9; 32], 6, TrialEnd::TriesSpent)),
+            ended: Some(EndedTrial { number: 5, digest: [9; 32], sequence: 6, end: TrialEnd::TriesSpent }),
             last: (FAILED, 404),
             failures: 4,
             counter: 3,
@@ -210,7 +274,7 @@ mod tests {
             &running,
             &[1],
             &running,
-            &[2, 1],
+            &[2, 1, 5],
             &[9; 32],
             &[6, 2],
             // 700 and 404 as varints.
@@ -222,7 +286,7 @@ mod tests {
         ]
         .concat();
         let mut buffer = [0; REPORT_MAX];
-        assert_eq!(report.encode(&mut buffer), Ok(&expected[..]));
+        assert_eq!(report.encode(&mut buffer), Some(&expected[..]));
         assert_eq!(Report::decode(&expected).as_ref(), Some(&report));
         // What a later build adds, another format, and half a report.
         assert_eq!(Report::decode(&[&expected[..], &[1, 2, 3]].concat()).as_ref(), Some(&report));
@@ -230,8 +294,7 @@ mod tests {
         for length in 0..expected.len() {
             assert_eq!(Report::decode(&expected[..length]), None);
         }
-        let small = Misuse::RecordTooLong { kind: Kind::Progress };
-        assert_eq!(report.encode(&mut [0; 20]), Err(small));
+        assert_eq!(report.encode(&mut [0; 20]), None);
     }
 
     extern crate std;

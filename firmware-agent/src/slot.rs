@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use crate::boot::{BootRecord, mark_staged};
 use crate::error::{Environment, Error, Misuse, Rejected};
-use crate::flash::{Flash, PAGE, PAGE_BYTES};
+use crate::flash::{Flash, PAGE, PAGE_BYTES, fill};
 use crate::flash_map::{Region, SlotId};
 use crate::handover::Handover;
 use crate::progress::{Download, Progress};
@@ -98,7 +98,8 @@ impl SlotWriter {
         digest: [u8; 32],
         first_last: bool,
     ) -> Self {
-        let blank = [flash.erased(); PAGE];
+        let mut blank = [0; PAGE];
+        fill(&mut blank, flash.erased());
         Self {
             slot,
             place,
@@ -281,7 +282,7 @@ impl SlotWriter {
             Some(first) if at == 0 => *first = self.page,
             _ => put(flash, self.place.offset.saturating_add(at), &self.page, self.filled)?,
         }
-        self.page = [flash.erased(); PAGE];
+        fill(&mut self.page, flash.erased());
         self.filled = 0;
         if let Some(resumed) = self.resumed.take_if(|_| at == 0) {
             self.go_on_from(flash, PAGE_BYTES, resumed)?;

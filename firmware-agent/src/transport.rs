@@ -1,9 +1,10 @@
 //! How files come to the device.
 
-use core::fmt::{self, Write};
+use core::fmt;
 
 use heapless::String;
 use tuffet_client::limits::{DEVICE, PATH};
+use tuffet_client::release::digits;
 use tuffet_client::{Candidate, FileName};
 
 use crate::error::Error;
@@ -39,30 +40,29 @@ impl Request {
 
     /// All of a candidate's image.
     pub fn image(candidate: &Candidate) -> Self {
-        let mut path = Escaped(String::new());
-        // Long enough for every target path; a candidate cannot hold a longer one.
-        let _ = write!(path, "{}", candidate.image.url_path());
-        Self { path: path.0, from: 0, limit: candidate.image.length, part: false }
+        let mut request = Self { path: String::new(), from: 0, limit: candidate.image.length, part: false };
+        // Percent-encoded, but for what RFC 3986 calls unreserved and what separates segments.
+        candidate.image.served(|byte| {
+            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/') {
+                request.add(byte);
+            } else {
+                let [high, low] = digits(byte);
+                [b'%', high, low].into_iter().for_each(|byte| request.add(byte.to_ascii_uppercase()));
+            }
+        });
+        request
     }
 
     pub(crate) fn metadata(file: &FileName<'_>, limit: u32) -> Self {
-        let mut path = String::new();
-        // Long enough for every name, which is escaped already.
-        let _ = write!(path, "{file}");
-        Self { path, from: 0, limit, part: false }
+        let mut request = Self { path: String::new(), from: 0, limit, part: false };
+        // Escaped already.
+        file.bytes(|byte| request.add(byte));
+        request
     }
-}
 
-/// Takes a path and percent-encodes it, but for what RFC 3986 calls unreserved and what separates its segments.
-struct Escaped(String<PATH_MAX>);
-
-impl Write for Escaped {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.bytes().try_for_each(|byte| match byte {
-            byte if byte.is_ascii_alphanumeric() => self.0.write_char(byte.into()),
-            b'-' | b'.' | b'_' | b'~' | b'/' => self.0.write_char(byte.into()),
-            _ => write!(self.0, "%{byte:02X}"),
-        })
+    /// One byte of ASCII more of the path, which is long enough for every target path and every name.
+    fn add(&mut self, byte: u8) {
+        let _ = self.path.push(byte.into());
     }
 }
 

@@ -36,9 +36,8 @@
 //! What cannot be read is not always gone. A record that reads again is never replaced by what stood in for it.
 
 use embedded_storage::nor_flash::NorFlash;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use tuffet_client::limits::{self, DEVICE};
+use tuffet_client::wire::{Reader, Stored, Writer};
 use tuffet_client::{Crypto, Floors, Root, Trusted};
 
 use crate::error::{Environment, Error, Misuse};
@@ -63,7 +62,7 @@ const FLOORS: usize = {
 const _: () = assert!(FLOORS + 10 + (1 + 38 * ENTRIES) + 2 <= FLOORS_MAX, "a full ledger fits its record");
 
 /// What the device remembers besides metadata. None of it is ever reset.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// The security counter: the highest of an image that was confirmed here. No image with a lower one is
     /// installed, nor one with a lower one than [`Factory::counter`].
@@ -94,7 +93,7 @@ pub struct Trust {
 /// led further back than the day its image was built; what it learned since then, it has to learn again.
 ///
 /// The order is part of the floors record's format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrustLost {
     /// The root.
     Root,
@@ -120,7 +119,7 @@ impl TrustLost {
 }
 
 /// The payload of the floors record.
-type Stored = (Floors, Memory, Option<TrustLost>);
+type FloorsRecord = (Floors, Memory, Option<TrustLost>);
 
 impl Trust {
     /// Reads the trust store.
@@ -128,18 +127,18 @@ impl Trust {
     /// # Errors
     ///
     /// [`Rejected::Metadata`](crate::Rejected::Metadata) when the root is lost and the factory's root is none.
+    #[inline(never)]
     pub fn load<F: NorFlash>(
         flash: &mut Flash<F>,
         crypto: &Crypto,
         factory: &Factory<'_>,
     ) -> Result<Self, Error> {
-        let root: Option<Root> = load::<_, _, ROOT_MAX>(flash, Kind::Root, ROOT_FORMAT);
-        let floors: Option<Stored> = load::<_, _, FLOORS_MAX>(flash, Kind::Floors, FLOORS_FORMAT);
-        let lost = match (&root, &floors) {
-            (Some(_), Some(_)) => None,
-            (None, Some(_)) => Some(TrustLost::Root),
-            (Some(_), None) => Some(TrustLost::Floors),
-            (None, None) => Some(TrustLost::All),
+        let (root, floors) = (load_root(flash), load_floors(flash));
+        let lost = match (root.is_some(), floors.is_some()) {
+            (true, true) => None,
+            (false, true) => Some(TrustLost::Root),
+            (true, false) => Some(TrustLost::Floors),
+            (false, false) => Some(TrustLost::All),
         };
         let root = match root {
             Some(root) => root,
@@ -167,11 +166,14 @@ fn factory_root(crypto: &Crypto, factory: &Factory<'_>) -> Result<Root, Error> {
 pub fn store_root<F: NorFlash>(flash: &mut Flash<F>, root: &Root<[u8]>) -> Result<(), Error> {
     let kind = Kind::Root;
     // An agent that had read it would have gone on from there.
-    let stored: Option<Root> = load::<_, _, ROOT_MAX>(flash, kind, ROOT_FORMAT);
+    let stored: Option<Root> = load_root(flash);
     if stored.is_some_and(|stored| stored.version() > root.version()) {
         return Err(Environment::RecordBack { kind }.into());
     }
-    store::<_, _, ROOT_MAX>(flash, kind, ROOT_FORMAT, root)
+    let mut buffer = [0; ROOT_MAX];
+    let mut to = Writer::new(&mut buffer);
+    root.write(&mut to);
+    store(flash, (kind, ROOT_FORMAT), to)
 }
 
 /// Makes these the stored floors and memory. `lost` is what they stand in for.
@@ -186,11 +188,15 @@ pub fn store_floors<F: NorFlash>(
     memory: &Memory,
     lost: Option<TrustLost>,
 ) -> Result<(), Error> {
-    let kind = Kind::Floors;
     if TrustLost::has_floors(lost) {
         check_lost(flash)?;
     }
-    store::<_, _, FLOORS_MAX>(flash, kind, FLOORS_FORMAT, &(floors, memory, lost))
+    let mut buffer = [0; FLOORS_MAX];
+    let mut to = Writer::new(&mut buffer);
+    floors.write(&mut to);
+    memory.write(&mut to);
+    lost.write(&mut to);
+    store(flash, (Kind::Floors, FLOORS_FORMAT), to)
 }
 
 /// Writes a lost trust store anew, once the repository was verified from the factory's facts on.
@@ -215,7 +221,7 @@ pub fn replace_lost<F: NorFlash>(
 
 fn check_lost<F: NorFlash>(flash: &mut Flash<F>) -> Result<(), Error> {
     let kind = Kind::Floors;
-    let stored: Option<Stored> = load::<_, _, FLOORS_MAX>(flash, kind, FLOORS_FORMAT);
+    let stored: Option<FloorsRecord> = load_floors(flash);
     match stored {
         Some((_, _, before)) if !TrustLost::has_floors(before) => {
             Err(Environment::RecordBack { kind }.into())
@@ -224,27 +230,69 @@ fn check_lost<F: NorFlash>(flash: &mut Flash<F>) -> Result<(), Error> {
     }
 }
 
-fn load<F: NorFlash, T: DeserializeOwned, const MAX: usize>(
+/// Reads the newest record of a kind, of which this is the format, by this.
+fn load<F: NorFlash, T>(
     flash: &mut Flash<F>,
-    kind: Kind,
-    format: u8,
+    (kind, format): (Kind, u8),
+    buffer: &mut [u8],
+    read: impl FnOnce(&mut Reader<'_>) -> T,
 ) -> Option<T> {
-    let mut buffer = [0; MAX];
-    let record = Journal::new(flash.map(), kind).newest(flash, &mut buffer).ok()?;
+    let record = Journal::new(flash.map(), kind).newest(flash, buffer).ok()?;
     if record.format != format {
         return None;
     }
-    postcard::from_bytes(record.payload).ok()
+    let mut from = Reader::new(record.payload);
+    let read = read(&mut from);
+    from.is_good().then_some(read)
 }
 
-fn store<F: NorFlash, T: Serialize + ?Sized, const MAX: usize>(
+#[inline(never)]
+fn load_root<F: NorFlash>(flash: &mut Flash<F>) -> Option<Root> {
+    load(flash, (Kind::Root, ROOT_FORMAT), &mut [0; ROOT_MAX], Root::read)
+}
+
+#[inline(never)]
+fn load_floors<F: NorFlash>(flash: &mut Flash<F>) -> Option<FloorsRecord> {
+    load(flash, (Kind::Floors, FLOORS_FORMAT), &mut [0; FLOORS_MAX], |from| {
+        (Floors::read(from), Memory::read(from), Option::read(from))
+    })
+}
+
+fn store<F: NorFlash>(
     flash: &mut Flash<F>,
-    kind: Kind,
-    format: u8,
-    record: &T,
+    (kind, format): (Kind, u8),
+    record: Writer<'_>,
 ) -> Result<(), Error> {
-    let mut buffer = [0; MAX];
-    let payload = postcard::to_slice(record, &mut buffer).map_err(|_| Misuse::RecordTooLong { kind })?;
+    let payload = record.done().ok_or(Misuse::RecordTooLong { kind })?;
     Journal::new(flash.map(), kind).append(flash, format, payload)?;
     Ok(())
+}
+
+impl Stored for Memory {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.number(self.counter);
+        self.ledger.write(to);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self { counter: from.number(), ledger: Ledger::read(from) }
+    }
+}
+
+impl Stored for TrustLost {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.byte(match self {
+            Self::Root => 0,
+            Self::Floors => 1,
+            Self::All => 2,
+        });
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        match from.variant(3) {
+            0 => Self::Root,
+            1 => Self::Floors,
+            _ => Self::All,
+        }
+    }
 }

@@ -7,10 +7,10 @@ use crate::hash::FileHash;
 use crate::limits::{HALTS, TRACKED, TRACKED_NAME};
 use crate::role::place::{Place, Places};
 use crate::scan::Fault;
+use crate::wire::{Reader, Stored, Writer};
 
 /// What a timestamp says of the snapshot, or a snapshot of a targets file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Meta {
     /// The version that the file must have.
     pub(crate) version: u32,
@@ -21,16 +21,46 @@ pub(crate) struct Meta {
     /// The first half of the SHA-512 of its bytes, where stated. It is not stored: a file that was verified is
     /// known by its SHA-256 from then on.
     #[cfg(feature = "host")]
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) sha512: Option<[u8; 32]>,
 }
 
 /// A delegated role whose version is a floor. Its entry in the next snapshot is read in the first pass.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Tracked {
     pub(crate) name: Vec<u8, TRACKED_NAME>,
     pub(crate) version: u32,
+}
+
+impl Stored for Meta {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.number(self.version);
+        to.number(self.length);
+        self.sha256.write(to);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        Meta {
+            version: from.number(),
+            length: from.number(),
+            sha256: Stored::read(from),
+            #[cfg(feature = "host")]
+            sha512: None,
+        }
+    }
+}
+
+impl Stored for Tracked {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.length(self.name.len());
+        to.bytes(&self.name);
+        to.number(self.version);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        let length = from.length(TRACKED_NAME);
+        let name = Vec::from_slice(from.bytes(length)).unwrap_or_default();
+        Tracked { name, version: from.number() }
+    }
 }
 
 /// Reads a timestamp's or snapshot's `meta`, and a timestamp's `halt`.

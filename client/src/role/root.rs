@@ -6,6 +6,7 @@ use crate::key::{Algorithm, Key, KeyId, Keys};
 use crate::limits::ROOT;
 use crate::role::place::Place;
 use crate::scan::Fault;
+use crate::wire::{Reader, Stored, Writer};
 
 /// The facts of a root file. A caller stores them and gives them back; it cannot make them up, for
 /// only [`Trusted`](crate::Trusted) reads them out of signed bytes.
@@ -20,7 +21,6 @@ pub struct Root<B: ?Sized = [u8; ROOT]> {
 
 /// What a root says, but for its keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct RootFacts {
     pub(crate) version: u32,
     pub(crate) expires: u64,
@@ -33,7 +33,6 @@ pub(crate) struct RootFacts {
 
 /// A role's keys, as bits over a table of keys, and its threshold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct RoleKeys {
     pub(crate) members: u32,
     pub(crate) threshold: u8,
@@ -185,72 +184,51 @@ impl RootReader {
     }
 }
 
-#[cfg(feature = "serde")]
-mod stored {
-    use super::{Root, RootFacts};
-    use crate::key::Keys;
-    use core::fmt;
-    use serde::de::{Error, SeqAccess, Visitor};
-    use serde::ser::SerializeTuple;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    /// The packed keys as a byte string.
-    struct Bytes<'b>(&'b [u8]);
-
-    impl Serialize for Bytes<'_> {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            serializer.serialize_bytes(self.0)
+impl Stored for RootFacts {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.number(self.version);
+        to.long(self.expires);
+        to.long(self.issued);
+        to.number(self.online_since);
+        for RoleKeys { members, threshold } in self.roles {
+            to.number(members);
+            to.byte(threshold);
         }
     }
 
-    impl<B: ?Sized + AsRef<[u8]>> Serialize for Root<B> {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let mut tuple = serializer.serialize_tuple(2)?;
-            tuple.serialize_element(&self.facts)?;
-            tuple.serialize_element(&Bytes(self.keys().0))?;
-            tuple.end()
+    fn read(from: &mut Reader<'_>) -> Self {
+        let mut facts = RootFacts {
+            version: from.number(),
+            expires: from.long(),
+            issued: from.long(),
+            online_since: from.number(),
+            roles: Default::default(),
+        };
+        for role in &mut facts.roles {
+            *role = RoleKeys { members: from.number(), threshold: from.byte() };
         }
+        facts
     }
+}
 
-    impl<'de, const N: usize> Deserialize<'de> for Root<[u8; N]> {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct Parts<const N: usize>;
-            impl<'de, const N: usize> Visitor<'de> for Parts<N> {
-                type Value = Root<[u8; N]>;
-                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    f.write_str("a root's facts and its packed keys")
-                }
-                fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
-                    let facts: RootFacts = parts.next_element()?.ok_or(Error::custom("no facts"))?;
-                    let mut root: Root<[u8; N]> =
-                        parts.next_element::<Packed<N>>()?.ok_or(Error::custom("no keys"))?.0;
-                    root.facts = facts;
-                    Ok(root)
-                }
-            }
-            deserializer.deserialize_tuple(2, Parts)
-        }
+impl<B: ?Sized + AsRef<[u8]>> Root<B> {
+    /// Writes what [`Root::read`] reads: the facts, and the packed keys as a sequence of bytes.
+    pub fn write(&self, to: &mut Writer<'_>) {
+        self.facts.write(to);
+        to.length(self.keys().0.len());
+        to.bytes(self.keys().0);
     }
+}
 
-    /// A root of which only the keys are there.
-    struct Packed<const N: usize>(Root<[u8; N]>);
-
-    impl<'de, const N: usize> Deserialize<'de> for Packed<N> {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct Bytes<const N: usize>;
-            impl<const N: usize> Visitor<'_> for Bytes<N> {
-                type Value = Packed<N>;
-                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    write!(f, "packed keys of at most {N} bytes")
-                }
-                fn visit_bytes<E: Error>(self, keys: &[u8]) -> Result<Self::Value, E> {
-                    let mut root = Root::empty();
-                    let fits = root.replace(RootFacts::default(), Keys(keys));
-                    fits.ok_or(Error::invalid_length(keys.len(), &self))?;
-                    Ok(Packed(root))
-                }
-            }
-            deserializer.deserialize_bytes(Bytes)
+impl<const N: usize> Root<[u8; N]> {
+    /// Reads a root that was stored. The store it lay in is as trusted as it is.
+    pub fn read(from: &mut Reader<'_>) -> Self {
+        let mut root = Root::empty();
+        let facts = RootFacts::read(from);
+        let length = from.length(N);
+        if root.replace(facts, Keys(from.bytes(length))).is_none() {
+            from.fail();
         }
+        root
     }
 }

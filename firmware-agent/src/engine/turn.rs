@@ -46,6 +46,9 @@ pub struct Turn<'t, F, H> {
     asked_for: bool,
     /// The image that is pending was authorised in this turn.
     authorised: bool,
+    /// What it is about: the image that is on trial, pending, found or waiting. Until there is one, the active one. It is
+    /// here, once, for each copy on its way through the functions below is code.
+    image: SlotImage,
     state: State,
     want: Want,
     outcome: Result<Outcome, Error>,
@@ -58,7 +61,6 @@ enum State {
     Refresh(Purpose),
     /// The image comes.
     Download {
-        image: SlotImage,
         /// Whose file of those that lead to it expires first, and when.
         good_until: (Role, u64),
         /// What of it is fetched now ends here.
@@ -69,16 +71,31 @@ enum State {
 }
 
 /// What a refresh is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     /// To find the release to install. A poll looks no further than at the timestamp if that is the trusted one.
     Release { poll: bool },
     /// To see whether that is still the release, whose image came meanwhile.
-    Again(SlotImage),
+    Again,
     /// To see whether the pending image is still wanted.
-    Review(SlotImage),
+    Review,
     /// To see a timestamp that verifies.
-    Contact(SlotImage),
+    Contact,
+}
+
+/// How a turn ends: its [`Outcome`], without the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    UpToDate,
+    Staged,
+    Pending,
+    Superseded,
+    Confirmed,
+    Reverted,
+    Undecided,
+    NotAllowed,
+    TooEarly,
+    Spent,
 }
 
 impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
@@ -105,8 +122,7 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
         let today = today(trusted.start_time(not_before(factory, now.clock)), now);
         // A clock that went back does not make a pause longer.
         let failed_on = Some(progress.failed_on).filter(|day| (1..=today).contains(day)).unwrap_or(today);
-        bans.clear();
-        bans.extend(memory.ledger.bans(today.saturating_sub(failed_on)));
+        memory.ledger.ban(bans, today.saturating_sub(failed_on));
         if !bans.is_empty() && progress.failed_on != failed_on {
             progress.failed_on = failed_on;
             progress.store(flash)?;
@@ -122,6 +138,7 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
         let refresh = Refresh::new(plan, trusted, scratch)?;
         let (state, want, outcome) = (State::Over, Want::Wait(0), Ok(Outcome::NotAllowed));
         let asked_for = core::mem::take(&mut after.hurry);
+        let image = record.active.clone();
         let mut turn = Turn {
             flash,
             handover,
@@ -137,6 +154,7 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
             source,
             asked_for,
             authorised: false,
+            image,
             state,
             want,
             outcome,
@@ -171,8 +189,8 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     /// The file that is wanted.
     pub fn request(&self) -> Option<Request> {
         match (&self.state, self.refresh.want()) {
-            (State::Download { writer, end, image, .. }, Wanted::Install(candidate)) => {
-                let (from, limit, part) = (writer.next(), *end, *end < image.length);
+            (State::Download { writer, end, .. }, Wanted::Install(candidate)) => {
+                let (from, limit, part) = (writer.next(), *end, *end < self.image.length);
                 Some(Request { from, limit, part, ..Request::image(candidate) })
             }
             (State::Refresh(_), Wanted::Fetch { file, limit } | Wanted::Again { file, limit }) => {
@@ -197,53 +215,44 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     }
 
     /// Where a turn begins.
-    fn begin(
-        &mut self,
-        on_trial: bool,
-        now: Now,
-        product: &mut dyn Product,
-    ) -> Result<Option<Outcome>, Error> {
+    fn begin(&mut self, on_trial: bool, now: Now, product: &mut dyn Product) -> Result<Option<End>, Error> {
         let first = !core::mem::replace(&mut self.after.started, true);
-        match self.record.trial.clone() {
-            Some(Trial { image, .. }) if on_trial => self.prove(image, now, product),
-            Some(Trial { image, .. }) => {
-                // Authorised once more before the restart, and not while there is none in sight.
-                if !product.may(Ask::Restart(&image)) {
-                    return Ok(Some(Outcome::Pending(image)));
-                }
-                self.refresh(Purpose::Review(image), now, product)
+        if let Some(Trial { image, .. }) = &self.record.trial {
+            self.image.clone_from(image);
+            if on_trial {
+                return self.prove(now, product);
             }
-            None => {
-                if first && !self.asked_for && self.progress.failures > 0 {
-                    return Ok(Some(Outcome::TooEarly));
-                }
-                if let Some(image) = self.after.waiting.take_if(|image| !product.may(Ask::Install(image))) {
-                    self.after.waiting = Some(image.clone());
-                    return Ok(Some(Outcome::Staged(image)));
-                }
-                if !product.may(Ask::Check) {
-                    return Ok(Some(Outcome::NotAllowed));
-                }
-                self.refresh(Purpose::Release { poll: !self.asked_for }, now, product)
+            // Authorised once more before the restart, and not while there is none in sight.
+            if !product.may(Ask::Restart(image)) {
+                return Ok(Some(End::Pending));
             }
+            return self.refresh(Purpose::Review, now, product);
         }
+        if first && !self.asked_for && self.progress.failures > 0 {
+            return Ok(Some(End::TooEarly));
+        }
+        if let Some(image) = &self.after.waiting
+            && !product.may(Ask::Install(image))
+        {
+            self.image.clone_from(image);
+            return Ok(Some(End::Staged));
+        }
+        if !product.may(Ask::Check) {
+            return Ok(Some(End::NotAllowed));
+        }
+        self.refresh(Purpose::Release { poll: !self.asked_for }, now, product)
     }
 
     /// The image on trial runs.
-    fn prove(
-        &mut self,
-        image: SlotImage,
-        now: Now,
-        product: &mut dyn Product,
-    ) -> Result<Option<Outcome>, Error> {
-        match product.health(&image) {
-            Health::Unknown => Ok(Some(Outcome::Undecided(image))),
-            Health::Good => self.refresh(Purpose::Contact(image), now, product),
+    fn prove(&mut self, now: Now, product: &mut dyn Product) -> Result<Option<End>, Error> {
+        match product.health(&self.image) {
+            Health::Unknown => Ok(Some(End::Undecided)),
+            Health::Good => self.refresh(Purpose::Contact, now, product),
             Health::Bad => {
                 self.handover.revert(self.flash, Unfit::Health)?;
                 self.settle_again()?;
-                product.observe(Event::Reverted(&image));
-                Ok(Some(Outcome::Reverted(image)))
+                product.observe(Event::Reverted(&self.image));
+                Ok(Some(End::Reverted))
             }
         }
     }
@@ -254,60 +263,59 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         purpose: Purpose,
         now: Now,
         product: &mut dyn Product,
-    ) -> Result<Option<Outcome>, Error> {
+    ) -> Result<Option<End>, Error> {
         let clock = not_before(self.factory, now.clock);
         self.begin_day(now);
-        if self.left() == 0 && !matches!(purpose, Purpose::Contact(_)) {
-            return Ok(Some(Outcome::Spent));
+        if self.left() == 0 && purpose != Purpose::Contact {
+            return Ok(Some(End::Spent));
         }
-        let entry = match (self.source, &purpose) {
+        let entry = match (self.source, purpose) {
             (Source::Bundle, _) => Entry::Offline,
             (Source::Repository, Purpose::Release { poll: true }) => Entry::Poll,
             (Source::Repository, _) => Entry::Refresh,
         };
-        let sequence = match &purpose {
-            Purpose::Contact(image) => image.sequence,
-            _ => self.record.active.sequence,
-        };
+        let running = if purpose == Purpose::Contact { &self.image } else { &self.record.active };
+        let sequence = running.sequence;
         self.refresh.again(Goal::Release(Device { sequence, ..self.device }), entry, clock)?;
         self.state = State::Refresh(purpose);
         self.go_on(product)
     }
 
-    fn chunk(&mut self, bytes: &[u8], product: &mut dyn Product) -> Result<Option<Outcome>, Error> {
+    fn chunk(&mut self, bytes: &[u8], product: &mut dyn Product) -> Result<Option<End>, Error> {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         self.after.unnoted = self.after.unnoted.saturating_add(length);
         match &mut self.state {
             State::Refresh(_) => self.refresh.feed(bytes)?,
-            State::Download { image, writer, .. } => {
+            State::Download { writer, .. } => {
                 writer.write(self.flash, &mut self.progress, bytes)?;
-                product.observe(Event::Download { received: writer.next(), length: image.length });
+                product.observe(Event::Download { received: writer.next(), length: self.image.length });
             }
             State::Over => return Err(Misuse::TurnOver.into()),
         }
-        let proves = matches!(self.state, State::Refresh(Purpose::Contact(_)));
+        let proves = matches!(self.state, State::Refresh(Purpose::Contact));
         let spent = self.left() == 0 && !proves;
         if self.after.unnoted >= UNNOTED.max(self.settings.bytes_a_day >> 4) || spent {
             self.note()?;
         }
-        Ok(spent.then_some(Outcome::Spent))
+        Ok(spent.then_some(End::Spent))
     }
 
-    fn end(&mut self, product: &mut dyn Product) -> Result<Option<Outcome>, Error> {
+    fn end(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
         match &mut self.state {
             State::Refresh(purpose) => {
+                let purpose = *purpose;
                 let is_timestamp = role(&self.refresh) == Some(Role::Timestamp);
                 let verdict = self.refresh.end();
-                let contact = is_timestamp && verdict.is_ok() && matches!(purpose, Purpose::Contact(_));
+                let contact = is_timestamp && verdict.is_ok() && purpose == Purpose::Contact;
                 // Even a file that ends the turn may leave something verified behind it.
                 self.persist(product)?;
                 verdict?;
                 if contact { self.confirm(product) } else { self.go_on(product) }
             }
-            State::Download { image, writer, end, .. } => {
+            State::Download { writer, end, .. } => {
                 // The first page came once more, and there is what followed it.
                 if writer.next() > *end {
-                    *end = image.length;
+                    *end = self.image.length;
                     product.observe(Event::Resumed(writer.next()));
                     return self.fetch(product);
                 }
@@ -318,7 +326,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         }
     }
 
-    fn failed(&mut self, error: Error, product: &mut dyn Product) -> Result<Option<Outcome>, Error> {
+    fn failed(&mut self, error: Error, product: &mut dyn Product) -> Result<Option<End>, Error> {
         let Error::Environment(Environment::Transport(fault)) = error else { return Err(error) };
         match &self.state {
             State::Refresh(_) => match (fault, role(&self.refresh)) {
@@ -332,9 +340,9 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
                 _ => Err(error),
             },
             // What came stays, for the next turn goes on behind it; unless it is too long or too short for that.
-            State::Download { image, writer, .. } => match fault {
+            State::Download { writer, .. } => match fault {
                 TransportFault::TooLong { .. } => {
-                    let length = image.length;
+                    let length = self.image.length;
                     writer.abandon(self.flash, &mut self.progress)?;
                     Err(Rejected::ImageTooLong { length }.into())
                 }
@@ -349,41 +357,40 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     }
 
     /// Goes on after a file: to the next one, or to what all of them are for.
-    fn go_on(&mut self, product: &mut dyn Product) -> Result<Option<Outcome>, Error> {
-        let State::Refresh(purpose) = &self.state else { return Err(Misuse::TurnOver.into()) };
-        let purpose = purpose.clone();
-        let found = match self.refresh.want() {
+    fn go_on(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
+        let State::Refresh(purpose) = self.state else { return Err(Misuse::TurnOver.into()) };
+        let is_found = match self.refresh.want() {
             Wanted::Fetch { .. } | Wanted::Again { .. } | Wanted::Persist(_) => return self.fetch(product),
-            Wanted::Install(candidate) => Some(candidate),
-            Wanted::Over(tuffet_client::Rejected::NoRelease) if matches!(purpose, Purpose::Review(_)) => None,
+            Wanted::Install(candidate) if matches!(purpose, Purpose::Release { .. }) => {
+                self.image = slot_image(self.record.active.slot.other(), candidate);
+                true
+            }
+            // Whether that is still the one.
+            Wanted::Install(candidate) => is_of(&self.image, candidate),
+            Wanted::Over(tuffet_client::Rejected::NoRelease) if purpose == Purpose::Review => false,
             Wanted::Over(why) => return Err(Rejected::Metadata(why).into()),
-            _ => None,
+            _ => false,
         };
-        let slot = self.record.active.slot.other();
-        let found = found.map(|candidate| slot_image(slot, candidate));
         self.mend(product)?;
-        match (purpose, found) {
-            (Purpose::Release { .. }, None) => {
+        match purpose {
+            Purpose::Release { .. } => {
                 if let Some(sequence) = self.refresh.passed_over() {
                     product.observe(Event::PassedOver(sequence));
                 }
-                Ok(Some(Outcome::UpToDate))
+                if is_found { self.selected(product) } else { Ok(Some(End::UpToDate)) }
             }
-            (Purpose::Release { .. }, Some(image)) => self.selected(image, product),
-            (Purpose::Again(image), found) => {
-                if found.as_ref() == Some(&image) {
-                    return self.request_trial(image, product);
-                }
+            Purpose::Again if is_found => self.request_trial(product),
+            Purpose::Again => {
                 self.abandon()?;
-                Ok(Some(Outcome::Superseded))
+                Ok(Some(End::Superseded))
             }
-            (Purpose::Review(image), found) => self.reviewed(image, found, product),
+            Purpose::Review => self.reviewed(is_found, product),
             // A refresh without a timestamp that verifies does not come to an end.
-            (Purpose::Contact(_), _) => self.confirm(product),
+            Purpose::Contact => self.confirm(product),
         }
     }
 
-    fn fetch(&mut self, product: &mut dyn Product) -> Result<Option<Outcome>, Error> {
+    fn fetch(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
         self.want = Want::Fetch;
         if let Some(request) = self.request() {
             product.observe(Event::Fetch(&request));
@@ -392,165 +399,163 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     }
 
     /// A release was found: has its image in the slot, from the repository unless it is there already.
-    fn selected(&mut self, image: SlotImage, product: &mut dyn Product) -> Result<Option<Outcome>, Error> {
-        if let Some(sequence) = self.refresh.passed_over() {
-            product.observe(Event::PassedOver(sequence));
-        }
+    fn selected(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
         if let Wanted::Install(candidate) = self.refresh.want() {
             product.observe(Event::Selected(candidate));
         }
         let place = self.handover.place(self.flash, &self.record);
-        let staged = BootRecord::load(self.flash)?.staged == Some(image.digest);
-        if staged && boot::holds_at(self.flash, place, &image) {
-            product.observe(Event::Staged(&image));
+        let staged = BootRecord::load(self.flash)?.staged == Some(self.image.digest);
+        if staged && boot::holds_at(self.flash, place, &self.image) {
+            product.observe(Event::Staged(&self.image));
             // What was found a moment ago need not be found again.
-            return if self.may_install(&image, product) {
-                self.request_trial(image, product)
+            return if self.may_install(product) {
+                self.request_trial(product)
             } else {
-                Ok(Some(Outcome::Staged(image)))
+                Ok(Some(End::Staged))
             };
         }
         if self.progress.erased >= ERASES_A_DAY {
-            return Ok(Some(Outcome::Spent));
+            return Ok(Some(End::Spent));
         }
-        if !product.may(Ask::Download(&image, image.length)) {
-            return Ok(Some(Outcome::NotAllowed));
+        if !product.may(Ask::Download(&self.image, self.image.length)) {
+            return Ok(Some(End::NotAllowed));
         }
-        let SlotImage { length, digest, .. } = image;
+        let SlotImage { length, digest, .. } = self.image;
         let writer = SlotWriter::open(self.flash, self.handover, &mut self.progress, length, digest)?;
         if writer.next() > 0 {
             product.observe(Event::Resumed(writer.next()));
         }
         let (good_until, end) = (self.refresh.good_until(), writer.end());
-        self.state = State::Download { image, good_until, end, writer };
+        self.state = State::Download { good_until, end, writer };
         self.fetch(product)
     }
 
     /// The image is in its slot. Between that and a restart the release is authorised again.
-    fn staged(&mut self, product: &mut dyn Product) -> Result<Option<Outcome>, Error> {
-        let State::Download { image, good_until, .. } = core::mem::replace(&mut self.state, State::Over)
-        else {
-            return Err(Misuse::TurnOver.into());
-        };
-        product.observe(Event::Staged(&image));
-        if !self.may_install(&image, product) {
-            return Ok(Some(Outcome::Staged(image)));
+    fn staged(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
+        let State::Download { good_until, .. } = self.state else { return Err(Misuse::TurnOver.into()) };
+        self.state = State::Over;
+        product.observe(Event::Staged(&self.image));
+        if !self.may_install(product) {
+            return Ok(Some(End::Staged));
         }
         let now = product.now();
         match self.source {
-            Source::Repository => self.refresh(Purpose::Again(image), now, product),
+            Source::Repository => self.refresh(Purpose::Again, now, product),
             // A bundle says what it said, and a line may not say it twice. But it may have expired on the line.
             Source::Bundle => {
                 if let Err(expired) = self.still_good(good_until, now.clock) {
                     self.abandon()?;
                     return Err(expired);
                 }
-                self.request_trial(image, product)
+                self.request_trial(product)
             }
         }
     }
 
-    fn may_install(&mut self, image: &SlotImage, product: &mut dyn Product) -> bool {
-        let may = product.may(Ask::Install(image));
-        self.after.waiting = (!may).then(|| image.clone());
+    fn may_install(&mut self, product: &mut dyn Product) -> bool {
+        let may = product.may(Ask::Install(&self.image));
+        self.after.waiting = (!may).then(|| self.image.clone());
         may
     }
 
-    fn request_trial(
-        &mut self,
-        image: SlotImage,
-        product: &mut dyn Product,
-    ) -> Result<Option<Outcome>, Error> {
-        let requested = self.handover.request(self.flash, &image);
+    fn request_trial(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
+        let requested = self.handover.request(self.flash, &self.image);
         if let Err(Error::Environment(Environment::ImageNotWritten { .. })) = requested {
             // It is not what it was when it was read back, and comes anew.
             self.abandon()?;
         }
         requested?;
         self.authorised = true;
-        product.observe(Event::Pending(&image));
-        Ok(Some(Outcome::Pending(image)))
+        product.observe(Event::Pending(&self.image));
+        Ok(Some(End::Pending))
     }
 
     /// Whether the repository still wants what is pending. Only what it verifiably says takes the image back:
     /// a mirror that fails or serves rubbish does not.
-    fn reviewed(
-        &mut self,
-        pending: SlotImage,
-        found: Option<SlotImage>,
-        product: &mut dyn Product,
-    ) -> Result<Option<Outcome>, Error> {
-        let wanted = found.is_some_and(|found| SlotImage { slot: pending.slot, ..found } == pending);
+    fn reviewed(&mut self, wanted: bool, product: &mut dyn Product) -> Result<Option<End>, Error> {
         if wanted {
             // A bootloader that was not asked yet is asked now.
-            self.handover.request(self.flash, &pending)?;
+            self.handover.request(self.flash, &self.image)?;
             self.authorised = true;
-            return Ok(Some(Outcome::Pending(pending)));
+            return Ok(Some(End::Pending));
         }
         self.handover.revert(self.flash, Unfit::Withdrawn)?;
         self.abandon()?;
         self.settle_again()?;
-        product.observe(Event::Reverted(&pending));
-        Ok(Some(Outcome::Superseded))
+        product.observe(Event::Reverted(&self.image));
+        Ok(Some(End::Superseded))
     }
 
     /// The image on trial has reached its repository.
-    fn confirm(&mut self, product: &mut dyn Product) -> Result<Option<Outcome>, Error> {
-        let State::Refresh(Purpose::Contact(image)) = core::mem::replace(&mut self.state, State::Over) else {
-            return Err(Misuse::TurnOver.into());
-        };
+    fn confirm(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
+        let State::Refresh(Purpose::Contact) = self.state else { return Err(Misuse::TurnOver.into()) };
+        self.state = State::Over;
         self.after.contacts = 0;
         // The record carries the image's security counter, so that it rises in the same write.
         self.handover.confirm(self.flash)?;
         self.settle_again()?;
-        product.observe(Event::Confirmed(&image));
-        Ok(Some(Outcome::Confirmed(image)))
+        product.observe(Event::Confirmed(&self.image));
+        Ok(Some(End::Confirmed))
     }
 
     /// Ends the turn, unless it goes on.
-    fn settle_for(&mut self, went: Result<Option<Outcome>, Error>, product: &mut dyn Product) {
-        let mut outcome = match went {
+    fn settle_for(&mut self, went: Result<Option<End>, Error>, product: &mut dyn Product) {
+        let mut went = match went {
             Ok(None) => return,
-            Ok(Some(outcome)) => Ok(outcome),
+            Ok(Some(end)) => Ok(end),
             Err(error) => Err(error),
         };
-        match (&self.state, &outcome) {
-            (State::Refresh(Purpose::Contact(image)), Err(error)) => {
-                outcome = Ok(Outcome::NoContact(image.clone(), *error));
-            }
-            // A repository that cannot be asked has not changed its mind: what was downloaded may wait in the slot, which
-            // no boot record names.
-            (State::Refresh(Purpose::Again(_)), Err(Error::Rejected(_))) => {
-                if let Err(error) = self.abandon() {
-                    outcome = Err(error);
-                }
-            }
-            _ => {}
+        let purpose = match self.state {
+            State::Refresh(purpose) => Some(purpose),
+            _ => None,
+        };
+        // A repository that cannot be asked has not changed its mind: what was downloaded may wait in the slot, which
+        // no boot record names.
+        if let (Some(Purpose::Again), Err(Error::Rejected(_))) = (purpose, went)
+            && let Err(error) = self.abandon()
+        {
+            went = Err(error);
         }
         self.state = State::Over;
-        self.after.last = match &outcome {
+        self.after.on_trial &= went != Ok(End::Confirmed);
+        if let (Some(Purpose::Contact), Err(error)) = (purpose, went) {
+            self.after.contacts = one_more(self.after.contacts);
+            product.observe(Event::NoContact(error));
+            self.want = Want::Wait(self.settings.pause_after(self.after.contacts, self.device.id));
+            self.outcome = Ok(Outcome::NoContact(self.image.clone(), error));
+        } else {
+            self.want = self.pause(went, product);
+            self.outcome = went.map(|end| self.ended(end));
+        }
+        self.after.last = match &self.outcome {
             Ok(outcome @ Outcome::NoContact(_, error)) => (outcome.code(), error.code()),
             Ok(outcome) => (outcome.code(), 0),
             Err(error) => (FAILED, error.code()),
         };
-        self.after.on_trial &= !matches!(outcome, Ok(Outcome::Confirmed(_)));
-        self.want = self.pause(&outcome, product);
-        self.outcome = outcome;
+    }
+
+    fn ended(&self, end: End) -> Outcome {
+        let image = self.image.clone();
+        match end {
+            End::UpToDate => Outcome::UpToDate,
+            End::Superseded => Outcome::Superseded,
+            End::NotAllowed => Outcome::NotAllowed,
+            End::TooEarly => Outcome::TooEarly,
+            End::Spent => Outcome::Spent,
+            End::Staged => Outcome::Staged(image),
+            End::Pending => Outcome::Pending(image),
+            End::Confirmed => Outcome::Confirmed(image),
+            End::Reverted => Outcome::Reverted(image),
+            End::Undecided => Outcome::Undecided(image),
+        }
     }
 
     /// What to do after the turn. Notes what has to be known after a restart.
-    fn pause(&mut self, outcome: &Result<Outcome, Error>, product: &mut dyn Product) -> Want {
+    fn pause(&mut self, went: Result<End, Error>, product: &mut dyn Product) -> Want {
         let (settings, id) = (*self.settings, self.device.id);
-        let fault = match outcome {
-            Err(Error::Environment(Environment::Transport(fault))) => Some(*fault),
-            Err(Error::Environment(Environment::Metadata(tuffet_client::Environment::Missing {
-                ..
-            }))) => Some(TransportFault::NotFound),
-            _ => None,
-        };
-        let failures = match outcome {
+        let failures = match went {
             Err(_) if !self.asked_for => one_more(self.progress.failures),
-            Ok(Outcome::UpToDate | Outcome::Staged(_) | Outcome::Pending(_) | Outcome::Superseded) => 0,
+            Ok(End::UpToDate | End::Staged | End::Pending | End::Superseded) => 0,
             _ => self.progress.failures,
         };
         if failures != self.progress.failures {
@@ -558,35 +563,35 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             // What cannot be noted is counted again after a restart.
             let _ = self.note();
         }
-        let seconds = match outcome {
+        let seconds = match went {
             Err(error) => {
-                product.observe(Event::Failed(*error));
+                product.observe(Event::Failed(error));
                 let pause = settings.pause_after(failures, id);
-                match fault {
-                    Some(TransportFault::Busy { after, .. }) => pause.max(after.min(DAY)),
-                    // What the server says it does not have, or does not give to us, it will not have in a minute.
-                    Some(TransportFault::Status { code: 400..=499 } | TransportFault::NotFound) => {
-                        pause.max(settings.pause(id))
+                match error {
+                    Error::Environment(Environment::Transport(TransportFault::Busy { after, .. })) => {
+                        pause.max(after.min(DAY))
                     }
+                    // What the server says it does not have, or does not give to us, it will not have in a minute.
+                    Error::Environment(Environment::Transport(
+                        TransportFault::Status { code: 400..=499 } | TransportFault::NotFound,
+                    ))
+                    | Error::Environment(Environment::Metadata(tuffet_client::Environment::Missing {
+                        ..
+                    })) => pause.max(settings.pause(id)),
                     _ => pause,
                 }
             }
-            Ok(Outcome::TooEarly) => settings.pause_after(failures, id),
-            Ok(Outcome::UpToDate) => settings.pause(id),
-            Ok(Outcome::Spent) => settings.pause(id).max(60 * 60),
-            Ok(Outcome::Superseded) => settings.retry,
-            Ok(Outcome::Confirmed(_)) => 1,
-            Ok(Outcome::Undecided(_)) => HEALTH_AGAIN,
-            Ok(Outcome::NoContact(_, error)) => {
-                product.observe(Event::NoContact(*error));
-                self.after.contacts = one_more(self.after.contacts);
-                settings.pause_after(self.after.contacts, id)
-            }
-            Ok(Outcome::Staged(_) | Outcome::NotAllowed) => ASK_AGAIN,
+            Ok(End::TooEarly) => settings.pause_after(failures, id),
+            Ok(End::UpToDate) => settings.pause(id),
+            Ok(End::Spent) => settings.pause(id).max(60 * 60),
+            Ok(End::Superseded) => settings.retry,
+            Ok(End::Confirmed) => 1,
+            Ok(End::Undecided) => HEALTH_AGAIN,
+            Ok(End::Staged | End::NotAllowed) => ASK_AGAIN,
             // Not if it was refused a moment ago: what is pending is authorised before a restart, and not after it was asked.
-            Ok(Outcome::Pending(_)) if !self.authorised => ASK_AGAIN,
-            Ok(Outcome::Pending(image) | Outcome::Reverted(image)) => {
-                if product.may(Ask::Restart(image)) {
+            Ok(End::Pending) if !self.authorised => ASK_AGAIN,
+            Ok(End::Pending | End::Reverted) => {
+                if product.may(Ask::Restart(&self.image)) {
                     return Want::Restart;
                 }
                 ASK_AGAIN
@@ -595,11 +600,10 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         Want::Wait(seconds)
     }
 
-    /// Another day has other bounds.
+    /// Another day has other bounds. A clock that goes back gives nothing back.
     fn begin_day(&mut self, now: Now) {
         let start = self.refresh.trusted().start_time(not_before(self.factory, now.clock));
         let day = today(start, now);
-        // A clock that goes back gives nothing back.
         if day > self.progress.day {
             (self.progress.spent, self.progress.erased) = (0, 0);
         }
@@ -682,8 +686,11 @@ fn not_before(factory: &Factory<'_>, clock: Clock) -> Clock {
 /// Days since 1970. Without a clock it is the day of the newest date that was signed, and then some.
 fn today(start: u64, now: Now) -> u32 {
     let since = if now.clock == Clock::Unknown { now.uptime } else { 0 };
-    let days = start.saturating_add(since.into()).checked_div(DAY.into()).unwrap_or(0);
-    u32::try_from(days).unwrap_or(u32::MAX)
+    // In two steps, for devices that divide 64 bits by 900 bytes of code.
+    let shifts = DAY.trailing_zeros();
+    let start = start.saturating_add(since.into()).checked_shr(shifts).unwrap_or(0);
+    let day = DAY.checked_shr(shifts).unwrap_or(DAY);
+    u32::try_from(start).unwrap_or(u32::MAX).checked_div(day).unwrap_or(0)
 }
 
 /// Brings ledger and counter up to what the boot record says, and tells whether a trial was entered. Done at every turn, so that a cut between
@@ -725,4 +732,9 @@ fn slot_image(slot: SlotId, candidate: &Candidate) -> SlotImage {
     let Candidate { sequence, counter, version, image, .. } = candidate;
     let (length, digest) = (image.length, image.sha256);
     SlotImage { slot, length, digest, sequence: *sequence, counter: *counter, version: version.clone() }
+}
+
+/// Whether this is the candidate's image, wherever it lies.
+fn is_of(image: &SlotImage, candidate: &Candidate) -> bool {
+    *image == slot_image(image.slot, candidate)
 }

@@ -21,6 +21,24 @@ impl File {
         (handle != usize::MAX).then_some(File(handle))
     }
 
+    /// A new file of this name, which ends with a zero byte.
+    #[cfg(any(feature = "agent", feature = "boot"))]
+    pub(crate) fn create(name: &[u8]) -> Option<File> {
+        let length = name.len().checked_sub(1).filter(|last| name.get(*last) == Some(&0))?;
+        let block = [name.as_ptr() as usize, nr::open::W_TRUNC_BINARY, length];
+        // SAFETY: as above.
+        let handle = unsafe { syscall(nr::OPEN, &block) };
+        (handle != usize::MAX).then_some(File(handle))
+    }
+
+    /// Writes these bytes; whether that could be done.
+    #[cfg(any(feature = "agent", feature = "boot"))]
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> bool {
+        let block = [self.0, bytes.as_ptr() as usize, bytes.len()];
+        // SAFETY: the block is what SYS_WRITE takes: an open file, and memory of so many bytes.
+        unsafe { syscall(nr::WRITE, &block) == 0 }
+    }
+
     /// Reads the next bytes; fewer than there is room for are the last ones.
     pub(crate) fn read<'b>(&mut self, buffer: &'b mut [u8]) -> &'b mut [u8] {
         let block = [self.0, buffer.as_mut_ptr() as usize, buffer.len()];
@@ -92,6 +110,15 @@ pub(crate) fn ticks() -> u32 {
     // SAFETY: reading TIMER1VALUE changes nothing.
     let left = unsafe { TIMER.add(1).read_volatile() };
     !left
+}
+
+/// Ticks that a call takes.
+#[cfg(any(feature = "client", feature = "boot"))]
+#[inline(always)]
+pub(crate) fn time<T>(call: impl FnOnce() -> T) -> (T, u32) {
+    let before = ticks();
+    let result = call();
+    (result, ticks().wrapping_sub(before))
 }
 
 /// What the stack is painted with.

@@ -20,7 +20,8 @@ use tuffet_client::{
     Trusted, Want,
 };
 
-use crate::board::{File, paint, say, ticks};
+use crate::board::{File, paint, say, time};
+use crate::forgery::{Digit, Forgery, Place, ROLES};
 
 /// 2026-11-22T12:00:00Z, the present of the repositories.
 const NOW: u64 = 1_795_348_800;
@@ -116,30 +117,6 @@ mod calls {
     }
 }
 
-/// Ticks that a call takes.
-#[inline(always)]
-fn time<T>(call: impl FnOnce() -> T) -> (T, u32) {
-    let before = ticks();
-    let result = call();
-    (result, ticks().wrapping_sub(before))
-}
-
-/// One digit of one file, changed on its way.
-#[derive(Clone, Copy)]
-struct Forgery {
-    role: Role,
-    digit: Digit,
-}
-
-/// Which one.
-#[derive(Clone, Copy)]
-enum Digit {
-    /// Of the first signature.
-    Signature,
-    /// The last one of the date in `signed` at which the file expires: somebody gives it a second more.
-    Expires,
-}
-
 /// The way of a file to the client, and what is counted on it.
 struct Transport {
     buffer: [u8; CHUNK],
@@ -182,7 +159,7 @@ pub(crate) fn run() -> bool {
     let Outcome::Install(sequence) = outcome else { return false };
 
     // Each of these begins like the one that was accepted. Which code each must end with is for the host to say.
-    for role in [Role::Timestamp, Role::Snapshot, Role::Targets, Role::Delegated] {
+    for role in ROLES {
         // Nobody delegates in `four-roles`.
         if role == Role::Delegated && File::open(b"1.bins-0000.json\0").is_none() {
             break;
@@ -329,9 +306,8 @@ impl Transport {
         loop {
             let chunk = file.read(&mut self.buffer);
             let last = chunk.len() < CHUNK;
-            let at = forged.as_mut().and_then(|place| place.find(chunk));
-            if let Some(digit) = at.and_then(|at| chunk.get_mut(at)) {
-                *digit = if *digit == b'0' { b'1' } else { b'0' };
+            if let Some(place) = &mut forged {
+                place.forge(chunk);
             }
             let (fed, spent) = time(|| calls::feed(refresh, chunk));
             self.calls = self.calls.wrapping_add(spent);
@@ -402,49 +378,6 @@ fn next(refresh: &Refresh<'_>, name: &mut [u8; NAME]) -> (Next, Role) {
             (Next::Fetch(length + 1), file.role)
         }
         None => (Next::Over(Outcome::Other), Role::Root),
-    }
-}
-
-/// Finds one byte in a file that comes in chunks: so many bytes behind the first place where a text stands.
-struct Place {
-    text: &'static [u8],
-    matched: usize,
-    /// Bytes between the text and the byte.
-    between: usize,
-    found: bool,
-}
-
-impl Place {
-    /// The text begins with a quotation mark, and has another only at its end or before a colon.
-    fn behind(text: &'static [u8], between: usize) -> Place {
-        Place { text, matched: 0, between, found: false }
-    }
-
-    /// Where it stands in this chunk, once.
-    fn find(&mut self, chunk: &[u8]) -> Option<usize> {
-        for (at, byte) in chunk.iter().enumerate() {
-            match self.text.get(self.matched) {
-                Some(wanted) if wanted == byte => self.matched += 1,
-                Some(_) => self.matched = usize::from(*byte == b'"'),
-                None if self.found => break,
-                None if self.between > 0 => self.between -= 1,
-                None => {
-                    self.found = true;
-                    return Some(at);
-                }
-            }
-        }
-        None
-    }
-}
-
-impl Digit {
-    fn place(self) -> Place {
-        match self {
-            // Behind what DER puts before the first number.
-            Digit::Signature => Place::behind(b"\"sig\":\"", 50),
-            Digit::Expires => Place::behind(b"\"expires\":\"", "2026-11-23T12:00:0".len()),
-        }
     }
 }
 

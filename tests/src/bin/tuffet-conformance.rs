@@ -18,6 +18,7 @@ use tuffet_agent::http::{HttpOptions, HttpTransport};
 use tuffet_agent::{Request, Transport, TransportFault};
 use tuffet_client::limits::HOST;
 use tuffet_client::release::{Hex, served_path};
+use tuffet_client::wire::{Reader, Stored as _, Writer};
 use tuffet_client::{
     Clock, Ended, Entry, FileName, Floors, Goal, Kept, KeptSnapshot, Plan, Refresh, Role, Root, Target,
     Trusted, Want,
@@ -25,6 +26,8 @@ use tuffet_client::{
 
 /// Bytes for the keys of a root, RSA keys among them.
 const KEYS: usize = HOST.key_bytes();
+/// Bytes of root and floors as they are stored, at the most: floors take less than 1 KiB.
+const STORED: usize = KEYS + 1024;
 /// Bytes that are read at once from a file that was kept.
 const CHUNK: usize = 64 * 1024;
 
@@ -232,8 +235,11 @@ impl Store {
     fn trusted(&self) -> Result<Trusted<[u8; KEYS]>, String> {
         match fs::read(self.path("trusted")) {
             Ok(stored) => {
-                let (root, floors): (Root<[u8; KEYS]>, Floors) = postcard::from_bytes(&stored)
-                    .map_err(|error| format!("{}: {error}", self.path("trusted").display()))?;
+                let mut from = Reader::new(&stored);
+                let (root, floors): (Root<[u8; KEYS]>, _) = (Root::read(&mut from), Floors::read(&mut from));
+                if !from.is_good() {
+                    return Err(format!("{} is damaged", self.path("trusted").display()));
+                }
                 Ok(Trusted::restore(root, floors))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -245,8 +251,11 @@ impl Store {
     }
 
     fn save(&self, trusted: &Trusted<[u8]>) -> Result<(), String> {
-        let stored = postcard::to_allocvec(&(trusted.root(), trusted.floors()));
-        self.keep("trusted", &stored.map_err(|error| error.to_string())?)
+        let mut buffer = vec![0; STORED];
+        let mut to = Writer::new(&mut buffer);
+        trusted.root().write(&mut to);
+        trusted.floors().write(&mut to);
+        self.keep("trusted", to.done().ok_or("what is trusted is too long to be stored")?)
     }
 
     fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), String> {

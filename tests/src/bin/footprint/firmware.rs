@@ -1,4 +1,4 @@
-//! Builds the four programs of `hil/measure`.
+//! Builds the programs of `hil/measure`.
 
 use std::env;
 use std::fs;
@@ -20,7 +20,7 @@ pub(crate) struct Firmware {
     target: PathBuf,
 }
 
-/// Four programs, each with one thing more than the one before it.
+/// Six programs. The first four have one thing more each than the one before it.
 pub(crate) struct Images {
     /// Reads files.
     pub(crate) plain: Image,
@@ -28,8 +28,12 @@ pub(crate) struct Images {
     pub(crate) sha256: Image,
     /// Verifies them, and takes every signature for good.
     pub(crate) client: Image,
-    /// Verifies them: the one that is run.
+    /// Verifies them.
     pub(crate) p256: Image,
+    /// Installs what it verified: the whole agent.
+    pub(crate) agent: Image,
+    /// A bootloader, which hashes and knows no client.
+    pub(crate) boot: Image,
 }
 
 impl Firmware {
@@ -59,13 +63,15 @@ impl Firmware {
         Ok(Firmware { source, target })
     }
 
-    /// All four, at this level of optimisation.
+    /// All of them, at this level of optimisation.
     pub(crate) fn images(&self, optimisation: &str) -> Result<Images, Failure> {
         Ok(Images {
             plain: self.image(optimisation, "plain", "")?,
             sha256: self.image(optimisation, "sha256", "sha256")?,
             client: self.image(optimisation, "client", "client")?,
             p256: self.image(optimisation, "p256", "p256")?,
+            agent: self.image(optimisation, "agent", "agent")?,
+            boot: self.image(optimisation, "boot", "boot")?,
         })
     }
 

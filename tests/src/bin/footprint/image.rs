@@ -12,12 +12,18 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind};
 
 use crate::{Failure, file};
 
-/// Symbols of the client that are shown.
-const SHOWN: usize = 15;
+/// Symbols that are shown.
+const SHOWN: usize = 20;
 
 /// Whose a symbol is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Owner {
+    /// `tuffet-agent`, with what was inlined into it, by its modules. Records are those in the trust journal.
+    Journal,
+    Records,
+    Slots,
+    Boot,
+    Engine,
     /// `tuffet-client`, with what was inlined into it.
     Client,
     /// `p256` and all below it.
@@ -45,6 +51,12 @@ pub(crate) struct Image {
 }
 
 impl Image {
+    /// Bytes of the agent's journal, records, slot writer, and boot record with hand-over, by symbols.
+    pub(crate) fn parts(&self) -> [u64; 4] {
+        [Owner::Journal, Owner::Records, Owner::Slots, Owner::Boot]
+            .map(|part| self.code.iter().filter(|(_, owner, _)| *owner == part).map(|(size, ..)| size).sum())
+    }
+
     pub(crate) fn read(path: PathBuf) -> Result<Image, Failure> {
         let bytes = fs::read(&path).map_err(|error| file(&path, error))?;
         let refused = |what: &str| Failure::Refused(format!("{}: {what}", path.display()));
@@ -93,6 +105,12 @@ fn owner(name: &str) -> Owner {
     if name.starts_with("measure::cycle::calls::") {
         return Owner::Client;
     }
+    if name.starts_with("measure::agent::calls::") {
+        return Owner::Engine;
+    }
+    if name.starts_with("measure::boot::calls::") {
+        return Owner::Boot;
+    }
     // All of it but a few instructions was inlined.
     if name == "tuffet_client::crypto::verify_p256" {
         return Owner::P256;
@@ -104,6 +122,12 @@ fn owner(name: &str) -> Owner {
     let among = |names: &[&str]| names.iter().any(|name| crates.contains(name));
     if among(&["measure"]) || name == "main" {
         Owner::Measure
+    } else if among(&["tuffet_agent"]) {
+        part(name)
+    } else if among(&["postcard", "serde", "serde_core", "cobs"]) {
+        Owner::Records
+    } else if among(&["crc"]) {
+        Owner::Journal
     } else if among(&["tuffet_client"]) {
         Owner::Client
     } else if among(&[
@@ -133,6 +157,19 @@ fn owner(name: &str) -> Owner {
         Owner::Core
     } else {
         Owner::Other
+    }
+}
+
+/// The part of the agent to which a symbol belongs.
+fn part(name: &str) -> Owner {
+    let module = name.split_once("tuffet_agent::").map_or("", |(_, module)| module);
+    let module = module.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
+    match module {
+        "journal" | "flash" | "flash_map" => Owner::Journal,
+        "trust_store" | "progress" | "ledger" | "wire" => Owner::Records,
+        "slot" => Owner::Slots,
+        "boot" | "handover" => Owner::Boot,
+        _ => Owner::Engine,
     }
 }
 
@@ -203,15 +240,15 @@ fn identifier<'s>(text: &'s str, separator: &str) -> Option<(&'s str, &'s str)> 
     behind.split_at_checked(length.parse().ok()?)
 }
 
-/// An image for people: the client's longest symbols, and the sum of each owner.
+/// An image for people: the longest symbols of client and agent, and the sum of each owner.
 pub(crate) struct Report<'a>(pub(crate) &'a Image);
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Image { path, code, constants, .. } = self.0;
         let file = path.file_name().map(Path::new).unwrap_or(path).display();
-        writeln!(f, "the longest of the client in {file}, in bytes:")?;
-        let client = code.iter().filter(|(_, owner, _)| *owner == Owner::Client);
+        writeln!(f, "the longest of client and agent in {file}, in bytes:")?;
+        let client = code.iter().filter(|(_, owner, _)| *owner <= Owner::Client);
         for (size, _, name) in client.take(SHOWN) {
             writeln!(f, "{size:8}  {name}")?;
         }
@@ -230,6 +267,11 @@ impl fmt::Display for Report<'_> {
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Owner::Journal => "agent: journal and flash",
+            Owner::Records => "agent: records",
+            Owner::Slots => "agent: slot writer",
+            Owner::Boot => "agent: boot record and hand-over",
+            Owner::Engine => "agent: engine",
             Owner::Client => "client",
             Owner::P256 => "p256 and what it needs",
             Owner::Sha2 => "sha2",

@@ -1,4 +1,4 @@
-//! What the client takes of a device: builds the firmware in `hil/measure`, runs it under QEMU over two named
+//! What client and agent take of a device: builds the firmware in `hil/measure`, runs it under QEMU over two named
 //! repositories, and compares what it counts with budgets and with the table in `docs/budgets.md`.
 //!
 //! It exits with 0, with 1 when something is over its budget, was accepted or refused wrongly or is recorded
@@ -6,6 +6,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line")]
 
+mod device;
 mod firmware;
 mod image;
 mod page;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::device::Device;
 use crate::firmware::{Firmware, OPTIMISATIONS};
 use crate::run::Run;
 
@@ -31,7 +33,7 @@ enum Failure {
     Environment(String),
 }
 
-/// What the client takes of a device, and whether it may.
+/// What client and agent take of a device, and whether they may.
 #[derive(Parser)]
 struct Arguments {
     /// Leave the two repositories in this directory, which is made if need be
@@ -47,6 +49,8 @@ struct Measured {
     images: firmware::Images,
     four_roles: Run,
     bins: Run,
+    /// Over the same two repositories.
+    devices: [Device; 2],
 }
 
 fn main() -> ExitCode {
@@ -83,8 +87,9 @@ fn run(arguments: &Arguments) -> Result<Vec<String>, Failure> {
         eprintln!("building and running at opt-level `{optimisation}`");
         let images = firmware.images(optimisation)?;
         let run = |repository: &Path| Run::new(&images.p256.path, repository);
+        let devices = [Device::new(&images, &four_roles)?, Device::new(&images, &bins)?];
         let (four_roles, bins) = (run(&four_roles)?, run(&bins)?);
-        all.push(Measured { images, four_roles, bins });
+        all.push(Measured { images, four_roles, bins, devices });
     }
     let Ok([held, other]) = <[Measured; OPTIMISATIONS.len()]>::try_from(all) else {
         unreachable!("one for each level");
@@ -94,18 +99,26 @@ fn run(arguments: &Arguments) -> Result<Vec<String>, Failure> {
     let text = page::text(&rows);
     println!("{text}");
     println!("{}", image::Report(&held.images.p256));
+    println!("{}", image::Report(&held.images.agent));
 
     let mut complaints = Vec::new();
     for (optimisation, measured) in OPTIMISATIONS.into_iter().zip([&held, &other]) {
-        let formatting = &measured.images.p256.formatting;
-        if let Some(first) = formatting.first() {
-            let count = formatting.len();
-            complaints.push(format!(
-                "`{optimisation}`: {count} symbols of core::fmt are linked, {first} among them"
-            ));
+        let Measured { images, four_roles, bins, devices: [device, device_of_bins] } = measured;
+        for image in [&images.p256, &images.agent, &images.boot] {
+            if let Some(first) = image.formatting.first() {
+                let (count, program) = (image.formatting.len(), image.path.display());
+                complaints
+                    .push(format!("{program}: {count} symbols of core::fmt are linked, {first} among them"));
+            }
         }
-        for (name, run) in [("four-roles", &measured.four_roles), ("16,384 bins", &measured.bins)] {
-            complaints.extend(run.wrong.iter().map(|wrong| format!("`{optimisation}`, {name}: {wrong}")));
+        let wrong = [
+            ("four-roles", &four_roles.wrong),
+            ("16,384 bins", &bins.wrong),
+            ("four-roles, agent", &device.wrong),
+            ("16,384 bins, agent", &device_of_bins.wrong),
+        ];
+        for (name, wrong) in wrong {
+            complaints.extend(wrong.iter().map(|wrong| format!("`{optimisation}`, {name}: {wrong}")));
         }
     }
     complaints.extend(rows.iter().filter_map(table::Row::complaint));

@@ -48,10 +48,14 @@ fn bin(path: &str) -> u32 {
     first >> (32 - BITS)
 }
 
-/// The release entry, and its image.
-fn release() -> [(String, Value); 2] {
-    let image: Vec<u8> = b"lamp".iter().copied().cycle().take(65_536).collect();
-    let candidate = Candidate {
+/// The image of the release.
+pub(crate) fn image() -> Vec<u8> {
+    b"lamp".iter().copied().cycle().take(65_536).collect()
+}
+
+/// The candidate of the release entry.
+fn candidate() -> Candidate {
+    Candidate {
         sequence: 2,
         counter: 1,
         minimum: 0,
@@ -59,14 +63,18 @@ fn release() -> [(String, Value); 2] {
         image: Image {
             path: IMAGE.try_into().expect("a short path"),
             length: 65_536,
-            sha256: Sha256::digest(&image).into(),
+            sha256: Sha256::digest(image()).into(),
         },
         rollout: None,
-    };
-    let custom = Entry(&[candidate]).to_string();
+    }
+}
+
+/// The release entry, and its image.
+fn release() -> [(String, Value); 2] {
+    let custom = Entry(&[candidate()]).to_string();
     let mut entry = target(custom.as_bytes());
     entry["custom"] = serde_json::from_str(&custom).expect("an entry is JSON");
-    [(RELEASE.to_owned(), entry), (IMAGE.to_owned(), target(&image))]
+    [(RELEASE.to_owned(), entry), (IMAGE.to_owned(), target(&image()))]
 }
 
 fn targets(targets: Map<String, Value>, delegations: Option<Value>) -> Value {
@@ -77,7 +85,7 @@ fn targets(targets: Map<String, Value>, delegations: Option<Value>) -> Value {
     signed
 }
 
-/// Signs `targets`, and writes it with these bins below it and all that stands above it.
+/// Signs `targets`, and writes it with these bins below it, all that stands above it, and the image.
 fn write(directory: &Path, [targets]: [Value; 1], bins: Vec<(String, Vec<u8>)>) -> io::Result<()> {
     let signers = |names: &[&str]| names.iter().map(|name| Signer::new(name)).collect::<Vec<_>>();
     let root_keys = signers(&["root-a", "root-b", "root-c"]);
@@ -108,6 +116,8 @@ fn write(directory: &Path, [targets]: [Value; 1], bins: Vec<(String, Vec<u8>)>) 
         list(&name, bytes)?;
     }
     list("targets", envelope(&targets, &targets_keys[..2]))?;
+    let served = directory.join(candidate().image.url_path().to_string());
+    fs::create_dir_all(served.parent().unwrap_or(directory)).and_then(|()| fs::write(&served, image()))?;
     let snapshot = envelope(&signed("snapshot", 7, "meta", Value::Object(listed)), &snapshot_key);
     let meta = json!({ "snapshot.json": link(&snapshot) });
     fs::write(directory.join("1.root.json"), envelope(&root, &root_keys[..2]))?;

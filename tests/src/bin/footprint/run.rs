@@ -12,7 +12,7 @@ use crate::{Failure, file};
 const EMULATOR: &str = "qemu-system-arm";
 
 /// Instructions of a tick of the board's timer: 40 ns, at one instruction a nanosecond.
-const TICK: u64 = 40;
+pub(crate) const TICK: u64 = 40;
 
 /// Tenths of a second. A run takes ten seconds; one that hangs must not hang its caller.
 const PATIENCE: u32 = 3_000;
@@ -24,9 +24,9 @@ const TARGETS: u64 = 3;
 const DELEGATED: u64 = 4;
 
 /// How a cycle ends, by the firmware's numbers.
-const INSTALL: u64 = 1;
-const UP_TO_DATE: u64 = 2;
-const REFUSED: u64 = 3;
+pub(crate) const INSTALL: u64 = 1;
+pub(crate) const UP_TO_DATE: u64 = 2;
+pub(crate) const REFUSED: u64 = 3;
 
 /// `Rejected::ThresholdNotMet` and `Rejected::MixAndMatch`.
 const THRESHOLD_NOT_MET: u64 = 106;
@@ -81,16 +81,16 @@ pub(crate) struct Snapshot {
 }
 
 /// What a forged file of a role must lead to.
-struct Verdict {
-    role: u64,
-    code: u64,
+pub(crate) struct Verdict {
+    pub(crate) role: u64,
+    pub(crate) code: u64,
     /// Files asked for, the next root and the forged one among them.
-    files: u64,
+    pub(crate) files: u64,
     /// Versions of timestamp, snapshot and targets that are trusted then: those above the forged file.
-    versions: [u64; 3],
+    pub(crate) versions: [u64; 3],
 }
 
-const VERDICTS: [Verdict; 4] = [
+pub(crate) const VERDICTS: [Verdict; 4] = [
     Verdict { role: TIMESTAMP, code: THRESHOLD_NOT_MET, files: 2, versions: [0, 0, 0] },
     Verdict { role: SNAPSHOT, code: MIX_AND_MATCH, files: 3, versions: [1, 0, 0] },
     // A trusted snapshot states the version of targets.
@@ -211,7 +211,7 @@ impl Cycle {
 }
 
 /// What the program says. Its lines come over one of two ways, by the emulator's version.
-fn emulate(program: &Path, repository: &Path) -> Result<String, Failure> {
+pub(crate) fn emulate(program: &Path, repository: &Path) -> Result<String, Failure> {
     let scratch = tempfile::tempdir().map_err(|error| file(Path::new("a temporary directory"), error))?;
     let path = scratch.path().join("said");
     let log = || File::options().create(true).append(true).open(&path).map_err(|error| file(&path, error));

@@ -1,6 +1,7 @@
 //! What is measured, and the most that it may be.
 
 use crate::Measured;
+use crate::device::Device;
 use crate::firmware::OPTIMISATIONS;
 
 /// A number of one unit.
@@ -86,6 +87,47 @@ pub(crate) fn rows(held: &Measured, other: &Measured) -> Vec<Row> {
         row("nothing new, timestamp alone (a poll)", Some(Instructions(60_000)), |m| {
             Instructions(m.four_roles.poll.instructions)
         }),
+        row("flash: agent, without client and cryptography", Some(Bytes(12_288)), |m| Bytes(agent(m))),
+        row("flash: of it, journal and flash", None, |m| Bytes(m.images.agent.parts()[0])),
+        row("flash: of it, records of trust and progress", None, |m| Bytes(m.images.agent.parts()[1])),
+        row("flash: of it, slot writer", None, |m| Bytes(m.images.agent.parts()[2])),
+        row("flash: of it, boot record and hand-over", None, |m| Bytes(m.images.agent.parts()[3])),
+        row("flash: of it, engine, and what all of it needs", None, |m| {
+            Bytes(agent(m).saturating_sub(m.images.agent.parts().iter().sum()))
+        }),
+        row("flash: a bootloader's `decide_boot`, with SHA-256", Some(Bytes(8192)), |m| {
+            Bytes(m.images.boot.flash.saturating_sub(m.images.plain.flash))
+        }),
+        row("RAM: agent, without client and one write buffer", Some(Bytes(2048)), |m| {
+            Bytes(most(m, |device| device.memory))
+        }),
+        row("RAM: stack during an update, client's and agent's", Some(Bytes(8192)), |m| {
+            Bytes(most(m, |device| device.stack))
+        }),
+        row("RAM: stack of `decide_boot`", Some(Bytes(4096)), |m| Bytes(most(m, |device| device.boot_stack))),
+        row("agent: a poll with nothing new", Some(Instructions(2_000_000)), |m| {
+            Instructions(most(m, |device| device.poll))
+        }),
+        row("agent: an image, written and read back, a KiB", Some(Instructions(400_000)), |m| {
+            Instructions(Device::per_kib(most(m, |device| device.installing)))
+        }),
+        row("agent: `decide_boot`, a KiB of the image", Some(Instructions(100_000)), |m| {
+            Instructions(Device::per_kib(most(m, |device| device.decision)))
+        }),
+        row("agent: an append to the journal, in the mean", Some(Instructions(1_000_000)), |m| {
+            Instructions(most(m, |device| device.append))
+        }),
+        row("agent: an append to the journal, at the most", Some(Instructions(1_000_000)), |m| {
+            Instructions(most(m, |device| device.dearest_append))
+        }),
+        row("agent: starts, turns and images as they should be", None, |m| Cases {
+            right: m.devices.iter().map(|device| device.accepted).sum(),
+            of: 16,
+        }),
+        row("agent: forgeries refused, each with its own code", None, |m| Cases {
+            right: m.devices.iter().map(|device| device.refused).sum(),
+            of: 16,
+        }),
         row("honest cycles accepted", None, |m| {
             let runs = [&m.four_roles, &m.bins];
             Cases { right: runs.iter().map(|run| run.accepted).sum(), of: 10 }
@@ -104,6 +146,16 @@ const LARGE: u64 = 100_000;
 fn rate(measured: &Measured) -> u64 {
     let passes = measured.bins.full.snapshots.iter().chain(&measured.bins.settle.snapshots);
     passes.map(|pass| tenths(pass.scanning, pass.bytes)).max().unwrap_or_default()
+}
+
+/// Bytes of flash that a device with the agent has more than one with the client alone.
+fn agent(measured: &Measured) -> u64 {
+    measured.images.agent.flash.saturating_sub(measured.images.p256.flash)
+}
+
+/// Over both repositories.
+fn most(measured: &Measured, of: fn(&Device) -> u64) -> u64 {
+    measured.devices.iter().map(of).max().unwrap_or_default()
 }
 
 fn stack(measured: &Measured) -> u64 {
