@@ -40,7 +40,7 @@ async fn update(mut engine: Engine<'static, FileFlash, Direct>, folder: String) 
     let mut work = Work::default();
     loop {
         let want = match engine.turn(&mut work, Source::Repository, &mut Lamp) {
-            Err(error) => engine.after(&error),
+            Err(error) => engine.after(&error, &mut Lamp),
             Ok(mut turn) => {
                 while let Some(request) = turn.request() {
                     let bytes = read(&folder, &request);

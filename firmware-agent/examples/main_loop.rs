@@ -34,7 +34,7 @@ fn run<F: NorFlash>(engine: &mut Engine<'_, F, Direct>, line: &mut dyn Transport
     let mut work = Work::default();
     loop {
         let want = match engine.turn(&mut work, Source::Repository, lamp) {
-            Err(error) => engine.after(&error),
+            Err(error) => engine.after(&error, lamp),
             Ok(mut turn) => {
                 while let Some(request) = turn.request() {
                     let fetched =

@@ -37,14 +37,16 @@ use heapless::Vec;
 use tuffet_client::limits::DEVICE;
 use tuffet_client::{Ban, Crypto};
 
-use crate::boot::SlotImage;
+use crate::boot::{BootRecord, SlotImage};
 use crate::error::{Environment, Error};
+use crate::event::Event;
 use crate::factory::Factory;
 use crate::flash::Flash;
 use crate::handover::Handover;
 use crate::ledger::ENTRIES;
-use crate::product::Product;
-use crate::schedule::Settings;
+use crate::product::{Ask, Product};
+use crate::report::FAILED;
+use crate::schedule::{ASK_AGAIN, Settings, one_more};
 use crate::trust_store::Trust;
 
 pub use turn::Turn;
@@ -75,6 +77,10 @@ struct After {
     unnoted: u32,
     /// How often the image on trial did not reach its repository.
     contacts: u8,
+    /// Turns in a row that could not begin.
+    errors: u8,
+    /// How often a restart to the pending image was not allowed since that was authorised.
+    denied: u32,
     /// How the last turn ended: codes of its outcome and of its error.
     last: (u16, u16),
     /// The image on trial is the one that runs.
@@ -222,11 +228,18 @@ impl<'a, F: NorFlash, H> Engine<'a, F, H> {
         Turn::new(self, work, source, product)
     }
 
-    /// What to do when no turn could begin.
-    pub fn after(&self, error: &Error) -> Want {
-        match error {
-            Error::Environment(Environment::GivenUpRuns) => Want::Restart,
-            _ => Want::Wait(self.settings.retry),
+    /// What to do when no turn could begin, for this reason.
+    pub fn after(&mut self, error: &Error, product: &mut dyn Product) -> Want {
+        product.observe(Event::Failed(*error));
+        self.after.last = (FAILED, error.code());
+        if matches!(error, Error::Environment(Environment::GivenUpRuns)) {
+            let record = BootRecord::load(&mut self.flash);
+            return match record {
+                Ok(record) if !product.may(Ask::Restart(&record.active)) => Want::Wait(ASK_AGAIN),
+                _ => Want::Restart,
+            };
         }
+        self.after.errors = one_more(self.after.errors);
+        Want::Wait(self.settings.pause_after(self.after.errors, self.id))
     }
 }

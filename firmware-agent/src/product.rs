@@ -42,10 +42,10 @@ impl From<Clock> for Now {
 /// What a product is asked to allow.
 #[derive(Clone, Copy, Debug)]
 pub enum Ask<'a> {
-    /// A look at the repository.
+    /// A look at the repository. The one timestamp by which an image on trial proves that it reaches it is not asked for.
     Check,
-    /// An image that is to come, and how many bytes of it are missing at the most. Its slot is erased then.
-    Download(&'a SlotImage, u32),
+    /// An image that is to come. Its slot is erased then.
+    Download(&'a SlotImage),
     /// An image that is in its slot, and verified: is it to be tried at the next start? Here belong maintenance windows and
     /// consent.
     Install(&'a SlotImage),

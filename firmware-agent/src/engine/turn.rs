@@ -16,12 +16,15 @@ use crate::flash::Flash;
 use crate::flash_map::SlotId;
 use crate::handover::{Handover, Standing};
 use crate::product::{Ask, Health, Now, Product};
-use crate::progress::Progress;
+use crate::progress::{Download, Progress};
 use crate::report::FAILED;
 use crate::schedule::{ASK_AGAIN, DAY, ERASES_A_DAY, HEALTH_AGAIN, Settings, one_more};
 use crate::slot::{SlotWriter, abandon};
 use crate::transport::{Request, TransportFault};
 use crate::trust_store::{Memory, Trust, TrustLost, replace_lost, store_floors, store_root};
+
+/// Bytes of metadata that may come on every day, however few its settings allow.
+const LEAST: u32 = 8 * 1024;
 
 /// Bytes that come before they are noted in the progress record, or a sixteenth of what may come on a day. What was not noted
 /// is forgotten at a restart.
@@ -46,6 +49,8 @@ pub struct Turn<'t, F, H> {
     asked_for: bool,
     /// The image that is pending was authorised in this turn.
     authorised: bool,
+    /// When the refresh began.
+    now: Now,
     /// What it is about: the image that is on trial, pending, found or waiting. Until there is one, the active one. It is
     /// here, once, for each copy on its way through the functions below is code.
     image: SlotImage,
@@ -94,6 +99,8 @@ enum End {
     Reverted,
     Undecided,
     NotAllowed,
+    /// Not allowed, after it was found out what it is about.
+    NotYet,
     TooEarly,
     Spent,
 }
@@ -112,7 +119,7 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
             product.observe(Event::TrustLost(lost));
         }
         let Standing { mut record, on_trial } = handover.standing(flash)?;
-        after.on_trial = on_trial;
+        (after.on_trial, after.errors) = (on_trial, 0);
         let Trust { trusted, memory, lost } = trust;
         let mut progress = Progress::load(flash);
         if settle(flash, &mut record, trusted.floors(), memory, *lost)? {
@@ -125,7 +132,10 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
         memory.ledger.ban(bans, today.saturating_sub(failed_on));
         if !bans.is_empty() && progress.failed_on != failed_on {
             progress.failed_on = failed_on;
-            progress.store(flash)?;
+            if !TrustLost::has_floors(*lost) {
+                // Later will do, too.
+                let _ = progress.store(flash);
+            }
         }
         let Factory { product: name, hardware, channel, counter, .. } = *factory;
         // The running image's own counter binds what it installs. It is not stored, for this may be a trial.
@@ -154,6 +164,7 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
             source,
             asked_for,
             authorised: false,
+            now,
             image,
             state,
             want,
@@ -222,13 +233,20 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             if on_trial {
                 return self.prove(now, product);
             }
-            // Authorised once more before the restart, and not while there is none in sight.
-            if !product.may(Ask::Restart(image)) {
+            if first && self.waits_first() {
+                return Ok(Some(End::TooEarly));
+            }
+            // Authorised once more before the restart; and while there is none in sight as often as the repository is looked
+            // at, for whoever pulls the battery restarts, too.
+            let is_due = self.after.denied.saturating_mul(ASK_AGAIN) >= self.settings.every;
+            if (!is_due && !product.may(Ask::Restart(image))) || !product.may(Ask::Check) {
+                self.after.denied = self.after.denied.saturating_add(1);
                 return Ok(Some(End::Pending));
             }
+            self.after.denied = 0;
             return self.refresh(Purpose::Review, now, product);
         }
-        if first && !self.asked_for && self.progress.failures > 0 {
+        if first && self.waits_first() {
             return Ok(Some(End::TooEarly));
         }
         if let Some(image) = &self.after.waiting
@@ -241,6 +259,11 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             return Ok(Some(End::NotAllowed));
         }
         self.refresh(Purpose::Release { poll: !self.asked_for }, now, product)
+    }
+
+    /// Whether the first turn after a start waits, for the last ones before it failed.
+    fn waits_first(&self) -> bool {
+        !self.asked_for && self.progress.failures > 0
     }
 
     /// The image on trial runs.
@@ -266,9 +289,11 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     ) -> Result<Option<End>, Error> {
         let clock = not_before(self.factory, now.clock);
         self.begin_day(now);
-        if self.left() == 0 && purpose != Purpose::Contact {
+        // Without a clock it is the timestamp that says what day it is.
+        if self.left() == 0 && purpose != Purpose::Contact && now.clock != Clock::Unknown {
             return Ok(Some(End::Spent));
         }
+        self.now = now;
         let entry = match (self.source, purpose) {
             (Source::Bundle, _) => Entry::Offline,
             (Source::Repository, Purpose::Release { poll: true }) => Entry::Poll,
@@ -283,7 +308,9 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
 
     fn chunk(&mut self, bytes: &[u8], product: &mut dyn Product) -> Result<Option<End>, Error> {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        self.after.unnoted = self.after.unnoted.saturating_add(length);
+        if self.source == Source::Repository {
+            self.after.unnoted = self.after.unnoted.saturating_add(length);
+        }
         match &mut self.state {
             State::Refresh(_) => self.refresh.feed(bytes)?,
             State::Download { writer, .. } => {
@@ -293,7 +320,9 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             State::Over => return Err(Misuse::TurnOver.into()),
         }
         let proves = matches!(self.state, State::Refresh(Purpose::Contact));
-        let spent = self.left() == 0 && !proves;
+        let tells_the_day = self.now.clock == Clock::Unknown
+            && matches!(role(&self.refresh), Some(Role::Root | Role::Timestamp));
+        let spent = self.left() == 0 && !proves && !tells_the_day;
         if self.after.unnoted >= UNNOTED.max(self.settings.bytes_a_day >> 4) || spent {
             self.note()?;
         }
@@ -310,14 +339,26 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
                 // Even a file that ends the turn may leave something verified behind it.
                 self.persist(product)?;
                 verdict?;
-                if contact { self.confirm(product) } else { self.go_on(product) }
+                if contact {
+                    return self.confirm(product);
+                }
+                self.begin_day(self.now);
+                if is_timestamp && self.left() == 0 && purpose != Purpose::Contact {
+                    return Ok(Some(End::Spent));
+                }
+                self.go_on(product)
             }
             State::Download { writer, end, .. } => {
                 // The first page came once more, and there is what followed it.
-                if writer.next() > *end {
+                if *end < self.image.length && writer.next() >= *end {
                     *end = self.image.length;
                     product.observe(Event::Resumed(writer.next()));
                     return self.fetch(product);
+                }
+                // What came stays. A server whose file ends here has nothing to offer from here on, and says so next time.
+                let (length, received) = (self.image.length, writer.next());
+                if received < length {
+                    return Err(Rejected::ImageTooShort { length, received }.into());
                 }
                 writer.finish(self.flash, &mut self.progress)?;
                 self.staged(product)
@@ -367,13 +408,19 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             }
             // Whether that is still the one.
             Wanted::Install(candidate) => is_of(&self.image, candidate),
-            Wanted::Over(tuffet_client::Rejected::NoRelease) if purpose == Purpose::Review => false,
+            // All that verifiably says that it is not wanted any more.
+            Wanted::Over(
+                tuffet_client::Rejected::NoRelease
+                | tuffet_client::Rejected::ImageNotAuthorised { .. }
+                | tuffet_client::Rejected::RoleNotListed,
+            ) if purpose == Purpose::Review => false,
             Wanted::Over(why) => return Err(Rejected::Metadata(why).into()),
             _ => false,
         };
         self.mend(product)?;
         match purpose {
             Purpose::Release { .. } => {
+                self.after.waiting = None;
                 if let Some(sequence) = self.refresh.passed_over() {
                     product.observe(Event::PassedOver(sequence));
                 }
@@ -404,7 +451,10 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             product.observe(Event::Selected(candidate));
         }
         let place = self.handover.place(self.flash, &self.record);
-        let staged = BootRecord::load(self.flash)?.staged == Some(self.image.digest);
+        let SlotImage { slot, digest, .. } = self.image;
+        // What is erased is no longer under way, whatever the note in the boot record says.
+        let staged = BootRecord::load(self.flash)?.staged == Some(digest)
+            && self.progress.download == Some(Download { slot, digest });
         if staged && boot::holds_at(self.flash, place, &self.image) {
             product.observe(Event::Staged(&self.image));
             // What was found a moment ago need not be found again.
@@ -417,8 +467,8 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         if self.progress.erased >= ERASES_A_DAY {
             return Ok(Some(End::Spent));
         }
-        if !product.may(Ask::Download(&self.image, self.image.length)) {
-            return Ok(Some(End::NotAllowed));
+        if !product.may(Ask::Download(&self.image)) {
+            return Ok(Some(End::NotYet));
         }
         let SlotImage { length, digest, .. } = self.image;
         let writer = SlotWriter::open(self.flash, self.handover, &mut self.progress, length, digest)?;
@@ -539,7 +589,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         match end {
             End::UpToDate => Outcome::UpToDate,
             End::Superseded => Outcome::Superseded,
-            End::NotAllowed => Outcome::NotAllowed,
+            End::NotAllowed | End::NotYet => Outcome::NotAllowed,
             End::TooEarly => Outcome::TooEarly,
             End::Spent => Outcome::Spent,
             End::Staged => Outcome::Staged(image),
@@ -555,9 +605,17 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         let (settings, id) = (*self.settings, self.device.id);
         let failures = match went {
             Err(_) if !self.asked_for => one_more(self.progress.failures),
-            Ok(End::UpToDate | End::Staged | End::Pending | End::Superseded) => 0,
+            // A bootloader that was asked before this turn has not tried it yet.
+            Ok(End::Pending) if self.authorised && self.record.trial.is_some() => {
+                one_more(self.progress.failures)
+            }
+            Ok(End::Pending) if !self.authorised => self.progress.failures,
+            Ok(End::UpToDate | End::Staged | End::Pending | End::Superseded | End::Confirmed) => 0,
+            // A device that is switched off before the pause is over has waited, too.
+            Ok(End::TooEarly) => self.progress.failures >> 1,
             _ => self.progress.failures,
         };
+        let paused = self.progress.failures;
         if failures != self.progress.failures {
             self.progress.failures = failures;
             // What cannot be noted is counted again after a restart.
@@ -581,8 +639,9 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
                     _ => pause,
                 }
             }
-            Ok(End::TooEarly) => settings.pause_after(failures, id),
-            Ok(End::UpToDate) => settings.pause(id),
+            Ok(End::TooEarly) => settings.pause_after(paused, id),
+            // Whoever asks a product each minute need not ask the repository each time.
+            Ok(End::UpToDate | End::NotYet) => settings.pause(id),
             Ok(End::Spent) => settings.pause(id).max(60 * 60),
             Ok(End::Superseded) => settings.retry,
             Ok(End::Confirmed) => 1,
@@ -612,11 +671,20 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
 
     /// Bytes that may still come today.
     fn left(&self) -> u32 {
+        if self.source == Source::Bundle {
+            return u32::MAX;
+        }
         let spent = self.progress.spent.saturating_add(self.after.unnoted);
-        self.settings.bytes_a_day.saturating_sub(spent)
+        // What came of an erase unit that is not full is fetched once more: with less than this an image would never be whole.
+        let least = self.flash.map().layout().erase_unit.saturating_mul(2).saturating_add(LEAST);
+        self.settings.bytes_a_day.max(least).saturating_sub(spent)
     }
 
+    /// Not while the floors are lost: what is written there erases, in time, and they may read again.
     fn note(&mut self) -> Result<(), Error> {
+        if TrustLost::has_floors(*self.lost) {
+            return Ok(());
+        }
         self.progress.spent = self.progress.spent.saturating_add(core::mem::take(&mut self.after.unnoted));
         self.progress.store(self.flash)
     }

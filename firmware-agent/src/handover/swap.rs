@@ -65,6 +65,11 @@ pub(super) fn standing<F: NorFlash>(
     }
     if !runs(flash, &record.active) {
         if is_trial {
+            if bootloader.is_idle(flash)? {
+                // Given up, and nobody will undo it: a restart would bring it back again and again.
+                complete(bootloader, flash, &mut record, &image)?;
+                return Ok(Standing { record, on_trial: false });
+            }
             bootloader.clear_the_way_back(flash)?;
             return Err(Environment::GivenUpRuns.into());
         }

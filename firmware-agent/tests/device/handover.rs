@@ -26,7 +26,8 @@ fn direct_image_is_on_trial_once_it_was_started() {
     assert!(flash.nor().operations.is_empty());
     let mut running = Direct { running: Some(new.digest) };
     assert!(!old.standing(&mut flash).unwrap().on_trial);
-    assert!(!running.standing(&mut flash).unwrap().on_trial);
+    // What runs and is neither active nor on trial is not to be written over.
+    assert_eq!(running.standing(&mut flash), Err(Environment::GivenUpRuns.into()));
     let other = SlotImage { sequence: 8, ..new.clone() };
     assert_eq!(old.request(&mut flash, &other), Err(Misuse::TrialUndecided.into()));
 

@@ -35,6 +35,8 @@ pub(crate) struct Repository {
     pub(crate) releases: Vec<Release>,
     /// Keys of the timestamp, root after root.
     pub(crate) online_keys: Vec<&'static str>,
+    /// The images of the releases are no targets.
+    pub(crate) without_images: bool,
 }
 
 #[derive(Clone)]
@@ -72,6 +74,7 @@ impl Repository {
             hardware: "rev-a",
             releases,
             online_keys: vec!["online"],
+            without_images: false,
         }
     }
 
@@ -89,7 +92,9 @@ impl Repository {
         let version = self.version;
         let mut targets = Map::new();
         for release in &self.releases {
-            targets.insert(release.path(), target(&release.image));
+            if !self.without_images {
+                targets.insert(release.path(), target(&release.image));
+            }
             files.insert(release.file(), release.image.clone());
         }
         let custom = self.release_entry();
