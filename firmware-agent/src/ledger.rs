@@ -6,8 +6,8 @@
 //! it is of the same image: then somebody signed that it is worth another attempt.
 
 use heapless::{Deque, Vec};
-use tuffet_client::wire::{Reader, Stored, Writer};
 use tuffet_client::Ban;
+use tuffet_client::wire::{Reader, Stored, Writer};
 
 use crate::boot::{EndedTrial, TrialEnd};
 

@@ -127,7 +127,6 @@ impl Trust {
     /// # Errors
     ///
     /// [`Rejected::Metadata`](crate::Rejected::Metadata) when the root is lost and the factory's root is none.
-    #[inline(never)]
     pub fn load<F: NorFlash>(
         flash: &mut Flash<F>,
         crypto: &Crypto,
@@ -258,7 +257,11 @@ fn load_floors<F: NorFlash>(flash: &mut Flash<F>) -> Option<FloorsRecord> {
     })
 }
 
-fn store<F: NorFlash>(flash: &mut Flash<F>, (kind, format): (Kind, u8), record: Writer<'_>) -> Result<(), Error> {
+fn store<F: NorFlash>(
+    flash: &mut Flash<F>,
+    (kind, format): (Kind, u8),
+    record: Writer<'_>,
+) -> Result<(), Error> {
     let payload = record.done().ok_or(Misuse::RecordTooLong { kind })?;
     Journal::new(flash.map(), kind).append(flash, format, payload)?;
     Ok(())

@@ -4,10 +4,10 @@ use embedded_storage::nor_flash::NorFlash;
 use tuffet_client::limits::DEVICE;
 use tuffet_client::time::Date;
 use tuffet_client::{
-    Candidate, Change, Clock, Device, Entry, Floors, Goal, Plan, Refresh, Role, Want as Wanted,
+    Candidate, Change, Clock, Crypto, Device, Entry, Floors, Goal, Plan, Refresh, Role, Want as Wanted,
 };
 
-use super::{After, Engine, Input, Outcome, Source, Want, Work};
+use super::{After, Engine, Input, Outcome, Source, Want};
 use crate::boot::{self, BootRecord, SlotImage, Trial, Unfit};
 use crate::error::{Environment, Error, Misuse, Rejected};
 use crate::factory::Factory;
@@ -41,6 +41,8 @@ pub struct Turn<'t, F, H> {
     source: Source,
     /// Somebody asked for this turn. How it fails says nothing about when to look again.
     asked_for: bool,
+    /// The image on trial is the one that runs.
+    on_trial: bool,
     /// What it is about: the image that is on trial, pending, found or waiting. Until there is one, the active one. It is
     /// here, once, for each copy on its way through the functions below is code.
     image: SlotImage,
@@ -94,20 +96,20 @@ enum End {
 }
 
 impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
+    #[inline(never)]
     pub(super) fn new(
         engine: &'t mut Engine<'_, F, H>,
-        work: &'t mut Work,
+        trust: &'t mut Trust,
+        scratch: &'t mut [u8],
         source: Source,
         product: &mut dyn Product,
     ) -> Result<Self, Error> {
         let Engine { flash, handover, crypto, factory, id, settings, bans, after } = engine;
-        let Work { trust, scratch } = work;
-        let trust = trust.insert(Trust::load(flash, crypto, factory)?);
-        if let Some(lost) = trust.lost {
+        let Trust { trusted, memory, lost } = trust;
+        if let Some(lost) = *lost {
             product.observe(Event::TrustLost(lost));
         }
         let Standing { mut record, on_trial } = handover.standing(flash)?;
-        let Trust { trusted, memory, lost } = trust;
         settle(flash, &mut record, trusted.floors(), memory, *lost)?;
         memory.ledger.ban(bans);
         let Factory { product: name, hardware, channel, counter, .. } = *factory;
@@ -118,15 +120,14 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
         let goal = Goal::Release(device);
         let (entry, clock) = (Entry::Refresh, Clock::Unknown);
         let plan = Plan { crypto, limits: &DEVICE, goal, entry, clock, kept: None };
-        let refresh = Refresh::new(plan, trusted, scratch)?;
         let progress = Progress::load(flash);
         let (state, want, outcome) = (State::Over, Want::Wait(0), Ok(Outcome::NotAllowed));
         let asked_for = core::mem::take(&mut after.hurry);
         let image = record.active.clone();
-        let mut turn = Turn {
+        Ok(Turn {
             flash,
             handover,
-            refresh,
+            refresh: Refresh::new(plan, trusted, scratch)?,
             memory,
             lost,
             factory,
@@ -137,14 +138,12 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
             progress,
             source,
             asked_for,
+            on_trial,
             image,
             state,
             want,
             outcome,
-        };
-        let begun = turn.begin(on_trial, product);
-        turn.settle_for(begun, product);
-        Ok(turn)
+        })
     }
 }
 
@@ -173,8 +172,9 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     pub fn request(&self) -> Option<Request> {
         match (&self.state, self.refresh.want()) {
             (State::Download { writer, end, .. }, Wanted::Install(candidate)) => {
-                let (from, limit, part) = (writer.next(), *end, *end < self.image.length);
-                Some(Request { from, limit, part, ..Request::image(candidate) })
+                let mut request = Request::image(candidate);
+                (request.from, request.limit, request.part) = (writer.next(), *end, *end < self.image.length);
+                Some(request)
             }
             (State::Refresh(_), Wanted::Fetch { file, limit } | Wanted::Again { file, limit }) => {
                 Some(Request::metadata(&file, limit))
@@ -194,13 +194,19 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         self.want
     }
 
+    /// Begins, where it lies: it is too long to be moved about.
+    pub(super) fn start(&mut self, product: &mut dyn Product) {
+        let begun = self.begin(product);
+        self.settle_for(begun, product);
+    }
+
     /// Where a turn begins.
-    fn begin(&mut self, on_trial: bool, product: &mut dyn Product) -> Result<Option<End>, Error> {
+    fn begin(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
         let first = !core::mem::replace(&mut self.after.started, true);
         let now = product.now();
         if let Some(Trial { image, .. }) = &self.record.trial {
             self.image.clone_from(image);
-            if on_trial {
+            if self.on_trial {
                 return self.prove(now, product);
             }
             // Authorised once more before the restart, and not while there is none in sight.
@@ -388,7 +394,11 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         if staged && boot::holds_at(self.flash, place, &self.image) {
             product.observe(Event::Staged(&self.image));
             // What was found a moment ago need not be found again.
-            return if self.may_install(product) { self.request_trial(product) } else { Ok(Some(End::Staged)) };
+            return if self.may_install(product) {
+                self.request_trial(product)
+            } else {
+                Ok(Some(End::Staged))
+            };
         }
         if self.progress.erased >= ERASES_A_DAY {
             return Ok(Some(End::Spent));
@@ -640,6 +650,17 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             Clock::Unknown => built,
         })
     }
+}
+
+/// Reads the trust store. Out of line, so that its stack is not under all that a turn does.
+#[inline(never)]
+pub(super) fn load_trust<'t, F: NorFlash>(
+    place: &'t mut Option<Trust>,
+    flash: &mut Flash<F>,
+    crypto: &Crypto,
+    factory: &Factory<'_>,
+) -> Result<&'t mut Trust, Error> {
+    Ok(place.insert(Trust::load(flash, crypto, factory)?))
 }
 
 /// Brings ledger and counter up to what the boot record says. Done at every turn, so that a cut between

@@ -87,7 +87,8 @@ impl Device {
     /// What the bootloader said.
     fn start(&mut self, said: &str, expected: [u64; 4]) -> Result<(), Failure> {
         let lines = lines(said).ok_or_else(|| refused(said))?;
-        let [("start", &[reason, tries, recorded, sequence, length, spent, stack])] = borrowed(&lines)[..] else {
+        let [("start", &[reason, tries, recorded, sequence, length, spent, stack])] = borrowed(&lines)[..]
+        else {
             return Err(refused(said));
         };
         self.boot_stack = self.boot_stack.max(stack);
@@ -111,7 +112,8 @@ impl Device {
             return Err(refused(said));
         };
         let &[engine, flash, turn, refresh, work, trusted, memory] = sizes else { return Err(refused(said)) };
-        self.memory = (engine + turn + work).saturating_sub(flash + refresh + trusted + memory + WRITE_BUFFER);
+        self.memory =
+            (engine + turn + work).saturating_sub(flash + refresh + trusted + memory + WRITE_BUFFER);
         self.stack = self.stack.max(stack);
         self.installing = installing * TICK;
         let right = [how, sequence, timestamp, snapshot, targets, bytes] == [INSTALL, 2, 1, 1, 1, IMAGE];

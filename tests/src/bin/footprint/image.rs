@@ -53,9 +53,8 @@ pub(crate) struct Image {
 impl Image {
     /// Bytes of the agent's journal, records, slot writer, and boot record with hand-over, by symbols.
     pub(crate) fn parts(&self) -> [u64; 4] {
-        [Owner::Journal, Owner::Records, Owner::Slots, Owner::Boot].map(|part| {
-            self.code.iter().filter(|(_, owner, _)| *owner == part).map(|(size, ..)| size).sum()
-        })
+        [Owner::Journal, Owner::Records, Owner::Slots, Owner::Boot]
+            .map(|part| self.code.iter().filter(|(_, owner, _)| *owner == part).map(|(size, ..)| size).sum())
     }
 
     pub(crate) fn read(path: PathBuf) -> Result<Image, Failure> {

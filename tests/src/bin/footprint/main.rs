@@ -107,7 +107,8 @@ fn run(arguments: &Arguments) -> Result<Vec<String>, Failure> {
         for image in [&images.p256, &images.agent, &images.boot] {
             if let Some(first) = image.formatting.first() {
                 let (count, program) = (image.formatting.len(), image.path.display());
-                complaints.push(format!("{program}: {count} symbols of core::fmt are linked, {first} among them"));
+                complaints
+                    .push(format!("{program}: {count} symbols of core::fmt are linked, {first} among them"));
             }
         }
         let wrong = [
