@@ -3,8 +3,8 @@
 //! Integers of more than a byte are varints: seven bits a byte, the lowest first, all bytes but the last with bit 7. An
 //! option is one byte, 0 or 1, before what it holds. A sequence is its length before its items. Nothing stands for itself.
 //!
-//! Both ends go on behind what went wrong and say so when all is over, for devices have no room to look at each step:
-//! what derived code took for the same was 8 KiB more.
+//! Both ends go on behind what went wrong, and say so when all is over: a look at each step is code. What `serde` derives
+//! for the same records took a device with the agent 5 KiB more.
 
 /// Writes a record into a buffer.
 #[derive(Debug)]

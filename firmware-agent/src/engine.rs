@@ -225,7 +225,13 @@ impl<'a, F: NorFlash, H> Engine<'a, F, H> {
     where
         H: Handover<F>,
     {
-        Turn::new(self, work, source, product)
+        let Work { trust, scratch } = work;
+        let trust = turn::load_trust(trust, &mut self.flash, self.crypto, &self.factory)?;
+        let mut turn = Turn::new(self, trust, scratch, source, product);
+        if let Ok(turn) = &mut turn {
+            turn.start(product);
+        }
+        turn
     }
 
     /// What to do when no turn could begin, for this reason.

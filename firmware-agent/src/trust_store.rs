@@ -127,7 +127,6 @@ impl Trust {
     /// # Errors
     ///
     /// [`Rejected::Metadata`](crate::Rejected::Metadata) when the root is lost and the factory's root is none.
-    #[inline(never)]
     pub fn load<F: NorFlash>(
         flash: &mut Flash<F>,
         crypto: &Crypto,

@@ -4,10 +4,10 @@ use embedded_storage::nor_flash::NorFlash;
 use tuffet_client::limits::DEVICE;
 use tuffet_client::time::Date;
 use tuffet_client::{
-    Candidate, Change, Clock, Device, Entry, Floors, Goal, Plan, Refresh, Role, Want as Wanted,
+    Candidate, Change, Clock, Crypto, Device, Entry, Floors, Goal, Plan, Refresh, Role, Want as Wanted,
 };
 
-use super::{After, Engine, Input, Outcome, Source, Want, Work};
+use super::{After, Engine, Input, Outcome, Source, Want};
 use crate::boot::{self, BootRecord, SlotImage, Trial, Unfit};
 use crate::error::{Environment, Error, Misuse, Rejected};
 use crate::event::Event;
@@ -49,7 +49,7 @@ pub struct Turn<'t, F, H> {
     asked_for: bool,
     /// The image that is pending was authorised in this turn.
     authorised: bool,
-    /// When the refresh began.
+    /// When the turn began, or its last refresh.
     now: Now,
     /// What it is about: the image that is on trial, pending, found or waiting. Until there is one, the active one. It is
     /// here, once, for each copy on its way through the functions below is code.
@@ -106,21 +106,21 @@ enum End {
 }
 
 impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
+    #[inline(never)]
     pub(super) fn new(
         engine: &'t mut Engine<'_, F, H>,
-        work: &'t mut Work,
+        trust: &'t mut Trust,
+        scratch: &'t mut [u8],
         source: Source,
         product: &mut dyn Product,
     ) -> Result<Self, Error> {
         let Engine { flash, handover, crypto, factory, id, settings, bans, after } = engine;
-        let Work { trust, scratch } = work;
-        let trust = trust.insert(Trust::load(flash, crypto, factory)?);
-        if let Some(lost) = trust.lost {
+        let Trust { trusted, memory, lost } = trust;
+        if let Some(lost) = *lost {
             product.observe(Event::TrustLost(lost));
         }
         let Standing { mut record, on_trial } = handover.standing(flash)?;
         (after.on_trial, after.errors) = (on_trial, 0);
-        let Trust { trusted, memory, lost } = trust;
         let mut progress = Progress::load(flash);
         if settle(flash, &mut record, trusted.floors(), memory, *lost)? {
             progress.failed_on = 0;
@@ -145,14 +145,13 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
         let goal = Goal::Release(device);
         let (entry, clock) = (Entry::Refresh, Clock::Unknown);
         let plan = Plan { crypto, limits: &DEVICE, goal, entry, clock, kept: None };
-        let refresh = Refresh::new(plan, trusted, scratch)?;
         let (state, want, outcome) = (State::Over, Want::Wait(0), Ok(Outcome::NotAllowed));
         let asked_for = core::mem::take(&mut after.hurry);
         let image = record.active.clone();
-        let mut turn = Turn {
+        Ok(Turn {
             flash,
             handover,
-            refresh,
+            refresh: Refresh::new(plan, trusted, scratch)?,
             memory,
             lost,
             factory,
@@ -169,10 +168,7 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
             state,
             want,
             outcome,
-        };
-        let begun = turn.begin(on_trial, now, product);
-        turn.settle_for(begun, product);
-        Ok(turn)
+        })
     }
 }
 
@@ -201,8 +197,9 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     pub fn request(&self) -> Option<Request> {
         match (&self.state, self.refresh.want()) {
             (State::Download { writer, end, .. }, Wanted::Install(candidate)) => {
-                let (from, limit, part) = (writer.next(), *end, *end < self.image.length);
-                Some(Request { from, limit, part, ..Request::image(candidate) })
+                let mut request = Request::image(candidate);
+                (request.from, request.limit, request.part) = (writer.next(), *end, *end < self.image.length);
+                Some(request)
             }
             (State::Refresh(_), Wanted::Fetch { file, limit } | Wanted::Again { file, limit }) => {
                 Some(Request::metadata(&file, limit))
@@ -225,13 +222,19 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         self.want
     }
 
+    /// Begins, where it lies: it is too long to be moved about.
+    pub(super) fn start(&mut self, product: &mut dyn Product) {
+        let begun = self.begin(product);
+        self.settle_for(begun, product);
+    }
+
     /// Where a turn begins.
-    fn begin(&mut self, on_trial: bool, now: Now, product: &mut dyn Product) -> Result<Option<End>, Error> {
+    fn begin(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
         let first = !core::mem::replace(&mut self.after.started, true);
         if let Some(Trial { image, .. }) = &self.record.trial {
             self.image.clone_from(image);
-            if on_trial {
-                return self.prove(now, product);
+            if self.after.on_trial {
+                return self.prove(self.now, product);
             }
             if first && self.waits_first() {
                 return Ok(Some(End::TooEarly));
@@ -244,7 +247,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
                 return Ok(Some(End::Pending));
             }
             self.after.denied = 0;
-            return self.refresh(Purpose::Review, now, product);
+            return self.refresh(Purpose::Review, self.now, product);
         }
         if first && self.waits_first() {
             return Ok(Some(End::TooEarly));
@@ -258,7 +261,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         if !product.may(Ask::Check) {
             return Ok(Some(End::NotAllowed));
         }
-        self.refresh(Purpose::Release { poll: !self.asked_for }, now, product)
+        self.refresh(Purpose::Release { poll: !self.asked_for }, self.now, product)
     }
 
     /// Whether the first turn after a start waits, for the last ones before it failed.
@@ -759,6 +762,17 @@ fn today(start: u64, now: Now) -> u32 {
     let start = start.saturating_add(since.into()).checked_shr(shifts).unwrap_or(0);
     let day = DAY.checked_shr(shifts).unwrap_or(DAY);
     u32::try_from(start).unwrap_or(u32::MAX).checked_div(day).unwrap_or(0)
+}
+
+/// Reads the trust store. Out of line, so that its stack is not under all that a turn does.
+#[inline(never)]
+pub(super) fn load_trust<'t, F: NorFlash>(
+    place: &'t mut Option<Trust>,
+    flash: &mut Flash<F>,
+    crypto: &Crypto,
+    factory: &Factory<'_>,
+) -> Result<&'t mut Trust, Error> {
+    Ok(place.insert(Trust::load(flash, crypto, factory)?))
 }
 
 /// Brings ledger and counter up to what the boot record says, and tells whether a trial was entered. Done at every turn, so that a cut between

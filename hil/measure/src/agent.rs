@@ -329,7 +329,8 @@ fn in_stack(
     let source = black_box(Source::Repository);
     let stack = paint();
     // Through a black box, for the agent does not know its product.
-    let (turn, spent) = time_outside(|| calls::turn(engine, work, source, black_box::<&mut dyn Product>(lamp)));
+    let (turn, spent) =
+        time_outside(|| calls::turn(engine, work, source, black_box::<&mut dyn Product>(lamp)));
     transport.calls = spent;
     let mut turn = match turn {
         Ok(turn) => turn,
@@ -380,7 +381,9 @@ impl Transport {
     /// A file, chunk by chunk, and its end.
     fn file(&mut self, mut file: File, turn: &mut Turn<'_, Ram<'_>, Direct>, lamp: &mut Lamp) {
         let mut forged = match self.forgery {
-            Some(Forged::Metadata(Forgery { role, digit })) if role as u32 == self.role => Some(digit.place()),
+            Some(Forged::Metadata(Forgery { role, digit })) if role as u32 == self.role => {
+                Some(digit.place())
+            }
             Some(Forged::Image) if self.role == IMAGE => Some(Place::behind(b"", 40_000)),
             _ => None,
         };
@@ -395,7 +398,8 @@ impl Transport {
             }
             if length > 0 {
                 let chunk = Input::Chunk(chunk);
-                let (_, spent) = time_outside(|| calls::step(turn, chunk, black_box::<&mut dyn Product>(lamp)));
+                let (_, spent) =
+                    time_outside(|| calls::step(turn, chunk, black_box::<&mut dyn Product>(lamp)));
                 self.add(spent);
             }
             if turn.want() != Want::Fetch {

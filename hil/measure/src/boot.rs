@@ -42,6 +42,9 @@ fn decided(bytes: &mut [u8; BYTES]) -> Option<bool> {
         _ => (3, 0),
     };
     let recorded = u32::from(decision.unrecorded.is_none());
-    say("start", &[reason, tries.into(), recorded, decision.start.sequence, decision.start.length, spent, used]);
+    say(
+        "start",
+        &[reason, tries.into(), recorded, decision.start.sequence, decision.start.length, spent, used],
+    );
     File::create(b"running\0").map(|mut file| file.write(&decision.start.digest))
 }

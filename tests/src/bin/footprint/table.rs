@@ -87,7 +87,7 @@ pub(crate) fn rows(held: &Measured, other: &Measured) -> Vec<Row> {
         row("nothing new, timestamp alone (a poll)", Some(Instructions(60_000)), |m| {
             Instructions(m.four_roles.poll.instructions)
         }),
-        row("flash: agent, without client and cryptography", Some(Bytes(12_288)), |m| Bytes(agent(m))),
+        row("flash: agent, without client and cryptography", Some(Bytes(25_600)), |m| Bytes(agent(m))),
         row("flash: of it, journal and flash", None, |m| Bytes(m.images.agent.parts()[0])),
         row("flash: of it, records of trust and progress", None, |m| Bytes(m.images.agent.parts()[1])),
         row("flash: of it, slot writer", None, |m| Bytes(m.images.agent.parts()[2])),
@@ -95,29 +95,29 @@ pub(crate) fn rows(held: &Measured, other: &Measured) -> Vec<Row> {
         row("flash: of it, engine, and what all of it needs", None, |m| {
             Bytes(agent(m).saturating_sub(m.images.agent.parts().iter().sum()))
         }),
-        row("flash: a bootloader's `decide_boot`, with SHA-256", Some(Bytes(8192)), |m| {
+        row("flash: a bootloader's `decide_boot`, with SHA-256", Some(Bytes(10_240)), |m| {
             Bytes(m.images.boot.flash.saturating_sub(m.images.plain.flash))
         }),
         row("RAM: agent, without client and one write buffer", Some(Bytes(2048)), |m| {
             Bytes(most(m, |device| device.memory))
         }),
-        row("RAM: stack during an update, client's and agent's", Some(Bytes(8192)), |m| {
+        row("RAM: stack during an update, client's and agent's", Some(Bytes(15_872)), |m| {
             Bytes(most(m, |device| device.stack))
         }),
-        row("RAM: stack of `decide_boot`", Some(Bytes(4096)), |m| Bytes(most(m, |device| device.boot_stack))),
-        row("agent: a poll with nothing new", Some(Instructions(2_000_000)), |m| {
+        row("RAM: stack of `decide_boot`", Some(Bytes(2816)), |m| Bytes(most(m, |device| device.boot_stack))),
+        row("agent: a poll with nothing new", Some(Instructions(1_150_000)), |m| {
             Instructions(most(m, |device| device.poll))
         }),
-        row("agent: an image, written and read back, a KiB", Some(Instructions(400_000)), |m| {
+        row("agent: an image, written and read back, a KiB", Some(Instructions(150_000)), |m| {
             Instructions(Device::per_kib(most(m, |device| device.installing)))
         }),
-        row("agent: `decide_boot`, a KiB of the image", Some(Instructions(100_000)), |m| {
+        row("agent: `decide_boot`, a KiB of the image", Some(Instructions(72_000)), |m| {
             Instructions(Device::per_kib(most(m, |device| device.decision)))
         }),
-        row("agent: an append to the journal, in the mean", Some(Instructions(1_000_000)), |m| {
+        row("agent: an append to the journal, in the mean", Some(Instructions(720_000)), |m| {
             Instructions(most(m, |device| device.append))
         }),
-        row("agent: an append to the journal, at the most", Some(Instructions(1_000_000)), |m| {
+        row("agent: an append to the journal, at the most", Some(Instructions(1_700_000)), |m| {
             Instructions(most(m, |device| device.dearest_append))
         }),
         row("agent: starts, turns and images as they should be", None, |m| Cases {
