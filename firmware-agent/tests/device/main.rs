@@ -4,7 +4,7 @@
 mod agent;
 mod boot;
 mod bundle;
-#[cfg(feature = "std")]
+#[cfg(feature = "linux")]
 mod cli;
 mod journal;
 #[allow(dead_code, unreachable_pub, reason = "the power-cut laboratory uses more of it")]
