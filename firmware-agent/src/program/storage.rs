@@ -479,3 +479,188 @@ impl NorFlash for SlotFiles {
         self.tell(offset, written)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const SLOT: u32 = 4 * BLOCK;
+    const A: u32 = JOURNALS * BLOCK;
+    const B: u32 = A + SLOT;
+
+    fn storage(folder: &TempDir, size: Option<u64>) -> config::Storage {
+        let path = |name: &str| folder.path().join(name);
+        config::Storage::Slots {
+            state: path("state"),
+            a: path("a"),
+            b: path("b"),
+            size,
+            running: path("running"),
+        }
+    }
+
+    fn create(folder: &TempDir) -> SlotFiles {
+        SlotFiles::open(&storage(folder, Some(SLOT.into())), Access::Create).unwrap().into_nor()
+    }
+
+    fn open(folder: &TempDir, access: Access) -> Result<Flash<SlotFiles>, String> {
+        SlotFiles::open(&storage(folder, None), access).map_err(|failure| failure.line)
+    }
+
+    #[test]
+    fn parts_follow_each_other_and_land_in_their_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = create(&folder);
+        assert_eq!(files.capacity(), (B + SLOT) as usize);
+        files.write(A, b"first of a").unwrap();
+        files.write(B + SLOT - 4, b"last").unwrap();
+        files.write(A - 4, b"last").unwrap();
+        files.sync().unwrap();
+        let at = |name: &str, from: usize, length: usize| {
+            fs::read(folder.path().join(name)).unwrap()[from..from + length].to_vec()
+        };
+        assert_eq!(at("a", 0, 10), b"first of a");
+        assert_eq!(at("b", SLOT as usize - 4, 4), b"last");
+        assert_eq!(at("state", A as usize - 4, 4), b"last");
+        // Over a border.
+        let mut bytes = [0; 8];
+        files.read(A - 4, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"lastfirs");
+    }
+
+    #[test]
+    fn erased_bytes_read_zero_in_whole_blocks_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = create(&folder);
+        let full = vec![0x5A; SLOT as usize];
+        files.write(A, &full).unwrap();
+        files.write(B, &full).unwrap();
+        assert_eq!(files.erase(A + 1, A + BLOCK), Err(SlotFault::Place(NorFlashErrorKind::NotAligned)));
+        assert_eq!(files.erase(B, B + SLOT + BLOCK), Err(SlotFault::Place(NorFlashErrorKind::OutOfBounds)));
+        assert_eq!(files.write(B + SLOT, &[1]), Err(SlotFault::Place(NorFlashErrorKind::OutOfBounds)));
+        assert_eq!(files.read(B + SLOT, &mut [0]), Err(SlotFault::Place(NorFlashErrorKind::OutOfBounds)));
+        files.erase(A + BLOCK, A + 2 * BLOCK).unwrap();
+        let mut bytes = vec![1; SLOT as usize];
+        files.read(A, &mut bytes).unwrap();
+        let erased = BLOCK as usize..2 * BLOCK as usize;
+        assert!(bytes[erased.clone()].iter().all(|byte| *byte == 0));
+        assert!(bytes[..erased.start].iter().chain(&bytes[erased.end..]).all(|byte| *byte == 0x5A));
+        files.read(B, &mut bytes).unwrap();
+        assert_eq!(bytes, full, "the other slot");
+        files.erase(B, B + SLOT).unwrap();
+        files.read(B, &mut bytes).unwrap();
+        assert!(bytes.iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn state_comes_to_the_file_after_what_was_written_to_a_slot() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = create(&folder);
+        let slot = || fs::read(folder.path().join("b")).unwrap()[..4].to_vec();
+        files.write(B, b"slot").unwrap();
+        assert_eq!(slot(), [0; 4], "gathered");
+        files.write(0, b"record").unwrap();
+        assert_eq!(slot(), b"slot");
+        let mut bytes = [0; 6];
+        files.read(0, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"record");
+        assert_eq!(
+            &fs::read(folder.path().join("state")).unwrap()[..6],
+            b"record",
+            "what was read is in the file"
+        );
+    }
+
+    #[test]
+    fn whole_block_is_in_its_file_before_the_next_one_begins() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = create(&folder);
+        for page in 0..BLOCK / 256 + 1 {
+            files.write(B + page * 256, &[page as u8 | 1; 256]).unwrap();
+        }
+        // Without what a process does when it ends in peace.
+        core::mem::forget(files);
+        let file = fs::read(folder.path().join("b")).unwrap();
+        assert!(file[..BLOCK as usize].iter().all(|byte| *byte != 0));
+        assert!(file[BLOCK as usize..].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn one_may_write_and_others_look() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(
+            open(&folder, Access::Look)
+                .unwrap_err()
+                .ends_with("is not there; `tuffet-agent provision` sets a device up")
+        );
+        let first = create(&folder);
+        assert!(open(&folder, Access::Exclusive).unwrap_err().contains("is in use; stop the daemon first"));
+        let mut look = open(&folder, Access::Look).unwrap();
+        assert!(
+            look.nor_mut().write(0, &[1]).is_ok() && look.nor_mut().sync().is_err(),
+            "a look writes nothing"
+        );
+        drop((look, first));
+        drop(open(&folder, Access::Exclusive).unwrap());
+        fs::File::options().write(true).open(folder.path().join("state")).unwrap().set_len(1000).unwrap();
+        assert!(open(&folder, Access::Exclusive).unwrap_err().contains("has 1000 bytes, not 1048576"));
+    }
+
+    #[test]
+    fn sizes_that_will_not_do_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |size: u64| {
+            let folder = tempfile::tempdir().unwrap();
+            SlotFiles::open(&storage(&folder, Some(size)), Access::Create).err().map(|failure| failure.line)
+        };
+        assert!(refused(1000).unwrap().ends_with("has less than 256 KiB, the smallest slot"));
+        assert!(refused(2 << 30).unwrap().contains("more than 4 GiB together"));
+        assert_eq!(refused((2 << 30) - (1 << 20)), None, "sparse, so that it costs nothing");
+        drop(create(&folder));
+        let more = SlotFiles::open(&storage(&folder, Some(u64::from(SLOT) + 1)), Access::Exclusive);
+        assert!(more.unwrap_err().line.contains("has 1048576 bytes, and `size` says 1048577"));
+        // What is no whole block is not used.
+        fs::File::options()
+            .write(true)
+            .open(folder.path().join("a"))
+            .unwrap()
+            .set_len(u64::from(SLOT) + 5)
+            .unwrap();
+        let flash = open(&folder, Access::Exclusive).unwrap();
+        assert_eq!((flash.map().layout().slot_a.length, flash.map().layout().slot_b.offset), (SLOT, B));
+        drop(flash);
+        fs::remove_file(folder.path().join("b")).unwrap();
+        fs::create_dir(folder.path().join("b")).unwrap();
+        assert!(open(&folder, Access::Look).unwrap_err().ends_with("is neither a file nor a block device"));
+    }
+
+    #[test]
+    fn what_is_lent_ends_with_the_image_and_cannot_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let hook = config::Storage::Hook {
+            state: path("state"),
+            staging: path("staging"),
+            size: SLOT.into(),
+            program: vec!["x".into()],
+            deadline: core::time::Duration::from_secs(1),
+            boot_id: path("boot-id"),
+        };
+        let mut flash = SlotFiles::open(&hook, Access::Create).unwrap();
+        let place = flash.map().layout().slot_b;
+        let files = flash.nor_mut();
+        files.write(place.offset, b"an image and more").unwrap();
+        let lent = files.lend(place.offset, 8).unwrap();
+        assert_eq!(std::io::read_to_string(&lent).unwrap(), "an image");
+        assert!(lent.write_at(b"x", 0).is_err());
+        let mut bytes = [1; 32];
+        files.read(place.offset, &mut bytes).unwrap();
+        assert_eq!(&bytes[..9], b"an image\0", "behind it reads as erased");
+        files.take_back(place.offset).unwrap();
+        assert_eq!(fs::metadata(path("staging")).unwrap().len(), u64::from(SLOT));
+    }
+}

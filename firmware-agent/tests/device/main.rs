@@ -7,6 +7,8 @@ mod bundle;
 #[cfg(feature = "linux")]
 mod cli;
 mod journal;
+#[cfg(feature = "linux")]
+mod linux;
 #[allow(dead_code, unreachable_pub, reason = "the power-cut laboratory uses more of it")]
 #[path = "../../../tests/src/lab/nor.rs"]
 mod nor;
