@@ -75,6 +75,10 @@ struct After {
     unnoted: u32,
     /// How often the image on trial did not reach its repository.
     contacts: u8,
+    /// How the last turn ended: codes of its outcome and of its error.
+    last: (u16, u16),
+    /// The image on trial is the one that runs.
+    on_trial: bool,
 }
 
 /// Memory that a turn works in: what is trusted, and what the client needs.
@@ -157,7 +161,7 @@ pub enum Outcome {
     Spent,
 }
 
-impl<'a, F: NorFlash, H: Handover<F>> Engine<'a, F, H> {
+impl<'a, F: NorFlash, H> Engine<'a, F, H> {
     /// A device. `id` decides its place in rollouts and the moment of its next look, nothing else.
     pub fn new(flash: Flash<F>, handover: H, crypto: &'a Crypto, factory: Factory<'a>, id: &'a [u8]) -> Self {
         let (settings, bans, after) = (Settings::default(), Vec::new(), After::default());
@@ -195,6 +199,11 @@ impl<'a, F: NorFlash, H: Handover<F>> Engine<'a, F, H> {
         self.after.hurry = true;
     }
 
+    /// How the last turn ended, and whether what runs is on trial.
+    pub(crate) fn last(&self) -> ((u16, u16), bool) {
+        (self.after.last, self.after.on_trial)
+    }
+
     /// Begins a turn.
     ///
     /// # Errors
@@ -206,7 +215,10 @@ impl<'a, F: NorFlash, H: Handover<F>> Engine<'a, F, H> {
         work: &'t mut Work,
         source: Source,
         product: &mut dyn Product,
-    ) -> Result<Turn<'t, F, H>, Error> {
+    ) -> Result<Turn<'t, F, H>, Error>
+    where
+        H: Handover<F>,
+    {
         Turn::new(self, work, source, product)
     }
 

@@ -10,19 +10,22 @@ use tuffet_client::{
 use super::{After, Engine, Input, Outcome, Source, Want, Work};
 use crate::boot::{self, BootRecord, SlotImage, Trial, Unfit};
 use crate::error::{Environment, Error, Misuse, Rejected};
+use crate::event::Event;
 use crate::factory::Factory;
 use crate::flash::Flash;
 use crate::flash_map::SlotId;
 use crate::handover::{Handover, Standing};
-use crate::product::{Ask, Event, Health, Now, Product};
+use crate::product::{Ask, Health, Now, Product};
 use crate::progress::Progress;
+use crate::report::FAILED;
 use crate::schedule::{ASK_AGAIN, DAY, ERASES_A_DAY, HEALTH_AGAIN, Settings, one_more};
 use crate::slot::{SlotWriter, abandon};
 use crate::transport::{Request, TransportFault};
 use crate::trust_store::{Memory, Trust, TrustLost, replace_lost, store_floors, store_root};
 
-/// Bytes that came and are not noted in the progress record yet, at the most.
-const UNNOTED: u32 = 64 * 1024;
+/// Bytes that come before they are noted in the progress record, or a sixteenth of what may come on a day. What was not noted
+/// is forgotten at a restart.
+const UNNOTED: u32 = 1024;
 
 /// A turn under way.
 #[derive(Debug)]
@@ -90,10 +93,21 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
             product.observe(Event::TrustLost(lost));
         }
         let Standing { mut record, on_trial } = handover.standing(flash)?;
+        after.on_trial = on_trial;
         let Trust { trusted, memory, lost } = trust;
-        settle(flash, &mut record, trusted.floors(), memory, *lost)?;
+        let mut progress = Progress::load(flash);
+        if settle(flash, &mut record, trusted.floors(), memory, *lost)? {
+            progress.failed_on = 0;
+        }
+        let now = product.now();
+        let today = today(trusted.start_time(not_before(factory, now.clock)), now);
+        let failed_on = if progress.failed_on == 0 { today } else { progress.failed_on };
         bans.clear();
-        bans.extend(memory.ledger.bans());
+        bans.extend(memory.ledger.bans(today.saturating_sub(failed_on)));
+        if !bans.is_empty() && progress.failed_on == 0 {
+            progress.failed_on = failed_on;
+            progress.store(flash)?;
+        }
         let Factory { product: name, hardware, channel, counter, .. } = *factory;
         // The running image's own counter binds what it installs. It is not stored, for this may be a trial.
         let counter = memory.counter.max(counter);
@@ -103,7 +117,6 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
         let (entry, clock) = (Entry::Refresh, Clock::Unknown);
         let plan = Plan { crypto, limits: &DEVICE, goal, entry, clock, kept: None };
         let refresh = Refresh::new(plan, trusted, scratch)?;
-        let progress = Progress::load(flash);
         let (state, want, outcome) = (State::Over, Want::Wait(0), Ok(Outcome::NotAllowed));
         let asked_for = core::mem::take(&mut after.hurry);
         let mut turn = Turn {
@@ -124,7 +137,7 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
             want,
             outcome,
         };
-        let begun = turn.begin(on_trial, product);
+        let begun = turn.begin(on_trial, now, product);
         turn.settle_for(begun, product);
         Ok(turn)
     }
@@ -177,9 +190,13 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     }
 
     /// Where a turn begins.
-    fn begin(&mut self, on_trial: bool, product: &mut dyn Product) -> Result<Option<Outcome>, Error> {
+    fn begin(
+        &mut self,
+        on_trial: bool,
+        now: Now,
+        product: &mut dyn Product,
+    ) -> Result<Option<Outcome>, Error> {
         let first = !core::mem::replace(&mut self.after.started, true);
-        let now = product.now();
         match self.record.trial.clone() {
             Some(Trial { image, .. }) if on_trial => self.prove(image, now, product),
             Some(Trial { image, .. }) => {
@@ -231,7 +248,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         now: Now,
         product: &mut dyn Product,
     ) -> Result<Option<Outcome>, Error> {
-        let clock = self.not_before_built(now.clock);
+        let clock = not_before(self.factory, now.clock);
         self.begin_day(now);
         if self.left() == 0 && !matches!(purpose, Purpose::Contact(_)) {
             return Ok(Some(Outcome::Spent));
@@ -262,10 +279,11 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             State::Over => return Err(Misuse::TurnOver.into()),
         }
         let proves = matches!(self.state, State::Refresh(Purpose::Contact(_)));
-        if self.after.unnoted >= UNNOTED.max(self.settings.bytes_a_day >> 4) {
+        let spent = self.left() == 0 && !proves;
+        if self.after.unnoted >= UNNOTED.max(self.settings.bytes_a_day >> 4) || spent {
             self.note()?;
         }
-        Ok((self.left() == 0 && !proves).then_some(Outcome::Spent))
+        Ok(spent.then_some(Outcome::Spent))
     }
 
     fn end(&mut self, product: &mut dyn Product) -> Result<Option<Outcome>, Error> {
@@ -496,6 +514,12 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             _ => {}
         }
         self.state = State::Over;
+        self.after.last = match &outcome {
+            Ok(outcome @ Outcome::NoContact(_, error)) => (outcome.code(), error.code()),
+            Ok(outcome) => (outcome.code(), 0),
+            Err(error) => (FAILED, error.code()),
+        };
+        self.after.on_trial &= !matches!(outcome, Ok(Outcome::Confirmed(_)));
         self.want = self.pause(&outcome, product);
         self.outcome = outcome;
     }
@@ -552,12 +576,10 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         Want::Wait(seconds)
     }
 
-    /// Another day has other bounds. Without a clock it is that of the newest date that was signed, and then some.
+    /// Another day has other bounds.
     fn begin_day(&mut self, now: Now) {
-        let seconds = self.refresh.trusted().start_time(self.not_before_built(now.clock));
-        let since = if now.clock == Clock::Unknown { now.uptime } else { 0 };
-        let today = seconds.saturating_add(since.into()).checked_div(DAY.into()).unwrap_or(0);
-        let day = u32::try_from(today).unwrap_or(u32::MAX);
+        let start = self.refresh.trusted().start_time(not_before(self.factory, now.clock));
+        let day = today(start, now);
         if day != self.progress.day {
             (self.progress.day, self.progress.spent, self.progress.erased) = (day, 0, 0);
         }
@@ -604,7 +626,11 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     fn settle_again(&mut self) -> Result<(), Error> {
         self.record = BootRecord::load(self.flash)?;
         let Self { record, memory, lost, refresh, flash, .. } = self;
-        settle(flash, record, refresh.trusted().floors(), memory, **lost)
+        if settle(flash, record, refresh.trusted().floors(), memory, **lost)? {
+            // It counts from the day on which the next turn begins.
+            self.progress.failed_on = 0;
+        }
+        Ok(())
     }
 
     /// What is in the slot is not to be started, nor gone on with.
@@ -615,25 +641,31 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
 
     /// Whether metadata that are good until then are good yet.
     fn still_good(&self, (role, expires): (Role, u64), clock: Clock) -> Result<(), Error> {
-        let start = self.refresh.trusted().start_time(self.not_before_built(clock));
+        let start = self.refresh.trusted().start_time(not_before(self.factory, clock));
         if expires > start {
             return Ok(());
         }
         let freeze = tuffet_client::Rejected::Freeze { role, expires: Date(expires), start: Date(start) };
         Err(Rejected::Metadata(freeze).into())
     }
-
-    /// It is later than the image was built, whatever the clock says.
-    fn not_before_built(&self, clock: Clock) -> Clock {
-        let built = self.factory.built;
-        Clock::At(match clock {
-            Clock::At(now) => now.max(built),
-            Clock::Unknown => built,
-        })
-    }
 }
 
-/// Brings ledger and counter up to what the boot record says. Done at every turn, so that a cut between
+/// It is later than the image was built, whatever the clock says.
+fn not_before(factory: &Factory<'_>, clock: Clock) -> Clock {
+    Clock::At(match clock {
+        Clock::At(now) => now.max(factory.built),
+        Clock::Unknown => factory.built,
+    })
+}
+
+/// Days since 1970. Without a clock it is the day of the newest date that was signed, and then some.
+fn today(start: u64, now: Now) -> u32 {
+    let since = if now.clock == Clock::Unknown { now.uptime } else { 0 };
+    let days = start.saturating_add(since.into()).checked_div(DAY.into()).unwrap_or(0);
+    u32::try_from(days).unwrap_or(u32::MAX)
+}
+
+/// Brings ledger and counter up to what the boot record says, and tells whether a trial was entered. Done at every turn, so that a cut between
 /// the two records leaves nothing undone.
 fn settle<F: NorFlash>(
     flash: &mut Flash<F>,
@@ -641,12 +673,13 @@ fn settle<F: NorFlash>(
     floors: &Floors,
     memory: &mut Memory,
     lost: Option<TrustLost>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     if record.trial.is_none() {
         // Early, so that a refused image changes no byte here. Before a slot is erased it is insisted upon.
         let _ = record.store_apart(flash);
     }
-    let mut changed = record.ended.is_some_and(|ended| memory.ledger.enter(&ended));
+    let entered = record.ended.is_some_and(|ended| memory.ledger.enter(&ended));
+    let mut changed = entered;
     if memory.counter < record.active.counter {
         memory.counter = record.active.counter;
         changed = true;
@@ -656,7 +689,7 @@ fn settle<F: NorFlash>(
     if changed && !TrustLost::has_floors(lost) {
         store_floors(flash, floors, memory, lost)?;
     }
-    Ok(())
+    Ok(entered)
 }
 
 fn role(refresh: &Refresh<'_>) -> Option<Role> {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tracing::Level;
 use tuffet_agent::boot::{BootRecord, SlotImage};
 use tuffet_agent::engine::Outcome;
+use tuffet_agent::ledger::Failure;
 use tuffet_agent::{Error, Event, Trust};
 use tuffet_client::time::Date;
 
@@ -22,20 +23,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// What a person would want to know of an event.
 pub(crate) fn event(event: &Event<'_>) -> Option<(Level, String)> {
     Some(match event {
-        Event::TrustLost(lost) => {
-            (Level::WARN, format!("trust lost ({lost:?}): starting from the factory's facts"))
-        }
-        Event::Selected(candidate) => {
-            let (sequence, version, length) =
-                (candidate.sequence, &candidate.version, candidate.image.length);
-            (Level::INFO, format!("release {sequence} ({version}), {length} bytes"))
-        }
-        Event::PassedOver(sequence) => {
-            (Level::WARN, format!("release {sequence} is passed over: its image failed here before"))
-        }
-        Event::Resumed(received) => {
-            (Level::INFO, format!("goes on behind {received} bytes that are there already"))
-        }
+        Event::TrustLost(_) | Event::PassedOver(_) => (Level::WARN, event.to_string()),
+        Event::Selected(_) | Event::Resumed(_) => (Level::INFO, event.to_string()),
         Event::Start(decision) => (Level::WARN, format!("boot record: {}", decision.unrecorded.as_ref()?)),
         _ => return None,
     })
@@ -62,6 +51,9 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
         other => format!("{other:?}"),
     }
 }
+
+/// What the ledger counts for an image that found itself unfit.
+const UNFIT: u8 = u8::MAX;
 
 /// What a device is, as `status` shows it.
 pub(crate) struct State<'s> {
@@ -122,7 +114,10 @@ impl State<'_> {
         let failures: Vec<Value> = memory
             .ledger
             .failures()
-            .map(|failure| json!({ "sequence": failure.sequence, "count": failure.count }))
+            .map(|failure| {
+                let Failure { digest, sequence, count } = failure;
+                json!({ "sequence": sequence, "sha256": hex(digest), "unfit": *count == UNFIT, "count": count })
+            })
             .collect();
         let trial = trial.as_ref().map(|trial| {
             let mut value = image(&trial.image);

@@ -14,7 +14,7 @@ use tuffet_client::{Change, Clock, Rejected as Refused, Role, SOFTWARE};
 use crate::nor::{Cut, Nor, Operation, Tear};
 use crate::repository::{DAY, Mirror, NOW, Release, Repository, largest_root};
 
-type TestNor = Nor<256, 4>;
+pub(crate) type TestNor = Nor<256, 4>;
 type TestAgent<'a> = Agent<'a, TestNor, Mirror>;
 
 const SLOT: usize = 0x1000;
@@ -1077,12 +1077,12 @@ fn now() -> Clock {
     Clock::At(NOW)
 }
 
-fn release(sequence: u32, version: &'static str, length: usize) -> Release {
+pub(crate) fn release(sequence: u32, version: &'static str, length: usize) -> Release {
     let image = (0..length).map(|at| (at * 7 + sequence as usize) as u8).collect();
     Release { sequence, counter: 3, version, image }
 }
 
-fn repository() -> Repository {
+pub(crate) fn repository() -> Repository {
     Repository::new(vec![release(7, "1.0.0", 3000)])
 }
 
@@ -1118,13 +1118,13 @@ fn decay(nor: &mut TestNor, kind: Kind) {
     }
 }
 
-fn factory(root: &[u8]) -> Factory<'_> {
+pub(crate) fn factory(root: &[u8]) -> Factory<'_> {
     let (product, hardware, channel) = ("lamp", "rev-a", "stable");
     Factory { root, product, hardware, channel, counter: 1, built: NOW - 5 * DAY }
 }
 
 /// A device with 0.9.0 of sequence 1.
-fn device(root: &[u8]) -> Flash<TestNor> {
+pub(crate) fn device(root: &[u8]) -> Flash<TestNor> {
     let mut flash = Flash::new(Nor::new(map().capacity(), 0xFF), map()).unwrap();
     let image = FactoryImage { bytes: &[0x42; 1700], sequence: 1, version: "0.9.0" };
     provision(&mut flash, &SOFTWARE, &factory(root), &image).unwrap();
@@ -1146,7 +1146,7 @@ fn clone<'a>(root: &'a [u8], agent: &mut TestAgent<'a>, repository: &Repository)
     super::agent::agent(root, flash, Mirror::of(repository))
 }
 
-fn map() -> FlashMap {
+pub(crate) fn map() -> FlashMap {
     let region = |offset, length| Region { offset, length };
     FlashMap::new(Layout {
         erase_unit: 256,

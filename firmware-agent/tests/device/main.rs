@@ -6,6 +6,8 @@ mod boot;
 mod bundle;
 #[cfg(feature = "linux")]
 mod cli;
+mod engine;
+mod handover;
 mod journal;
 #[cfg(feature = "linux")]
 mod linux;

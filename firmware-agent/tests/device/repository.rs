@@ -223,8 +223,8 @@ pub(crate) struct Mirror {
     pub(crate) after: Option<(String, Files)>,
     /// What was asked for.
     pub(crate) requests: Vec<String>,
-    /// Bytes that were handed over.
-    pub(crate) sent: usize,
+    /// Bytes that were handed over, by path.
+    pub(crate) sent: BTreeMap<String, usize>,
 }
 
 impl Mirror {
@@ -255,8 +255,8 @@ impl Transport for Mirror {
         if sent < from {
             return Err(fault.map_or(TransportFault::Range { from: from as u32 }, |(_, fault)| fault).into());
         }
-        self.sent += sent - from;
         for chunk in file[from..sent].chunks(100) {
+            *self.sent.entry(path.to_owned()).or_default() += chunk.len();
             sink(chunk)?;
         }
         match fault {
