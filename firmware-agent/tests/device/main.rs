@@ -7,6 +7,7 @@ mod bundle;
 #[cfg(feature = "linux")]
 mod cli;
 mod engine;
+mod external;
 mod handover;
 mod journal;
 #[cfg(feature = "linux")]
