@@ -76,6 +76,8 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
         }
     }
     notify("STOPPING=1");
+    // What it says is of a daemon that runs, or that ended otherwise than it should.
+    let _ = fs::remove_file(config.runtime.join(STATUS));
     tracing::info!("ends: a signal asked for it");
     Ok(())
 }

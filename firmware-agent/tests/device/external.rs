@@ -29,7 +29,16 @@ struct Own {
 impl Own {
     fn new(active: [u8; 32]) -> Self {
         let calls = Vec::new();
-        Self { runs: active, active, next: None, taken: None, lies: false, left: usize::MAX, after: false, calls }
+        Self {
+            runs: active,
+            active,
+            next: None,
+            taken: None,
+            lies: false,
+            left: usize::MAX,
+            after: false,
+            calls,
+        }
     }
 
     fn call(&mut self, verb: Verb, act: impl FnOnce(&mut Self)) -> Result<(), Error> {
@@ -75,7 +84,12 @@ impl Installer<Nor<256, 4>> for Own {
 }
 
 /// What a turn does, without its repository. True as long as there is something to do.
-fn turn(flash: &mut TestFlash, handover: &mut External<Own>, new: &SlotImage, healthy: bool) -> Result<bool, Error> {
+fn turn(
+    flash: &mut TestFlash,
+    handover: &mut External<Own>,
+    new: &SlotImage,
+    healthy: bool,
+) -> Result<bool, Error> {
     let standing = match handover.standing(flash) {
         Err(Error::Environment(Environment::GivenUpRuns)) => {
             handover.0.restart();
@@ -179,4 +193,26 @@ fn image_that_changed_since_it_was_staged_is_not_handed_over() {
     let changed = Environment::ImageNotWritten { slot: SlotId::B };
     assert_eq!(handover.request(&mut flash, &new), Err(changed.into()));
     assert!(handover.0.calls.is_empty());
+}
+
+#[test]
+fn request_that_the_installer_never_saw_costs_no_attempt() {
+    let (mut flash, new) = device();
+    let active = BootRecord::load(&mut flash).unwrap().active;
+    let mut handover = External(Own { left: 0, ..Own::new(active.digest) });
+    let unanswered = Environment::Installer { verb: Verb::Install, fault: InstallerFault::NoAnswer };
+    assert_eq!(handover.request(&mut flash, &new), Err(unanswered.into()));
+    handover.0.restart();
+    let record = handover.standing(&mut flash).unwrap().record;
+    assert_eq!((record.trial.map(|trial| trial.tries_left), record.ended), (Some(1), None));
+    handover.request(&mut flash, &new).unwrap();
+    assert_eq!(handover.0.next, Some(new.digest));
+
+    // Withdrawn, and the power fails before the installer knows: it is started, and was not tried in vain.
+    handover.0.left = 0;
+    assert!(handover.revert(&mut flash, Unfit::Withdrawn).is_err());
+    handover.0.runs = active.digest;
+    handover.0.taken = None;
+    let record = handover.standing(&mut flash).unwrap().record;
+    assert_eq!((record.trial.map(|trial| trial.tries_left), record.ended), (Some(1), None));
 }

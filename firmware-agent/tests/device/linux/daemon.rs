@@ -43,6 +43,7 @@ fn daemon_updates_a_device_through_a_restart() {
     assert_eq!(setup.status()["trial"]["version"], "1.1.0");
     signal(&daemon.0, "INT");
     assert!(daemon.0.wait().unwrap().success(), "{}", setup.log());
+    assert_eq!(setup.status()["daemon"], serde_json::Value::Null, "it is gone");
     let log = setup.log();
     for line in [
         "INFO release 7 (1.0.0), 1500000 bytes",
