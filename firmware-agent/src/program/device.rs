@@ -9,7 +9,7 @@ use tuffet_agent::factory_file::FactoryFile;
 use tuffet_agent::flash_map::Region;
 use tuffet_agent::handover::{Direct, External};
 use tuffet_agent::http::{HttpOptions, HttpTransport};
-use tuffet_agent::{Error, Flash, Handover, SlotImage, Standing};
+use tuffet_agent::{Environment, Error, Flash, Handover, SlotImage, Standing};
 
 use super::config::{Config, Id, Storage};
 use super::failure::Failure;
@@ -56,7 +56,17 @@ impl Handover<SlotFiles> for Starter {
 
     fn standing(&mut self, flash: &mut Flash<SlotFiles>) -> Result<Standing, Error> {
         match self {
-            Self::Slots(direct) => direct.standing(flash),
+            Self::Slots(direct) => {
+                let standing = direct.standing(flash)?;
+                let Standing { record, .. } = &standing;
+                // The other slot is the next to be written, and it is the one that runs.
+                if record.trial.is_none()
+                    && direct.running.is_some_and(|running| running != record.active.digest)
+                {
+                    return Err(Environment::GivenUpRuns.into());
+                }
+                Ok(standing)
+            }
             Self::Hook(hook) => hook.standing(flash),
         }
     }

@@ -42,13 +42,22 @@ pub(crate) struct Local<'c> {
     refused: String,
     /// Tens of percent that were told.
     told: u32,
+    /// The image that runs was given up: to be rid of it needs no window, and nobody's leave.
+    given_up: bool,
 }
 
 impl<'c> Local<'c> {
     /// The device of this configuration. One that the caller restarts counts its restarts.
     pub(crate) fn new(config: &'c Config, restarts: bool) -> Self {
         let restarts = restarts.then(|| files::beside(config.storage.state(), "restarts"));
-        Self { policy: &config.policy, restarts, file: String::new(), refused: String::new(), told: 0 }
+        Self {
+            policy: &config.policy,
+            restarts,
+            file: String::new(),
+            refused: String::new(),
+            told: 0,
+            given_up: false,
+        }
     }
 
     /// Notes a restart for this image, before it is made; or for the one that is being got rid of.
@@ -97,8 +106,8 @@ impl<'c> Local<'c> {
                 if reboot.is_none() {
                     return Some("no `reboot` command is configured; restart the device".to_owned());
                 }
-                in_window()
-                    .or_else(|| self.refusal(may_restart.as_ref(), Some(image)))
+                let leave = || in_window().or_else(|| self.refusal(may_restart.as_ref(), Some(image)));
+                (if self.given_up { None } else { leave() })
                     .or_else(|| {
                         let count = self.restarts_for(&key(image));
                         (count >= RESTARTS).then(|| format!(
@@ -182,7 +191,8 @@ impl Product for Local<'_> {
                 request.path.as_str().clone_into(&mut self.file);
                 tracing::debug!("fetches {}", request.path);
             }
-            Event::Selected(_) => self.told = 0,
+            Event::Selected(_) => (self.told, self.given_up) = (0, false),
+            Event::Reverted(_) => self.given_up = true,
             Event::Download { received, length } => {
                 let percent = u64::from(*received) * 100 / u64::from((*length).max(1));
                 let step = u32::try_from(percent).unwrap_or(100) / STEP;

@@ -120,6 +120,14 @@ fn image_that_is_not_healthy_is_given_up() {
     let (status, text) = setup.run(&["once"]);
     assert_eq!((status, text.starts_with("reverted: 1.0.0")), (0, true), "{text}");
     assert!(text.contains("1.0.0 is not healthy: ./health ended with status 1\n"), "{text}");
+    // The slot that would be written next is the one that runs still.
+    let slot = fs::read(setup.path("b.img")).unwrap();
+    let (status, text) = setup.run(&["once"]);
+    assert_eq!(
+        (status, text.as_str()),
+        (3, "error[A612]: the image that runs was given up; restart the device\n")
+    );
+    assert!(fs::read(setup.path("b.img")).unwrap() == slot);
     assert_eq!(setup.boot(), "a active");
     let (_, text) = setup.run(&["once"]);
     assert!(text.contains("release 7 is passed over: its image failed here before\n"), "{text}");
