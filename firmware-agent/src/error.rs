@@ -7,6 +7,7 @@ use embedded_storage::nor_flash::NorFlashErrorKind;
 
 use crate::bundle::IndexFault;
 use crate::flash_map::{MapFault, SlotId};
+use crate::handover::Verb;
 use crate::journal::Kind;
 use crate::transport::TransportFault;
 
@@ -168,6 +169,30 @@ pub enum Environment {
     UnknownRuns,
     /// The image that runs was given up. Until the bootloader has put the active one back, nothing may be done.
     GivenUpRuns,
+    /// What installs images did not do its part; it may have said why.
+    Installer {
+        /// What was asked of it.
+        verb: Verb,
+        /// How it ended.
+        fault: InstallerFault,
+    },
+}
+
+/// How an [`Installer`](crate::handover::Installer) failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InstallerFault {
+    /// It could not be asked.
+    NotAsked,
+    /// It refused, with this number.
+    Refused {
+        /// An exit status, for a program.
+        status: u8,
+    },
+    /// It did not answer in time, or broke off.
+    NoAnswer,
+    /// Its answer is none.
+    Answer,
 }
 
 /// An operation on a flash.
@@ -258,6 +283,7 @@ impl Environment {
             Self::Trailer { .. } => 610,
             Self::UnknownRuns => 611,
             Self::GivenUpRuns => 612,
+            Self::Installer { .. } => 613,
         }
     }
 }
@@ -360,10 +386,37 @@ impl fmt::Display for Environment {
                 f.write_str("no slot holds the image that the boot record names; provision the device again")
             }
             Self::UnknownRuns => f.write_str(
-                "slot A holds neither the active image nor the one on trial; install the active one by other means",
+                "neither the active image nor the one on trial is what runs; install the active one by other means",
             ),
             Self::GivenUpRuns => f.write_str("the image that runs was given up; restart the device"),
+            Self::Installer { verb, fault } => write!(f, "the installer's `{verb}`: {fault}"),
         }
+    }
+}
+
+impl fmt::Display for InstallerFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAsked => {
+                f.write_str("it could not be started; check its path and whether it may be executed")
+            }
+            Self::Refused { status } => write!(f, "it ended with status {status}; see what it said"),
+            Self::NoAnswer => f.write_str("it did not end in time, or was killed; see its deadline"),
+            Self::Answer => {
+                f.write_str("it must write the SHA-256 of the image that runs, 64 hexadecimal digits")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::Install => "install",
+            Self::Confirm => "confirm",
+            Self::Revert => "revert",
+        })
     }
 }
 
@@ -434,7 +487,7 @@ mod tests {
         let flash =
             Environment::Flash { operation: FlashOperation::Read, offset: 0, kind: NorFlashErrorKind::Other };
         let missing = tuffet_client::Environment::Missing { role: tuffet_client::Role::Snapshot };
-        let golden: [(Error, u16); 41] = [
+        let golden: [(Error, u16); 42] = [
             (Rejected::Metadata(tuffet_client::Rejected::NoRelease).into(), 114),
             (Misuse::Metadata(tuffet_client::Misuse::CycleOver).into(), 201),
             (Environment::Metadata(missing).into(), 300),
@@ -467,6 +520,7 @@ mod tests {
             (Environment::ActiveDamaged.into(), 609),
             (Environment::Trailer { slot: SlotId::A }.into(), 610),
             (Environment::UnknownRuns.into(), 611),
+            (Environment::Installer { verb: Verb::Install, fault: InstallerFault::NoAnswer }.into(), 613),
             (Environment::GivenUpRuns.into(), 612),
             (TransportFault::NotFound.into(), 620),
             (TransportFault::TooLong { limit: 0 }.into(), 621),

@@ -15,6 +15,8 @@
 //! | starts of a trial | [`TRIES`](crate::boot::TRIES) | one | one |
 //! | verified before it starts | digest of the record | its own signature | nothing |
 //!
+//! And there is [`External`], for what installs images on its own, and starts them from where this crate does not look.
+//!
 //! # Bootloaders that swap
 //!
 //! `tries_left` of the record's [`Trial`](crate::boot::Trial) is 1 until the bootloader was asked, and 0 from then on.
@@ -50,6 +52,7 @@
 mod direct;
 #[cfg(feature = "embassy-boot")]
 mod embassy;
+mod external;
 mod mcuboot;
 mod swap;
 
@@ -63,6 +66,7 @@ use crate::flash_map::Region;
 pub use direct::Direct;
 #[cfg(feature = "embassy-boot")]
 pub use embassy::EmbassyBoot;
+pub use external::{External, Installer, Verb};
 pub use mcuboot::Mcuboot;
 
 /// What differs between bootloaders.

@@ -70,7 +70,7 @@ pub mod trust_store;
 pub use agent::{Agent, Checked, Started};
 pub use boot::{BootRecord, SlotImage};
 pub use bundle::Bundle;
-pub use error::{Environment, Error, FlashOperation, Misuse, Rejected};
+pub use error::{Environment, Error, FlashOperation, InstallerFault, Misuse, Rejected};
 pub use event::Event;
 pub use factory::{Factory, FactoryImage, provision, provision_trust};
 pub use flash::Flash;

@@ -167,7 +167,7 @@ fn failure_is_one_line_with_a_code_and_an_exit_status() {
 
 /// A check says first that the trust is lost, too.
 fn lost_line(command: &str, line: &str) -> String {
-    let first = "trust lost (All): starting from the factory's facts\n";
+    let first = "trust lost (root and floors): starting from the factory's facts\n";
     if command == "once" { format!("{first}{line}") } else { line.to_owned() }
 }
 

@@ -335,7 +335,7 @@ fn swap(flash: &mut TestFlash, back: bool) {
 }
 
 /// A device from the factory with one image, and another one written to slot B.
-fn device() -> (TestFlash, SlotImage) {
+pub(crate) fn device() -> (TestFlash, SlotImage) {
     device_with(0x1000)
 }
 

@@ -4,11 +4,14 @@
 mod agent;
 mod boot;
 mod bundle;
-#[cfg(feature = "std")]
+#[cfg(feature = "linux")]
 mod cli;
 mod engine;
+mod external;
 mod handover;
 mod journal;
+#[cfg(feature = "linux")]
+mod linux;
 #[allow(dead_code, unreachable_pub, reason = "the power-cut laboratory uses more of it")]
 #[path = "../../../tests/src/lab/nor.rs"]
 mod nor;
