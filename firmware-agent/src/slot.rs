@@ -32,8 +32,9 @@ pub struct SlotWriter {
     hash: Sha256,
     /// The next byte that is wanted.
     next: u32,
-    /// Where what came before a cut ends, while the first page is fetched once more, which was not written.
-    resumed: Option<u32>,
+    /// Where what came before a cut begins again and where it ends, while what is before that is fetched once more: the
+    /// first page, which was not written, or all of the first unit, for that page was cut.
+    resumed: Option<(u32, u32)>,
     /// The first page, if it is written last.
     first: Option<[u8; PAGE]>,
     page: [u8; PAGE],
@@ -122,7 +123,7 @@ impl SlotWriter {
 
     /// One past the last byte that is wanted now. When the image is longer, [`SlotWriter::next`] goes on somewhere else.
     pub fn end(&self) -> u32 {
-        if self.resumed.is_some() { PAGE_BYTES.min(self.length) } else { self.length }
+        self.resumed.map_or(self.length, |(begin, _)| begin.min(self.length))
     }
 
     /// Takes the next bytes of the image, any number of them.
@@ -193,7 +194,8 @@ impl SlotWriter {
                     end = offset;
                 }
                 if self.first.is_some() {
-                    self.resumed = Some(kept);
+                    let first = self.first_blank(flash)?;
+                    self.resumed = (kept > first).then_some((first, kept));
                     return Ok(());
                 }
                 if self.go_on_from(flash, 0, kept).is_ok() {
@@ -212,7 +214,8 @@ impl SlotWriter {
     }
 
     /// How many bytes of a download that was cut are to be kept: the units before the one in which it ends. Words of that
-    /// one may have been left half-way, and so may blank ones behind it.
+    /// one may have been left half-way, and so may blank ones behind it. What cannot be read says nothing about where it
+    /// ends, for an erase may have left that, too.
     fn kept<F: NorFlash>(&self, flash: &mut Flash<F>) -> u32 {
         let Region { offset: start, length } = self.needed(flash);
         let mut page = [0; PAGE];
@@ -220,13 +223,27 @@ impl SlotWriter {
         while let Some(at) = end.checked_sub(PAGE_BYTES) {
             let read = flash.read(start.saturating_add(at), &mut page);
             let erased = flash.erased();
-            if read.is_err() || page.iter().any(|byte| *byte != erased) {
+            if read.is_ok() && page.iter().any(|byte| *byte != erased) {
                 let unit = flash.map().layout().erase_unit;
                 return at.checked_div(unit).unwrap_or(0).saturating_mul(unit);
             }
             end = at;
         }
         0
+    }
+
+    /// Sees to it that the first page is blank, as it is until it is written at last: where that was cut, its unit is erased.
+    /// How many bytes are missing then.
+    fn first_blank<F: NorFlash>(&self, flash: &mut Flash<F>) -> Result<u32, Error> {
+        let unit = flash.map().layout().erase_unit;
+        let mut page = [0; PAGE];
+        let read = flash.read(self.place.offset, &mut page);
+        let erased = flash.erased();
+        if read.is_ok() && page.iter().all(|byte| *byte == erased) {
+            return Ok(PAGE_BYTES);
+        }
+        flash.erase(Region { length: unit, ..self.place })?;
+        Ok(unit)
     }
 
     /// Hashes what the slot holds, and wants what comes behind it.
@@ -283,8 +300,9 @@ impl SlotWriter {
         }
         fill(&mut self.page, flash.erased());
         self.filled = 0;
-        if let Some(resumed) = self.resumed.take_if(|_| at == 0) {
-            self.go_on_from(flash, PAGE_BYTES, resumed)?;
+        let next = self.next;
+        if let Some((begin, end)) = self.resumed.take_if(|(begin, _)| *begin == next) {
+            self.go_on_from(flash, begin, end)?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use tuffet_agent::handover::{Direct, Handover, Mcuboot};
 use tuffet_agent::progress::Progress;
 use tuffet_agent::{Environment, Error, Flash, Misuse, Rejected, SlotId, SlotWriter};
 
-use crate::nor::{Cut, Nor, Operation};
+use crate::nor::{Cut, Nor, Operation, Tear};
 
 const SLOT: usize = 0x2000;
 
@@ -226,6 +226,71 @@ fn image_broken_off_anywhere_goes_on_from_the_unit_in_which_it_ended() {
     let mcuboot = Mcuboot { using_offset: false, reserved: 0 };
     geometry::<256, 4>(0xFF, &mcuboot, 4000, true);
     geometry::<1024, 8>(0xFF, &mcuboot, 6000, true);
+}
+
+/// A cut in any operation of a download, the header's included, and another one in an erase of what goes on: what that leaves
+/// unreadable says nothing about how far the download came, and a header that was begun is none to write over.
+#[test]
+fn image_cut_anywhere_and_again_while_it_goes_on_is_whole_in_the_end() {
+    fn write<const ERASE: usize, const WRITE: usize>(
+        flash: &mut Flash<Nor<ERASE, WRITE>>,
+        handover: &impl Handover<Nor<ERASE, WRITE>>,
+        image: &[u8],
+    ) -> Result<(), Error> {
+        let mut writer = open_by(flash, handover, image.len() as u32, digest(image))?;
+        loop {
+            let (from, end) = (writer.writer.next() as usize, writer.writer.end() as usize);
+            writer.write(&image[from..end])?;
+            if writer.writer.next() as usize == end {
+                return writer.finish();
+            }
+        }
+    }
+    fn geometry<const ERASE: usize, const WRITE: usize>(
+        handover: &impl Handover<Nor<ERASE, WRITE>>,
+        length: usize,
+    ) -> usize {
+        let image = image(length);
+        let fresh = device::<ERASE, WRITE>(0xFF);
+        let mut rehearsal = fresh.clone();
+        rehearsal.nor_mut().plan(None);
+        write(&mut rehearsal, handover, &image).unwrap();
+        let mut cases = 0;
+        for first in Cut::all(&rehearsal.nor_mut().operations).into_iter().step_by(151) {
+            let mut cut = fresh.clone();
+            cut.nor_mut().plan(Some(first));
+            write(&mut cut, handover, &image).unwrap_err();
+            cut.nor_mut().power_on();
+            let mut rehearsal = cut.clone();
+            rehearsal.nor_mut().plan(None);
+            let went = write(&mut rehearsal, handover, &image);
+            // Of the header's unit it is not known whether it may be written, if that was cut and reads as blank.
+            assert!(went.is_ok() || rehearsal.nor_mut().take_refusal(), "{first:?}: {went:?}");
+            for (operation, what) in rehearsal.nor_mut().operations.clone().into_iter().enumerate() {
+                if let Operation::Erase(_) = what {
+                    let second = Cut { operation, tear: Tear::Unreadable { done: ERASE / 3 } };
+                    let mut again = cut.clone();
+                    again.nor_mut().plan(Some(second));
+                    write(&mut again, handover, &image).unwrap_err();
+                    again.nor_mut().power_on();
+                    let went = write(&mut again, handover, &image);
+                    assert!(
+                        went.is_ok() || again.nor_mut().take_refusal(),
+                        "{first:?}, {second:?}: {went:?}"
+                    );
+                    cases += 1;
+                }
+            }
+        }
+        cases
+    }
+    let direct = Direct { running: None };
+    let mcuboot = Mcuboot { using_offset: false, reserved: 0 };
+    let cases = geometry::<256, 4>(&direct, 700)
+        + geometry::<512, 8>(&direct, 1200)
+        + geometry::<256, 4>(&mcuboot, 700)
+        + geometry::<512, 8>(&mcuboot, 1200);
+    assert!(cases > 100, "{cases}");
 }
 
 #[test]

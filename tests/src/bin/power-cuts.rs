@@ -4,13 +4,15 @@
 #![expect(clippy::print_stdout, reason = "a program")]
 
 use core::num::NonZeroU64;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Instant;
 
 use clap::Parser;
+use tuffet_tests::lab::loader::{LEFT_OUT, Loader};
 use tuffet_tests::lab::sweep::{
-    Case, Count, Failure, GEOMETRIES, Geometry, Plan, replay_case, sweep_all, sweep_servers,
+    Case, Count, Failure, GEOMETRIES, Geometry, Job, Plan, replay_case, sweep_all, sweep_servers,
 };
 use tuffet_tests::lab::world::Scenario;
 
@@ -21,11 +23,16 @@ struct Options {
     #[arg(long, value_name = "GEOMETRY", value_parser = geometry)]
     geometry: Vec<Geometry>,
 
-    /// Only this: update, twice, unfit or crash
+    /// Only this bootloader: direct, embassy, mcuboot-scratch, -move, -offset or -overwrite
+    #[arg(long, value_name = "LOADER")]
+    loader: Vec<Loader>,
+
+    /// Only this: update, twice, unfit, crash or withdrawn
     #[arg(long, value_name = "SCENARIO", value_parser = scenario)]
     scenario: Vec<Scenario>,
 
-    /// Of the cuts within an operation, try one in so many
+    /// Of the cuts within an operation, try one in so many; a quarter of those with erase units above 32 KiB, and with
+    /// bootloaders of others
     #[arg(long, default_value = "8", value_name = "N")]
     share: NonZeroU64,
 
@@ -65,7 +72,7 @@ fn geometry(name: &str) -> Result<Geometry, String> {
 
 fn scenario(name: &str) -> Result<Scenario, String> {
     let found = Scenario::ALL.into_iter().find(|scenario| scenario.to_string() == name);
-    found.ok_or_else(|| "there are update, twice, unfit and crash".to_owned())
+    found.ok_or_else(|| "there are update, twice, unfit, crash and withdrawn".to_owned())
 }
 
 fn main() -> ExitCode {
@@ -89,11 +96,12 @@ fn main() -> ExitCode {
             }
         };
     }
-    let geometries = if options.geometry.is_empty() { GEOMETRIES.to_vec() } else { options.geometry };
     let scenarios = if options.scenario.is_empty() { Scenario::ALL.to_vec() } else { options.scenario };
+    let loaders = if options.loader.is_empty() { Loader::ALL.to_vec() } else { options.loader };
     #[cfg(feature = "seeded-bugs")]
     if let Some(bug) = plan.bug {
-        return match sweep_all(&geometries, &scenarios, &plan, &|_| ()) {
+        let jobs = Job::all(&[Loader::Direct], &options.geometry, &scenarios);
+        return match sweep_all(&jobs, &plan, &|_| ()) {
             Err(Failure { case: Some(case), why }) => {
                 println!("{bug} is found, by {case}: {why}");
                 ExitCode::SUCCESS
@@ -109,32 +117,50 @@ fn main() -> ExitCode {
             }
         };
     }
-    run(&geometries, &scenarios, options.servers, &plan)
+    let jobs = Job::all(&loaders, &options.geometry, &scenarios);
+    // What servers do to one life they do to the others, whoever starts the images.
+    let served = |life: &&Scenario| options.servers || **life == Scenario::Update;
+    let served: Vec<Scenario> = match loaders.contains(&Loader::Direct) {
+        true => scenarios.iter().filter(served).copied().collect(),
+        false => Vec::new(),
+    };
+    run(&jobs, &served, &plan)
 }
 
-fn run(geometries: &[Geometry], scenarios: &[Scenario], servers: bool, plan: &Plan) -> ExitCode {
+fn run(jobs: &[Job], served: &[Scenario], plan: &Plan) -> ExitCode {
     #[expect(clippy::disallowed_methods, reason = "for people, of a run that takes minutes")]
     let start = Instant::now();
     println!("seed {}; one in {} cuts within an operation", plan.seed, plan.share);
-    println!("{:<14}{:<9}{:>11}{:>9}{:>9}", "geometry", "scenario", "operations", "1 cut", "2 cuts");
-    let total = Mutex::new((0, 0));
-    let done = |Count { geometry, scenario, operations, once, twice }: &Count| {
-        println!("{:<14}{scenario:<9}{operations:>11}{once:>9}{twice:>9}", geometry.name);
-        let mut total = total.lock().expect("nobody panics with it");
-        *total = (total.0 + once, total.1 + twice);
+    println!("not tried, for no agent could mend it:");
+    for [place, what, why] in LEFT_OUT {
+        println!("  {place}: {what}; {why}");
+    }
+    println!(
+        "{:<19}{:<14}{:<11}{:>10}{:>9}{:>9}",
+        "bootloader", "geometry", "scenario", "operations", "1 cut", "2 cuts"
+    );
+    let totals = Mutex::new(BTreeMap::<Loader, [usize; 2]>::new());
+    let done = |Count { job, operations, once, twice }: &Count| {
+        let Job { loader, geometry, scenario } = job;
+        println!("{loader:<19}{:<14}{scenario:<11}{operations:>10}{once:>9}{twice:>9}", geometry.name);
+        let mut totals = totals.lock().expect("nobody panics with it");
+        let total = totals.entry(*loader).or_default();
+        *total = [total[0] + once, total[1] + twice];
     };
-    let swept = sweep_all(geometries, scenarios, plan, &done);
-    let (once, twice) = *total.lock().expect("nobody panics with it");
-    let swept = swept.and_then(|()| {
-        // What servers do to one life they do to the others.
-        for scenario in scenarios.iter().filter(|life| **life == Scenario::Update || servers) {
+    let swept = sweep_all(jobs, plan, &done).and_then(|()| {
+        for scenario in served {
             let count = sweep_servers(*scenario, plan).map_err(|why| Failure { case: None, why })?;
-            println!("server faults {scenario:<9}{count:>11}");
+            println!("{:<33}{scenario:<11}{count:>10}", "server faults");
         }
         Ok(())
     });
     match swept {
         Ok(()) => {
+            let totals = totals.into_inner().expect("nobody panics with it");
+            for (loader, [once, twice]) in &totals {
+                println!("{loader:<19}{:<35}{once:>9}{twice:>9}", "in all");
+            }
+            let [once, twice] = [0, 1].map(|cuts| totals.values().map(|total| total[cuts]).sum::<usize>());
             println!(
                 "{} distinct cases: {once} with one cut, {twice} with two, in {} s",
                 once + twice,

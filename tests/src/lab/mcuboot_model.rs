@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use tuffet_agent::flash_map::Region;
 
 /// How it brings an image into the primary slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Way {
     /// Sectors change places through a third one.
     Scratch,

@@ -31,6 +31,29 @@ pub struct Named {
     pub counter: u32,
 }
 
+/// A trial that is over.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ended {
+    /// Its number.
+    pub number: u32,
+    /// The image's SHA-256.
+    pub digest: [u8; 32],
+    /// How: see [`end`].
+    pub how: u8,
+}
+
+/// How trials end.
+pub mod end {
+    /// The image is the active one.
+    pub const CONFIRMED: u8 = 0;
+    /// It found itself unfit.
+    pub const REVERTED: u8 = 1;
+    /// It did not say anything in time.
+    pub const SPENT: u8 = 2;
+    /// It was taken back before it was started.
+    pub const WITHDRAWN: u8 = 4;
+}
+
 /// What a device remembers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
@@ -38,8 +61,10 @@ pub struct Facts {
     pub active: Named,
     /// The image on trial, and the tries that are left to it.
     pub trial: Option<(Named, u8)>,
-    /// How the last trial ended: 0 confirmed, 1 reverted, 2 tries spent, 3 damaged, 4 withdrawn.
-    pub ended: Option<u8>,
+    /// The last trial that ended.
+    pub ended: Option<Ended>,
+    /// Trials so far.
+    pub trials: u32,
     /// The version of the trusted root.
     pub root: u32,
     /// The root since which the online keys are what they are: below it, floors of online roles are forgotten.
@@ -79,7 +104,7 @@ impl Facts {
 }
 
 /// The sealed frame of the highest sequence, or if there is none the valid one: header and payload.
-pub(super) fn newest<'b>(
+fn newest<'b>(
     bytes: &'b [u8],
     readable: &dyn Fn(&Range<usize>) -> bool,
     places: &Places,
@@ -125,14 +150,13 @@ fn read_boot(mut reader: Reader<'_>) -> Option<Facts> {
     let ended = match reader.u8()? {
         0 => None,
         _ => {
+            let (number, digest) = (reader.u32()?, reader.digest()?);
             reader.u32()?;
-            reader.digest()?;
-            reader.u32()?;
-            Some(reader.u8()?)
+            Some(Ended { number, digest, how: reader.u8()? })
         }
     };
-    // Trials so far, and what is staged.
-    reader.u32()?;
+    let trials = reader.u32()?;
+    // What is staged.
     if reader.u8()? != 0 {
         reader.digest()?;
     }
@@ -140,7 +164,7 @@ fn read_boot(mut reader: Reader<'_>) -> Option<Facts> {
         return None;
     }
     let (root, online_since, online, issued, counter, failures) = (0, 0, [0; 2], 0, 0, Vec::new());
-    Some(Facts { active, trial, ended, root, online_since, online, issued, counter, failures })
+    Some(Facts { active, trial, ended, trials, root, online_since, online, issued, counter, failures })
 }
 
 fn read_floors(mut reader: Reader<'_>, facts: &mut Facts) -> Option<()> {
@@ -176,7 +200,7 @@ fn read_floors(mut reader: Reader<'_>, facts: &mut Facts) -> Option<()> {
 
 /// Reads `postcard`: integers of more than a byte are varints, an option is a byte before what it holds, a sequence its
 /// length before its items.
-pub(super) struct Reader<'b>(pub(super) &'b [u8]);
+struct Reader<'b>(&'b [u8]);
 
 impl Reader<'_> {
     fn skip(&mut self, count: usize) -> Option<&[u8]> {
@@ -185,7 +209,7 @@ impl Reader<'_> {
         Some(bytes)
     }
 
-    pub(super) fn u8(&mut self) -> Option<u8> {
+    fn u8(&mut self) -> Option<u8> {
         self.skip(1).map(|bytes| bytes[0])
     }
 
@@ -206,15 +230,15 @@ impl Reader<'_> {
         (0..count).try_for_each(|_| self.varint().map(drop))
     }
 
-    pub(super) fn u32(&mut self) -> Option<u32> {
+    fn u32(&mut self) -> Option<u32> {
         u32::try_from(self.varint()?).ok()
     }
 
-    pub(super) fn digest(&mut self) -> Option<[u8; 32]> {
+    fn digest(&mut self) -> Option<[u8; 32]> {
         self.skip(32)?.try_into().ok()
     }
 
-    pub(super) fn image(&mut self) -> Option<Named> {
+    fn image(&mut self) -> Option<Named> {
         let slot = usize::from(self.u8()?);
         let length = usize::try_from(self.u32()?).ok()?;
         let digest = self.digest()?;

@@ -9,7 +9,8 @@ use std::sync::Mutex;
 use std::thread;
 
 use super::device::{Device, Stop};
-use super::nor::{Cut, Operation, Tear};
+use super::loader::Loader;
+use super::nor::{Cut, Tear};
 use super::world::{Scenario, ServerFault, World};
 
 /// A kind of flash.
@@ -19,7 +20,8 @@ pub struct Geometry {
     pub name: &'static str,
     /// Where there is one like it.
     pub like: &'static str,
-    sweep: fn(Geometry, &World, &Plan) -> Result<Count, Failure>,
+    erased: u8,
+    sweep: fn(Job, &World, &Plan) -> Result<Count, Failure>,
     replay: fn(&World, &Case, &Plan) -> Result<(), String>,
     /// Bytes of an image: some erase units, and a part of a page; of large units a part of one.
     image: usize,
@@ -30,7 +32,8 @@ macro_rules! geometry {
         Geometry {
             name: concat!($erase, "/", $write, "/", $erased),
             like: $like,
-            sweep: |geometry, world, plan| sweep::<$erase, $write>(geometry, byte($erased), world, plan),
+            erased: byte($erased),
+            sweep: sweep::<$erase, $write>,
             replay: |world, case, plan| replay::<$erase, $write>(byte($erased), world, case, plan),
             image: $image,
         }
@@ -55,13 +58,56 @@ const fn byte(erased: &str) -> u8 {
     if erased.as_bytes()[0] == b'f' { 0xFF } else { 0x00 }
 }
 
+impl Geometry {
+    /// The flashes on which a bootloader is tried if nobody says otherwise: all for the one that is ours, and for each of the
+    /// others small ones, which differ in write unit and erased value as far as it takes them.
+    #[must_use]
+    pub fn of(loader: Loader) -> Vec<Geometry> {
+        let names: &[&str] = match loader {
+            Loader::Direct => return GEOMETRIES.to_vec(),
+            Loader::Embassy => &["256/1/ff", "512/2/ff", "2048/8/ff"],
+            Loader::Mcuboot(_) => &["256/4/00", "2048/8/ff"],
+        };
+        GEOMETRIES.into_iter().filter(|geometry| names.contains(&geometry.name)).collect()
+    }
+}
+
+/// What is tried as one.
+#[derive(Clone, Copy, Debug)]
+pub struct Job {
+    /// The bootloader.
+    pub loader: Loader,
+    /// The flash.
+    pub geometry: Geometry,
+    /// What happens.
+    pub scenario: Scenario,
+}
+
+impl Job {
+    /// Those of these bootloaders, on these flashes or on [`Geometry::of`], that can be: without a way back an image that
+    /// crashes is the end.
+    #[must_use]
+    pub fn all(loaders: &[Loader], geometries: &[Geometry], scenarios: &[Scenario]) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        for loader in loaders.iter().copied() {
+            let of = if geometries.is_empty() { Geometry::of(loader) } else { geometries.to_vec() };
+            for geometry in of.into_iter().filter(|geometry| loader.takes(geometry.erased)) {
+                let possible = |scenario: &Scenario| loader.goes_back() || *scenario != Scenario::Crash;
+                let scenarios = scenarios.iter().copied().filter(possible);
+                jobs.extend(scenarios.map(|scenario| Job { loader, geometry, scenario }));
+            }
+        }
+        jobs
+    }
+}
+
 /// How much is tried.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// What chooses, where not all is tried.
     pub seed: u64,
-    /// Of the cuts within an operation, one in so many, and of flashes with large erase units one in four times as many;
-    /// those before and after each are tried always.
+    /// Of the cuts within an operation, one in so many; and one in four times as many of flashes with large erase units, and
+    /// where the bootloader copies whole slots. Those before and after each are tried always.
     pub share: NonZeroU64,
     /// So many second cuts for each first one; none stands for one of each kind at every operation.
     pub second: Option<u64>,
@@ -75,6 +121,8 @@ pub struct Plan {
 pub struct Case {
     /// [`Geometry::name`].
     pub geometry: String,
+    /// The bootloader.
+    pub loader: Loader,
     /// What happens besides.
     pub scenario: Scenario,
     /// The first cut.
@@ -92,13 +140,11 @@ pub struct Failure {
     pub why: String,
 }
 
-/// What was tried on one kind of flash in one scenario.
+/// How much of a job was tried.
 #[derive(Clone, Debug)]
 pub struct Count {
-    /// The flash.
-    pub geometry: Geometry,
-    /// The scenario.
-    pub scenario: Scenario,
+    /// The job.
+    pub job: Job,
     /// Operations of a life without a cut.
     pub operations: usize,
     /// Cases with one cut, no two of them the same.
@@ -107,31 +153,21 @@ pub struct Count {
     pub twice: usize,
 }
 
-/// Tries all of it, on as many threads as there are cores, and tells `done` of each kind of flash and scenario. Ends at
-/// the first failure.
+/// Tries all of it, on as many threads as there are cores, and tells `done` of each job. Ends at the first failure.
 ///
 /// # Errors
 /// That failure.
 ///
 /// # Panics
 /// If a thread did.
-pub fn sweep_all(
-    geometries: &[Geometry],
-    scenarios: &[Scenario],
-    plan: &Plan,
-    done: &(dyn Fn(&Count) + Sync),
-) -> Result<(), Failure> {
-    let jobs: Vec<(Geometry, Scenario)> = geometries
-        .iter()
-        .flat_map(|geometry| scenarios.iter().map(|scenario| (*geometry, *scenario)))
-        .collect();
+pub fn sweep_all(jobs: &[Job], plan: &Plan, done: &(dyn Fn(&Count) + Sync)) -> Result<(), Failure> {
     let (next, failed, failure) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(None));
     let work = || {
         while !failed.load(Ordering::Relaxed)
-            && let Some((geometry, scenario)) = jobs.get(next.fetch_add(1, Ordering::Relaxed))
+            && let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed))
         {
-            let world = World::new(*scenario, geometry.image);
-            match (geometry.sweep)(*geometry, &world, plan) {
+            let world = World::new(job.scenario, job.geometry.image);
+            match (job.geometry.sweep)(*job, &world, plan) {
                 Ok(count) => done(&count),
                 Err(why) => {
                     failed.store(true, Ordering::Relaxed);
@@ -141,7 +177,7 @@ pub fn sweep_all(
         }
     };
     thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+        for _ in 0..cores() {
             scope.spawn(work);
         }
     });
@@ -153,24 +189,39 @@ pub fn sweep_all(
 ///
 /// # Errors
 /// What happened that must not.
+///
+/// # Panics
+/// If a thread did.
 pub fn sweep_servers(scenario: Scenario, plan: &Plan) -> Result<usize, String> {
     let world = World::new(scenario, 700);
-    let factory = device::<256, 4>(&world, 0xFF, plan)?;
-    let mut whole = factory.clone();
+    let mut whole = device::<256, 4>(&world, Loader::Direct, 0xFF, plan)?;
     whole.live()?;
-    let mut count = 0;
-    for (fetch, (path, length)) in whole.fetches().iter().enumerate() {
-        for fault in ServerFault::all(*length) {
+    let all = whole.fetches().iter().enumerate().flat_map(|(fetch, (path, length))| {
+        ServerFault::all(*length).into_iter().map(move |fault| (fetch, path, fault))
+    });
+    let all: Vec<(usize, &String, ServerFault)> = all.collect();
+    let try_each = |some: &[(usize, &String, ServerFault)]| -> Result<(), String> {
+        let factory = device::<256, 4>(&world, Loader::Direct, 0xFF, plan)?;
+        for (fetch, path, fault) in some {
             let mut device = factory.clone();
-            device.meet(fetch, fault);
+            device.meet(*fetch, *fault);
             // What turns out to be other bytes than were signed comes once more, all of it.
             let image = world.releases[1].image.len();
             let lived = device.live().and_then(|_| device.judge_end_and(2 * image));
             lived.map_err(|why| format!("{scenario}, {path}, fetch {fetch}, {fault:?}: {why}"))?;
-            count += 1;
         }
-    }
-    Ok(count)
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let shares = all.chunks(all.len().div_ceil(cores()));
+        let threads: Vec<_> = shares.map(|some| scope.spawn(|| try_each(some))).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().expect("a thread panicked"))
+    })?;
+    Ok(all.len())
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Plays one case again.
@@ -184,25 +235,26 @@ pub fn replay_case(case: &Case, plan: &Plan) -> Result<(), String> {
 }
 
 fn sweep<const ERASE: usize, const WRITE: usize>(
-    geometry: Geometry,
-    erased: u8,
+    job: Job,
     world: &World,
     plan: &Plan,
 ) -> Result<Count, Failure> {
-    let scenario = world.scenario;
-    let uncut = |why| Failure { case: None, why: format!("{} {scenario}, uncut: {why}", geometry.name) };
-    let factory = device::<ERASE, WRITE>(world, erased, plan).map_err(uncut)?;
+    let Job { loader, geometry, scenario } = job;
+    let uncut =
+        |why| Failure { case: None, why: format!("{} {loader} {scenario}, uncut: {why}", geometry.name) };
+    let factory = device::<ERASE, WRITE>(world, loader, geometry.erased, plan).map_err(uncut)?;
     let mut whole = factory.clone();
     whole.live().and_then(|_| whole.judge_end(0)).map_err(uncut)?;
     let operations = whole.operations();
     let name = geometry.name.to_owned();
     let chance = |case: &Case| mix(plan.seed, case);
     // The agent reads all of its journals again and again, which takes long where their areas are large.
-    let share = plan.share.get() * if ERASE > 0x8000 && plan.share.get() > 1 { 4 } else { 1 };
+    let fewer = ERASE > 0x8000 || loader.swaps();
+    let share = plan.share.get() * if fewer && plan.share.get() > 1 { 4 } else { 1 };
     let mut once = BTreeSet::new();
-    let mut count = Count { geometry, scenario, operations: operations.len(), once: 0, twice: 0 };
-    for first in Cut::all(operations) {
-        let mut case = Case { geometry: name.clone(), scenario, first, second: None };
+    let mut count = Count { job, operations: operations.len(), once: 0, twice: 0 };
+    for first in Cut::all(operations).into_iter().filter(|cut| whole.survives(*cut)) {
+        let mut case = Case { geometry: name.clone(), loader, scenario, first, second: None };
         let is_within = !matches!(first.tear, Tear::Before | Tear::After);
         if is_within && !chance(&case).is_multiple_of(share) {
             continue;
@@ -213,7 +265,7 @@ fn sweep<const ERASE: usize, const WRITE: usize>(
         recovered.live().and_then(|_| recovered.judge_end(1)).map_err(|why| failed(&case, why))?;
         assert!(once.insert(first), "{case} is tried twice");
         count.once += 1;
-        for second in seconds(recovered.operations(), plan, chance(&case)) {
+        for second in seconds(&recovered, plan, chance(&case)) {
             case.second = Some(second);
             let again =
                 cut_once(&cut, second).and_then(|mut again| again.live().and_then(|_| again.judge_end(2)));
@@ -230,7 +282,7 @@ fn replay<const ERASE: usize, const WRITE: usize>(
     case: &Case,
     plan: &Plan,
 ) -> Result<(), String> {
-    let factory = device::<ERASE, WRITE>(world, erased, plan)?;
+    let factory = device::<ERASE, WRITE>(world, case.loader, erased, plan)?;
     let mut device = cut_once(&factory, case.first)?;
     if let Some(second) = case.second {
         device = cut_once(&device, second)?;
@@ -241,15 +293,16 @@ fn replay<const ERASE: usize, const WRITE: usize>(
 
 fn device<'w, const ERASE: usize, const WRITE: usize>(
     world: &'w World,
+    loader: Loader,
     erased: u8,
     plan: &Plan,
 ) -> Result<Device<'w, ERASE, WRITE>, String> {
     #[cfg(feature = "seeded-bugs")]
-    return Device::new(world, erased).map(|device| device.with_bug(plan.bug));
+    return Device::new(world, loader, erased).map(|device| device.with_bug(plan.bug));
     #[cfg(not(feature = "seeded-bugs"))]
     {
         let Plan { .. } = plan;
-        Device::new(world, erased)
+        Device::new(world, loader, erased)
     }
 }
 
@@ -269,11 +322,19 @@ fn cut_once<'w, const ERASE: usize, const WRITE: usize>(
     Ok(device)
 }
 
-/// Second cuts, each once.
-fn seconds(operations: &[Operation], plan: &Plan, chance: u64) -> BTreeSet<Cut> {
-    let kinds = |operation: usize, done: usize| {
+/// Second cuts in what a device did, each once.
+fn seconds<const ERASE: usize, const WRITE: usize>(
+    device: &Device<'_, ERASE, WRITE>,
+    plan: &Plan,
+    chance: u64,
+) -> BTreeSet<Cut> {
+    let operations = device.operations();
+    let kinds = |operation: usize, done: usize| -> Vec<Cut> {
         [Tear::Before, Tear::Within { done }, Tear::Unreadable { done }, Tear::Unstable { done }, Tear::After]
             .map(|tear| Cut { operation, tear })
+            .into_iter()
+            .filter(|cut| device.survives(*cut))
+            .collect()
     };
     if operations.is_empty() {
         return BTreeSet::new();
@@ -288,8 +349,8 @@ fn seconds(operations: &[Operation], plan: &Plan, chance: u64) -> BTreeSet<Cut> 
             .map(|number| {
                 let chance = mix(chance, &number);
                 let operation = pick(chance, operations.len());
-                let done = pick(mix(chance, &1), operations[operation].range().len());
-                kinds(operation, done)[pick(mix(chance, &2), 5)]
+                let kinds = kinds(operation, pick(mix(chance, &1), operations[operation].range().len()));
+                kinds[pick(mix(chance, &2), kinds.len())]
             })
             .collect(),
     }
@@ -310,10 +371,10 @@ fn mix(seed: u64, of: &dyn fmt::Debug) -> u64 {
     })
 }
 
-/// As `--case` takes it: `4096/1/ff update 17:within:3 5:before`.
+/// As `--case` takes it: `4096/1/ff direct update 17:within:3 5:before`.
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.geometry, self.scenario)?;
+        write!(f, "{} {} {}", self.geometry, self.loader, self.scenario)?;
         for Cut { operation, tear } in [Some(self.first), self.second].into_iter().flatten() {
             match tear {
                 Tear::Before => write!(f, " {operation}:before")?,
@@ -331,9 +392,10 @@ impl FromStr for Case {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Case, String> {
-        let wrong = || format!("`{text}` is no case; one is `4096/1/ff update 17:within:3 5:before`");
+        let wrong = || format!("`{text}` is no case; one is `4096/1/ff direct update 17:within:3 5:before`");
         let mut words = text.split(' ');
         let geometry = words.next().unwrap_or_default().to_owned();
+        let loader = words.next().unwrap_or_default().parse()?;
         let scenario = words.next().unwrap_or_default();
         let scenario = Scenario::ALL.into_iter().find(|known| known.to_string() == scenario);
         let cut = |word: &str| {
@@ -352,9 +414,11 @@ impl FromStr for Case {
         };
         let cuts: Option<Vec<Cut>> = words.map(cut).collect();
         match (scenario, cuts.as_deref()) {
-            (Some(scenario), Some([first])) => Ok(Case { geometry, scenario, first: *first, second: None }),
+            (Some(scenario), Some([first])) => {
+                Ok(Case { geometry, loader, scenario, first: *first, second: None })
+            }
             (Some(scenario), Some([first, second])) => {
-                Ok(Case { geometry, scenario, first: *first, second: Some(*second) })
+                Ok(Case { geometry, loader, scenario, first: *first, second: Some(*second) })
             }
             _ => Err(wrong()),
         }
@@ -364,19 +428,21 @@ impl FromStr for Case {
 #[test]
 fn case_reads_back_as_it_is_shown() {
     for text in [
-        "256/1/ff update 3:before",
-        "4096/1/ff crash 17:within:3 5:unreadable:0",
-        "512/2/ff unfit 1:after 2:after",
+        "256/1/ff direct update 3:before",
+        "4096/1/ff mcuboot-offset crash 17:within:3 5:unreadable:0",
+        "512/2/ff embassy unfit 1:after 2:after",
     ] {
         assert_eq!(text.parse::<Case>().unwrap().to_string(), text);
     }
     for text in [
         "",
         "256/1/ff",
-        "256/1/ff update",
-        "256/1/ff nothing 3:before",
-        "256/1/ff update 3:within",
-        "256/1/ff update x:after",
+        "256/1/ff direct",
+        "256/1/ff direct update",
+        "256/1/ff update 3:before",
+        "256/1/ff direct nothing 3:before",
+        "256/1/ff direct update 3:within",
+        "256/1/ff direct update x:after",
     ] {
         text.parse::<Case>().unwrap_err();
     }

@@ -8,6 +8,7 @@ use tuffet_agent::{Error, Factory, FactoryImage, Request, Transport, TransportFa
 use tuffet_client::release::Image;
 use tuffet_client::{Crypto, P256, SOFTWARE};
 
+use super::mcuboot_model::image;
 use crate::simulator::{self, DAY, Files, NOW, ROOT_KEYS, Repository, TARGETS_KEYS, digest, root, target};
 
 /// What happens to the device.
@@ -17,15 +18,18 @@ pub enum Scenario {
     Update,
     /// And then another one, into the slot that the first was in.
     Twice,
-    /// The release finds itself unfit, and says so.
+    /// The release finds itself unfit, and says so; and another one mends it.
     Unfit,
     /// The release never lives to say anything.
     Crash,
+    /// The repository takes the release back while it is pending, and has another one in its stead.
+    Withdrawn,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Scenario; 4] = [Scenario::Update, Scenario::Twice, Scenario::Unfit, Scenario::Crash];
+    pub const ALL: [Scenario; 5] =
+        [Scenario::Update, Scenario::Twice, Scenario::Unfit, Scenario::Crash, Scenario::Withdrawn];
 }
 
 impl fmt::Display for Scenario {
@@ -35,6 +39,7 @@ impl fmt::Display for Scenario {
             Scenario::Twice => "twice",
             Scenario::Unfit => "unfit",
             Scenario::Crash => "crash",
+            Scenario::Withdrawn => "withdrawn",
         })
     }
 }
@@ -63,7 +68,7 @@ pub struct World {
     pub releases: Vec<Release>,
     /// The first root, which is compiled into every image.
     root: Vec<u8>,
-    /// What is served before there is a release, to who runs the factory's, and to who runs a later one.
+    /// What is served before there is a release, then, and once that was followed or taken back.
     served: [Files; 3],
 }
 
@@ -72,10 +77,8 @@ impl World {
     #[must_use]
     pub fn new(scenario: Scenario, image_length: usize) -> World {
         let release = |sequence: u32, version: &'static str| {
-            let byte =
-                |at: usize| u8::try_from((at * 7 + at / 251 + sequence as usize * 83) % 251).unwrap_or(0);
             // No two are equally long.
-            let image: Vec<u8> = (0..image_length + 13 * sequence as usize).map(byte).collect();
+            let image = image(image_length + 13 * sequence as usize, sequence.to_le_bytes()[0]);
             Release { digest: digest(&image), image, version, sequence, counter: sequence }
         };
         let releases: Vec<Release> = [(1, "1.0.0"), (2, "1.1.0"), (3, "1.2.0")]
@@ -106,11 +109,15 @@ impl World {
         }
         repository.bump(&["timestamp", "snapshot", "targets"]);
         let first = publish(&mut repository, &releases[1]);
-        let second = if scenario == Scenario::Twice {
-            repository.bump(&["timestamp", "snapshot", "targets"]);
-            publish(&mut repository, &releases[2])
-        } else {
-            first.clone()
+        let second = match scenario {
+            Scenario::Update | Scenario::Crash => first.clone(),
+            Scenario::Twice | Scenario::Unfit | Scenario::Withdrawn => {
+                if scenario == Scenario::Withdrawn {
+                    repository.candidates.retain(|candidate| candidate.sequence != releases[1].sequence);
+                }
+                repository.bump(&["timestamp", "snapshot", "targets"]);
+                publish(&mut repository, &releases[2])
+            }
         };
         let root = nothing_new["1.root.json"].clone();
         World { scenario, releases, root, served: [nothing_new, first, second] }
@@ -130,15 +137,15 @@ impl World {
     pub fn last(&self) -> &Release {
         match self.scenario {
             Scenario::Update => &self.releases[1],
-            Scenario::Twice => &self.releases[2],
-            Scenario::Unfit | Scenario::Crash => &self.releases[0],
+            Scenario::Twice | Scenario::Unfit | Scenario::Withdrawn => &self.releases[2],
+            Scenario::Crash => &self.releases[0],
         }
     }
 
     /// Versions of root and timestamp that the device must have in the end.
     #[must_use]
     pub fn metadata(&self) -> (u32, u32) {
-        (2, if self.scenario == Scenario::Twice { 3 } else { 2 })
+        (2, if matches!(self.scenario, Scenario::Update | Scenario::Crash) { 2 } else { 3 })
     }
 
     /// Facts compiled into an image.
@@ -156,18 +163,18 @@ impl World {
         FactoryImage { bytes: image, sequence: *sequence, version }
     }
 
-    /// What is served before there is anything new.
+    /// What is served at this stage; see [`World::LATER`].
     #[must_use]
-    pub fn quiet(&self) -> Mirror<'_> {
-        Mirror { files: &self.served[0], image_bytes: 0, fault: None, fetches: Vec::new() }
+    pub fn mirror(&self, stage: usize) -> Mirror<'_> {
+        Mirror { files: &self.served[stage], image_bytes: 0, fault: None, fetches: Vec::new() }
     }
 
-    /// What is served to a device that runs this release.
-    #[must_use]
-    pub fn mirror(&self, running: &Release) -> Mirror<'_> {
-        let files = &self.served[if running.sequence == 1 { 1 } else { 2 }];
-        Mirror { files, image_bytes: 0, fault: None, fetches: Vec::new() }
-    }
+    /// The stage before there is anything new.
+    pub const QUIET: usize = 0;
+    /// The stage with a release.
+    pub const RELEASED: usize = 1;
+    /// The stage with what follows on that. A repository never goes back.
+    pub const LATER: usize = 2;
 }
 
 /// Bytes of the pieces in which files come, as over a network: neither pages nor write units.
