@@ -78,10 +78,17 @@ fn daemon_gives_up_an_image_that_is_ill() {
 fn daemon_of_a_device_that_never_tries_an_image_stops_restarting_it() {
     let setup = setup();
     for restarts in 1..=4 {
-        let _daemon = setup.daemon();
+        let daemon = setup.daemon();
+        if restarts > 2 {
+            // After a restart that led to nothing it waits first; a signal is somebody who asks.
+            until("a pause", || setup.log().matches("too early after a failure").count() == restarts - 2);
+            signal(&daemon.0, "USR1");
+        }
         until("a restart", || has(&setup.path("reboots"), &"once\n".repeat(restarts)));
     }
-    let _daemon = setup.daemon();
+    let daemon = setup.daemon();
+    until("a pause", || setup.log().matches("too early after a failure").count() == 3);
+    signal(&daemon.0, "USR1");
     until("a refusal", || {
         setup.log().contains("no restart now for 1.0.0: the device was restarted 4 times for it")
     });
