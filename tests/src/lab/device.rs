@@ -202,7 +202,7 @@ impl<'w, const ERASE: usize, const WRITE: usize> Device<'w, ERASE, WRITE> {
                     let outcome = drive(&mut turn, &mut mirror, &mut lamp);
                     (outcome, turn.want())
                 }
-                Err(error) => (Err(error), engine.after(&error)),
+                Err(error) => (Err(error), engine.after(&error, &mut lamp)),
             };
             oracle.downloaded += mirror.image_bytes;
             // Those of the turns to come are counted on.
