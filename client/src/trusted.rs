@@ -215,10 +215,11 @@ impl<B: ?Sized> Trusted<B> {
     }
 
     /// 5.3.11: floors that other keys signed are dropped, so that rotating a stolen online key undoes what
-    /// it did. `issued` is of offline roles, and stays.
+    /// it did. `issued` is of offline roles, and stays. Floors of keys that a later root brought stay until the walk of
+    /// roots has come there: the root was lost, and they were not.
     fn drop_floors_of_other_keys(&mut self) {
-        let online_since = self.root.facts.online_since;
-        if self.floors.online_since != online_since {
+        let (online_since, version) = (self.root.facts.online_since, self.root.facts.version);
+        if self.floors.online_since != online_since && self.floors.online_since <= version {
             let issued = self.floors.issued;
             self.floors = Floors { online_since, issued, ..Floors::default() };
         }

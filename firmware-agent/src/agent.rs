@@ -9,10 +9,11 @@ use tuffet_client::{Clock, Crypto};
 use crate::boot::{self, SlotImage};
 use crate::engine::{Engine, Input, Outcome, Source, Turn, Want, Work};
 use crate::error::{Error, Misuse};
+use crate::event::Event;
 use crate::factory::Factory;
 use crate::flash::Flash;
 use crate::handover::{Direct, Handover};
-use crate::product::{Ask, Event, Health, Now, Product};
+use crate::product::{Ask, Health, Now, Product};
 use crate::transport::Transport;
 use crate::trust_store::Trust;
 
@@ -170,7 +171,7 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
         let source = if self.transport.is_bundle() { Source::Bundle } else { Source::Repository };
         self.engine.hurry();
         let outcome = match self.engine.turn(&mut self.work, source, product) {
-            Ok(turn) => drive(turn, &mut self.transport, product),
+            Ok(mut turn) => drive(&mut turn, &mut self.transport, product),
             Err(error) => Err(error),
         };
         self.trust = match self.work.trust() {
@@ -187,7 +188,7 @@ impl<'a, F: NorFlash, T: Transport> Agent<'a, F, T> {
 ///
 /// What the turn ended in.
 pub fn drive<F: NorFlash, H: Handover<F>>(
-    mut turn: Turn<'_, F, H>,
+    turn: &mut Turn<'_, F, H>,
     transport: &mut dyn Transport,
     product: &mut dyn Product,
 ) -> Result<Outcome, Error> {

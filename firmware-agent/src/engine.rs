@@ -37,14 +37,16 @@ use heapless::Vec;
 use tuffet_client::limits::DEVICE;
 use tuffet_client::{Ban, Crypto};
 
-use crate::boot::SlotImage;
+use crate::boot::{BootRecord, SlotImage};
 use crate::error::{Environment, Error};
+use crate::event::Event;
 use crate::factory::Factory;
 use crate::flash::Flash;
 use crate::handover::Handover;
 use crate::ledger::ENTRIES;
-use crate::product::Product;
-use crate::schedule::Settings;
+use crate::product::{Ask, Product};
+use crate::report::FAILED;
+use crate::schedule::{ASK_AGAIN, Settings, one_more};
 use crate::trust_store::Trust;
 
 pub use turn::Turn;
@@ -75,6 +77,14 @@ struct After {
     unnoted: u32,
     /// How often the image on trial did not reach its repository.
     contacts: u8,
+    /// Turns in a row that could not begin.
+    errors: u8,
+    /// How often a restart to the pending image was not allowed since that was authorised.
+    denied: u32,
+    /// How the last turn ended: codes of its outcome and of its error.
+    last: (u16, u16),
+    /// The image on trial is the one that runs.
+    on_trial: bool,
 }
 
 /// Memory that a turn works in: what is trusted, and what the client needs.
@@ -157,7 +167,7 @@ pub enum Outcome {
     Spent,
 }
 
-impl<'a, F: NorFlash, H: Handover<F>> Engine<'a, F, H> {
+impl<'a, F: NorFlash, H> Engine<'a, F, H> {
     /// A device. `id` decides its place in rollouts and the moment of its next look, nothing else.
     pub fn new(flash: Flash<F>, handover: H, crypto: &'a Crypto, factory: Factory<'a>, id: &'a [u8]) -> Self {
         let (settings, bans, after) = (Settings::default(), Vec::new(), After::default());
@@ -195,6 +205,11 @@ impl<'a, F: NorFlash, H: Handover<F>> Engine<'a, F, H> {
         self.after.hurry = true;
     }
 
+    /// How the last turn ended, and whether what runs is on trial.
+    pub(crate) fn last(&self) -> ((u16, u16), bool) {
+        (self.after.last, self.after.on_trial)
+    }
+
     /// Begins a turn.
     ///
     /// # Errors
@@ -206,7 +221,10 @@ impl<'a, F: NorFlash, H: Handover<F>> Engine<'a, F, H> {
         work: &'t mut Work,
         source: Source,
         product: &mut dyn Product,
-    ) -> Result<Turn<'t, F, H>, Error> {
+    ) -> Result<Turn<'t, F, H>, Error>
+    where
+        H: Handover<F>,
+    {
         let Work { trust, scratch } = work;
         let trust = turn::load_trust(trust, &mut self.flash, self.crypto, &self.factory)?;
         let mut turn = Turn::new(self, trust, scratch, source, product);
@@ -216,11 +234,18 @@ impl<'a, F: NorFlash, H: Handover<F>> Engine<'a, F, H> {
         turn
     }
 
-    /// What to do when no turn could begin.
-    pub fn after(&self, error: &Error) -> Want {
-        match error {
-            Error::Environment(Environment::GivenUpRuns) => Want::Restart,
-            _ => Want::Wait(self.settings.retry),
+    /// What to do when no turn could begin, for this reason.
+    pub fn after(&mut self, error: &Error, product: &mut dyn Product) -> Want {
+        product.observe(Event::Failed(*error));
+        self.after.last = (FAILED, error.code());
+        if matches!(error, Error::Environment(Environment::GivenUpRuns)) {
+            let record = BootRecord::load(&mut self.flash);
+            return match record {
+                Ok(record) if !product.may(Ask::Restart(&record.active)) => Want::Wait(ASK_AGAIN),
+                _ => Want::Restart,
+            };
         }
+        self.after.errors = one_more(self.after.errors);
+        Want::Wait(self.settings.pause_after(self.after.errors, self.id))
     }
 }

@@ -36,6 +36,11 @@ impl<F: NorFlash> Flash<F> {
         &self.map
     }
 
+    /// The flash itself, to look at.
+    pub fn nor(&self) -> &F {
+        &self.nor
+    }
+
     /// The flash itself, for what is not ours: its owner's other regions, a host's `sync`.
     pub fn nor_mut(&mut self) -> &mut F {
         &mut self.nor

@@ -40,11 +40,12 @@
 //! | trial | the trial's | will undo it | on trial; 0 tries, if it was 1 |
 //! | trial | the trial's | is idle | nobody will undo it. Confirmed in the bootloader, then in the record |
 //! | trial, given up | the trial's | | [`GivenUpRuns`](crate::Environment::GivenUpRuns): nothing may be done before a restart, for slot B is all that holds the active image |
-//! | trial, given up | active | | no trial |
+//! | trial, given up | active | | no trial; a request is taken back |
 //! | | neither | | [`UnknownRuns`](crate::Environment::UnknownRuns) |
 //!
 //! Such a bootloader undoes a trial at the next start, whatever that start was for. So a cut during a trial ends it, as
-//! *tries spent*: it costs an attempt, which a ledger forgives. And a cut between the request and the record of it costs at most one more installation.
+//! *tries spent*: it costs an attempt, which a ledger forgives. And a cut between the request and the record of it costs at
+//! most one more installation. A release whose image is the one that runs already is on trial at once, without a start.
 
 mod direct;
 #[cfg(feature = "embassy-boot")]

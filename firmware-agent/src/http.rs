@@ -205,8 +205,8 @@ fn retry_after(response: &Response<Body>) -> Option<u32> {
         return Some(u32::try_from(seconds).unwrap_or(u32::MAX));
     }
     let [then, now] = [after, header("Date")?].map(|date| httpdate::parse_http_date(date).ok());
-    let seconds = then?.duration_since(now?).map_or(0, |wait| wait.as_secs());
-    Some(u32::try_from(seconds).unwrap_or(u32::MAX))
+    let wait = then?.duration_since(now?).ok()?;
+    Some(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX))
 }
 
 fn fault(error: ureq::Error) -> TransportFault {

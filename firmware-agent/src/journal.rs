@@ -552,19 +552,24 @@ impl Area {
     }
 }
 
-/// Of each kind, the sequence from which on frames were passed over, for they do not read twice.
+/// Of each kind, the frame from which on frames were passed over, for they do not read twice: its sequence, and its place,
+/// for a copy in the other area has the same.
 #[derive(Default)]
-struct Below([Option<u32>; KINDS]);
+struct Below([Option<(u32, u32)>; KINDS]);
 
 impl Below {
     fn pass_over(&mut self, frame: &Frame) {
         if let Some(below) = self.0.get_mut(frame.kind.place()) {
-            *below = Some(frame.sequence);
+            *below = Some((frame.sequence, frame.offset));
         }
     }
 
     fn admits(&self, frame: &Frame) -> bool {
-        self.0.get(frame.kind.place()).copied().flatten().is_none_or(|below| frame.sequence < below)
+        self.0
+            .get(frame.kind.place())
+            .copied()
+            .flatten()
+            .is_none_or(|below| (frame.sequence, frame.offset) < below)
     }
 }
 

@@ -1,8 +1,10 @@
 //! What this device tried, so that an image which fails is not installed for ever.
 //!
-//! The ledger knows images by digest. An image that found itself unfit is passed over from then on; one that
-//! merely used up its tries, or whose slot lost it, gets [`LIMIT`] trials in all, for from here a crash
-//! cannot be told from a battery that was pulled. A release of a higher sequence clears the account, even if
+//! The ledger knows images by digest. An image that found itself unfit is passed over from then on. One that
+//! merely used up its tries, or whose slot lost it, gets [`LIMIT`] trials, for from here a crash
+//! cannot be told from a battery that was pulled; then one more after a day, after two more, after four, and so on to
+//! [`FOR_GOOD`]. So power that fails again and again delays an honest image, and an image that crashes costs a few starts
+//! and no flash. A release of a higher sequence clears the account, even if
 //! it is of the same image: then somebody signed that it is worth another attempt.
 
 use heapless::{Deque, Vec};
@@ -11,9 +13,15 @@ use tuffet_client::wire::{Reader, Stored, Writer};
 
 use crate::boot::{EndedTrial, TrialEnd};
 
-/// Failed trials after which an image is passed over. With three tries a trial that makes nine starts, more
+/// Failed trials after which an image is passed over for a day. With three tries a trial that makes nine starts, more
 /// than anybody loses power in a row.
 pub const LIMIT: u8 = 3;
+
+/// Failed trials after which an image is passed over without end: the last pause was of 64 days.
+pub const FOR_GOOD: u8 = LIMIT + 7;
+
+/// What stands in the place of a count for an image that found itself unfit.
+const UNFIT: u8 = u8::MAX;
 
 /// Images in the ledger: as many as a release entry may offer, so that none of them is forgotten, and tried again,
 /// while the others fail. A device that failed more in a row forgets the oldest.
@@ -34,7 +42,7 @@ pub struct Failure {
     pub digest: [u8; 32],
     /// The sequence of the release by which it came.
     pub sequence: u32,
-    /// How much there is against it; [`LIMIT`] is enough.
+    /// Failed trials, or 255 if it found itself unfit; [`LIMIT`] is enough.
     pub count: u8,
 }
 
@@ -53,17 +61,23 @@ impl Ledger {
         let count = match end {
             TrialEnd::Confirmed => 0,
             TrialEnd::Withdrawn => count,
-            TrialEnd::Reverted => LIMIT,
-            TrialEnd::TriesSpent | TrialEnd::Damaged => count.saturating_add(1).min(LIMIT),
+            TrialEnd::Reverted => UNFIT,
+            TrialEnd::TriesSpent | TrialEnd::Damaged if count == UNFIT => UNFIT,
+            TrialEnd::TriesSpent | TrialEnd::Damaged => count.saturating_add(1).min(FOR_GOOD),
         };
         let sequence = before.map_or(sequence, |failure| failure.sequence);
         self.replace(Failure { digest, sequence, count });
         true
     }
 
-    /// The images that are passed over.
-    pub fn bans(&self) -> impl Iterator<Item = Ban> {
-        let enough = |failure: &&Failure| failure.count >= LIMIT;
+    /// The images that are passed over so many days after the last trial that failed.
+    pub fn bans(&self, days: u32) -> impl Iterator<Item = Ban> {
+        let enough = move |failure: &&Failure| match failure.count.checked_sub(LIMIT) {
+            None => false,
+            Some(more) => {
+                failure.count >= FOR_GOOD || days < 1_u32.checked_shl(more.into()).unwrap_or(u32::MAX)
+            }
+        };
         let ban = |failure: &Failure| Ban { sha256: failure.digest, sequence: failure.sequence };
         self.failures.iter().filter(enough).map(ban)
     }
@@ -71,9 +85,9 @@ impl Ledger {
     /// Makes these the images that are passed over. Out of line, where the compiler knows the two apart, and does not
     /// take `memmove` for a copy: 1.6 KB of code that a device has no other use for.
     #[inline(never)]
-    pub(crate) fn ban(&self, bans: &mut Vec<Ban, ENTRIES>) {
+    pub(crate) fn ban(&self, bans: &mut Vec<Ban, ENTRIES>, days: u32) {
         bans.clear();
-        for ban in self.bans() {
+        for ban in self.bans(days) {
             // There is room for as many as the ledger has.
             let _ = bans.push(ban);
         }
@@ -137,7 +151,7 @@ mod tests {
     use super::*;
 
     fn bans(ledger: &Ledger, digest: [u8; 32], sequence: u32) -> bool {
-        ledger.bans().any(|ban| ban.sha256 == digest && sequence <= ban.sequence)
+        ledger.bans(0).any(|ban| ban.sha256 == digest && sequence <= ban.sequence)
     }
 
     fn ended(number: u32, image: u8, sequence: u32, end: TrialEnd) -> EndedTrial {
@@ -165,6 +179,33 @@ mod tests {
             ledger.enter(&ended(number, 7, 5, TrialEnd::TriesSpent));
         }
         assert!(bans(&ledger, [7; 32], 5));
+    }
+
+    #[test]
+    fn image_that_spends_its_tries_gets_another_trial_after_ever_longer_pauses() {
+        let mut ledger = Ledger::default();
+        let mut number = 0;
+        let mut fail = |ledger: &mut Ledger, end| {
+            number += 1;
+            ledger.enter(&ended(number, 7, 5, end))
+        };
+        for _ in 1..LIMIT {
+            fail(&mut ledger, TrialEnd::TriesSpent);
+        }
+        assert_eq!(ledger.bans(0).count(), 0);
+        for doublings in 0..7 {
+            fail(&mut ledger, TrialEnd::TriesSpent);
+            assert_eq!(ledger.bans((1 << doublings) - 1).count(), 1, "{doublings}");
+            assert_eq!(ledger.bans(1 << doublings).count(), 0, "{doublings}");
+        }
+        fail(&mut ledger, TrialEnd::Damaged);
+        assert_eq!(ledger.bans(u32::MAX).count(), 1, "at last it is given up");
+        // What found itself unfit has no second chance by waiting.
+        let mut ledger = Ledger::default();
+        fail(&mut ledger, TrialEnd::Reverted);
+        assert_eq!(ledger.bans(u32::MAX).count(), 1);
+        fail(&mut ledger, TrialEnd::TriesSpent);
+        assert_eq!(ledger.bans(u32::MAX).count(), 1);
     }
 
     #[test]

@@ -18,7 +18,8 @@
 //! * [`handover`] has a bootloader try an image, and learns what became of it: one that calls [`boot::decide_boot`],
 //!   MCUboot, or embassy-boot with the feature of that name.
 //! * [`transport`] is how files come, [`bundle`] how they come in one file from a stick or over a line.
-//! * [`product`] is what the agent asks of the product around it, and [`schedule`] when it asks its repository.
+//! * [`product`] is what the agent asks of the product around it, [`event`] what it tells, and [`schedule`] when it asks its repository.
+//! * [`report`] is what a device says of itself.
 //! * [`engine`] puts all of it together, without I/O of its own; [`agent`] drives it for who may wait.
 //!
 //! With the feature `std` there are also a flash in a file, `file_flash`, HTTP, `http`, and a
@@ -44,6 +45,7 @@ pub mod boot;
 pub mod bundle;
 pub mod engine;
 mod error;
+pub mod event;
 pub mod factory;
 #[cfg(feature = "std")]
 pub mod factory_file;
@@ -59,6 +61,7 @@ pub mod ledger;
 pub mod mcuboot;
 pub mod product;
 pub mod progress;
+pub mod report;
 pub mod schedule;
 pub mod slot;
 pub mod transport;
@@ -68,11 +71,13 @@ pub use agent::{Agent, Checked, Started};
 pub use boot::{BootRecord, SlotImage};
 pub use bundle::Bundle;
 pub use error::{Environment, Error, FlashOperation, Misuse, Rejected};
+pub use event::Event;
 pub use factory::{Factory, FactoryImage, provision, provision_trust};
 pub use flash::Flash;
 pub use flash_map::{FlashMap, SlotId};
 pub use handover::{Handover, Standing};
-pub use product::{Event, Product};
+pub use product::Product;
+pub use report::Report;
 pub use slot::SlotWriter;
 pub use transport::{Request, Transport, TransportFault};
 pub use trust_store::{Trust, TrustLost};

@@ -1,11 +1,9 @@
 //! What an agent asks of the product around it, and what it tells.
 
-use tuffet_client::{Candidate, Change, Clock};
+use tuffet_client::Clock;
 
-use crate::boot::{Decision, SlotImage};
-use crate::error::Error;
-use crate::transport::Request;
-use crate::trust_store::TrustLost;
+use crate::boot::SlotImage;
+use crate::event::Event;
 
 /// What only the product knows. Left as they are, the answers let everything happen as soon as it can.
 pub trait Product {
@@ -44,10 +42,10 @@ impl From<Clock> for Now {
 /// What a product is asked to allow.
 #[derive(Clone, Copy, Debug)]
 pub enum Ask<'a> {
-    /// A look at the repository.
+    /// A look at the repository. The one timestamp by which an image on trial proves that it reaches it is not asked for.
     Check,
-    /// An image that is to come, and how many bytes of it are missing at the most. Its slot is erased then.
-    Download(&'a SlotImage, u32),
+    /// An image that is to come. Its slot is erased then.
+    Download(&'a SlotImage),
     /// An image that is in its slot, and verified: is it to be tried at the next start? Here belong maintenance windows and
     /// consent.
     Install(&'a SlotImage),
@@ -64,43 +62,4 @@ pub enum Health {
     Bad,
     /// It is too early to say.
     Unknown,
-}
-
-/// What the agent does.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum Event<'e> {
-    /// The trust store is lost; the factory's facts stand in.
-    TrustLost(TrustLost),
-    /// A file is fetched.
-    Fetch(&'e Request),
-    /// A verified file is trusted now, and that is on flash.
-    Stored(Change),
-    /// A release was verified, and fits this device.
-    Selected(&'e Candidate),
-    /// The release of this sequence was verified and would fit, but its image failed here before.
-    PassedOver(u32),
-    /// So many bytes of the image are there already, from before a cut.
-    Resumed(u32),
-    /// Bytes of the image came.
-    Download {
-        /// So many.
-        received: u32,
-        /// Of so many.
-        length: u32,
-    },
-    /// The image is in the slot, read back and hashed.
-    Staged(&'e SlotImage),
-    /// The image will be tried at the next start.
-    Pending(&'e SlotImage),
-    /// What the device starts.
-    Start(&'e Decision),
-    /// The image on trial is the active one now.
-    Confirmed(&'e SlotImage),
-    /// The image on trial, or pending, is given up.
-    Reverted(&'e SlotImage),
-    /// The image on trial is healthy, but has not reached its repository. The trial goes on.
-    NoContact(Error),
-    /// The turn ended in an error.
-    Failed(Error),
 }

@@ -10,6 +10,7 @@
 //! | day | u32, the day that the two below are of |
 //! | spent | u32, bytes that came from the repository on that day |
 //! | erased | u8, how often a slot was erased on that day |
+//! | failed on | u32, the day on which the last trial failed; 0 if it was not noted yet |
 //!
 //! A record that is lost, or that this build cannot read, says nothing: a download begins anew.
 
@@ -24,8 +25,8 @@ use crate::journal::{Journal, Kind};
 
 const FORMAT: u8 = 1;
 
-/// An option byte, a slot, a digest, and 5, 5, 1 and 1 bytes.
-pub(crate) const ENCODED_MAX: usize = 48;
+/// An option byte, a slot, a digest, and 1, 5, 5, 1 and 5 bytes: 51.
+pub(crate) const ENCODED_MAX: usize = 52;
 
 /// The record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Progress {
     pub spent: u32,
     /// How often a slot was erased on that day, all of it or what was left of it.
     pub erased: u8,
+    /// The day on which the last trial failed, from which the ledger's pauses count. 0 if it was not noted yet.
+    pub failed_on: u32,
 }
 
 /// A download that is under way. Before this was written, all of the slot that the image needs was erased; since then
@@ -100,6 +103,7 @@ impl Stored for Progress {
         to.number(self.day);
         to.number(self.spent);
         to.byte(self.erased);
+        to.number(self.failed_on);
     }
 
     fn read(from: &mut Reader<'_>) -> Self {
@@ -109,6 +113,7 @@ impl Stored for Progress {
             day: from.number(),
             spent: from.number(),
             erased: from.byte(),
+            failed_on: from.number(),
         }
     }
 }

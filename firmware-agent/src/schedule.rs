@@ -27,7 +27,8 @@ pub struct Settings {
     /// Seconds after the first failure. They double with each further one in a row, to a day at the most, and each device
     /// waits for half of that and a share of the other half.
     pub retry: u32,
-    /// Bytes of files that may come on a day; what is left of an image comes on the next one.
+    /// Bytes of files that may come on a day; what is left of an image comes on the next one. There are two erase units
+    /// and 8 KiB a day at the least. A restart forgets what came since the last sixteenth of them.
     pub bytes_a_day: u32,
 }
 

@@ -203,10 +203,9 @@ impl SlotWriter {
                 self.hash = Sha256::new();
             }
         }
-        if progress.download.is_some_and(|download| download.slot == slot) {
-            progress.download = None;
-            progress.store(flash)?;
-        }
+        // Before the erase, so that a cut within it counts as one; and so that nothing there is taken for a download.
+        progress.download = progress.download.filter(|download| download.slot != slot);
+        progress.store(flash)?;
         flash.erase(needed)?;
         progress.download = Some(download);
         progress.store(flash)

@@ -109,6 +109,88 @@ fn fetch_of_another_status_than_200_is_told_apart() {
 }
 
 #[test]
+fn fetch_from_the_middle_takes_a_range_or_passes_by_what_comes_before() {
+    let request = |from, limit, part| Request { from, limit, part, ..Request::whole("a", limit).unwrap() };
+    let get = |server: &Server, request: &Request| {
+        let mut body = Vec::new();
+        transport(&server.url)
+            .fetch(request, &mut |chunk| {
+                body.extend(chunk);
+                Ok(())
+            })
+            .map(|()| String::from_utf8(body).unwrap())
+    };
+    let answers = |answer: &'static str| serve(move |stream| stream.write_all(answer.as_bytes()).unwrap());
+    let range_of = |server: &Server| {
+        let head = server.requests.recv().unwrap();
+        head.iter().find_map(|line| line.to_ascii_lowercase().strip_prefix("range: ").map(str::to_owned))
+    };
+    // What the server answers to a request for bytes 3 to 7 of `0123456789`, of which the last two are not wanted.
+    let whole = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789";
+    let partial =
+        "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 3-7/10\r\nContent-Length: 5\r\n\r\n34567";
+    for answer in [whole, partial] {
+        let server = answers(answer);
+        assert_eq!(get(&server, &request(3, 8, true)).as_deref(), Ok("34567"), "{answer}");
+        assert_eq!(range_of(&server).as_deref(), Some("bytes=3-7"));
+    }
+    // All of the rest is wanted, and there is more of it than was signed; or less than was to come.
+    let long = answers("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n0123456789x");
+    assert_eq!(get(&long, &request(3, 10, false)), Err(TransportFault::TooLong { limit: 10 }.into()));
+    let long = answers("HTTP/1.1 200 OK\r\n\r\n0123456789x");
+    assert_eq!(get(&long, &request(3, 10, false)), Err(TransportFault::TooLong { limit: 10 }.into()));
+    let short = answers("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n01");
+    assert_eq!(get(&short, &request(3, 10, false)), Err(TransportFault::Range { from: 3 }.into()));
+    for wrong in [
+        "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */2\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-4/10\r\nContent-Length: 5\r\n\r\n01234",
+        "HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\n\r\n34567",
+        "HTTP/1.1 206 Partial Content\r\nContent-Range: pages 3-7/10\r\nContent-Length: 5\r\n\r\n34567",
+        "HTTP/1.1 206 Partial Content\r\nContent-Type: multipart/byteranges; boundary=x\r\nContent-Length: 2\r\n\r\nhi",
+    ] {
+        let server = answers(wrong);
+        assert_eq!(
+            get(&server, &request(3, 10, false)),
+            Err(TransportFault::Range { from: 3 }.into()),
+            "{wrong}"
+        );
+    }
+    // Whoever asks for all of a file does not speak of ranges.
+    let server = answers(whole);
+    assert_eq!(get(&server, &request(0, 10, false)).as_deref(), Ok("0123456789"));
+    assert_eq!(range_of(&server), None);
+}
+
+#[test]
+fn fetch_from_a_busy_server_hears_how_long_to_wait() {
+    let busy = |code, after| Err(TransportFault::Busy { code, after }.into());
+    let date = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+    for (code, headers, said) in [
+        (503, "Retry-After: 120\r\n".to_owned(), busy(503, 120)),
+        (429, "Retry-After: 7\r\n".to_owned(), busy(429, 7)),
+        // By the server's own clock, whatever ours says.
+        (503, format!("{date}Retry-After: Sun, 06 Nov 1994 08:59:37 GMT\r\n"), busy(503, 600)),
+        (
+            503,
+            format!("{date}Retry-After: Sun, 06 Nov 1994 08:00:00 GMT\r\n"),
+            Err(TransportFault::Status { code: 503 }.into()),
+        ),
+        (
+            503,
+            "Retry-After: Sun, 06 Nov 1994 08:59:37 GMT\r\n".to_owned(),
+            Err(TransportFault::Status { code: 503 }.into()),
+        ),
+        (503, "Retry-After: soon\r\n".to_owned(), Err(TransportFault::Status { code: 503 }.into())),
+        (503, "Retry-After: 99999999999\r\n".to_owned(), busy(503, u32::MAX)),
+        (500, "Retry-After: 120\r\n".to_owned(), Err(TransportFault::Status { code: 500 }.into())),
+    ] {
+        let answer = format!("HTTP/1.1 {code} So\r\n{headers}Content-Length: 2\r\n\r\nhi");
+        let server = serve(move |stream| stream.write_all(answer.as_bytes()).unwrap());
+        assert_eq!(fetch(&server.url, "a", 100), said, "{code} {headers}");
+    }
+}
+
+#[test]
 fn fetch_from_a_server_that_stalls_times_out() {
     let stalls: [&[u8]; 4] = [
         b"",

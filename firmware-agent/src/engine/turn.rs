@@ -10,19 +10,25 @@ use tuffet_client::{
 use super::{After, Engine, Input, Outcome, Source, Want};
 use crate::boot::{self, BootRecord, SlotImage, Trial, Unfit};
 use crate::error::{Environment, Error, Misuse, Rejected};
+use crate::event::Event;
 use crate::factory::Factory;
 use crate::flash::Flash;
 use crate::flash_map::SlotId;
 use crate::handover::{Handover, Standing};
-use crate::product::{Ask, Event, Health, Now, Product};
-use crate::progress::Progress;
+use crate::product::{Ask, Health, Now, Product};
+use crate::progress::{Download, Progress};
+use crate::report::FAILED;
 use crate::schedule::{ASK_AGAIN, DAY, ERASES_A_DAY, HEALTH_AGAIN, Settings, one_more};
 use crate::slot::{SlotWriter, abandon};
 use crate::transport::{Request, TransportFault};
 use crate::trust_store::{Memory, Trust, TrustLost, replace_lost, store_floors, store_root};
 
-/// Bytes that came and are not noted in the progress record yet, at the most.
-const UNNOTED: u32 = 64 * 1024;
+/// Bytes of metadata that may come on every day, however few its settings allow.
+const LEAST: u32 = 8 * 1024;
+
+/// Bytes that come before they are noted in the progress record, or a sixteenth of what may come on a day. What was not noted
+/// is forgotten at a restart.
+const UNNOTED: u32 = 1024;
 
 /// A turn under way.
 #[derive(Debug)]
@@ -41,8 +47,10 @@ pub struct Turn<'t, F, H> {
     source: Source,
     /// Somebody asked for this turn. How it fails says nothing about when to look again.
     asked_for: bool,
-    /// The image on trial is the one that runs.
-    on_trial: bool,
+    /// The image that is pending was authorised in this turn.
+    authorised: bool,
+    /// When the refresh began.
+    now: Now,
     /// What it is about: the image that is on trial, pending, found or waiting. Until there is one, the active one. It is
     /// here, once, for each copy on its way through the functions below is code.
     image: SlotImage,
@@ -91,6 +99,8 @@ enum End {
     Reverted,
     Undecided,
     NotAllowed,
+    /// Not allowed, after it was found out what it is about.
+    NotYet,
     TooEarly,
     Spent,
 }
@@ -105,13 +115,28 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
         product: &mut dyn Product,
     ) -> Result<Self, Error> {
         let Engine { flash, handover, crypto, factory, id, settings, bans, after } = engine;
-        let Trust { trusted, memory, lost } = trust;
-        if let Some(lost) = *lost {
+        if let Some(lost) = trust.lost {
             product.observe(Event::TrustLost(lost));
         }
         let Standing { mut record, on_trial } = handover.standing(flash)?;
-        settle(flash, &mut record, trusted.floors(), memory, *lost)?;
-        memory.ledger.ban(bans);
+        (after.on_trial, after.errors) = (on_trial, 0);
+        let Trust { trusted, memory, lost } = trust;
+        let mut progress = Progress::load(flash);
+        if settle(flash, &mut record, trusted.floors(), memory, *lost)? {
+            progress.failed_on = 0;
+        }
+        let now = product.now();
+        let today = today(trusted.start_time(not_before(factory, now.clock)), now);
+        // A clock that went back does not make a pause longer.
+        let failed_on = Some(progress.failed_on).filter(|day| (1..=today).contains(day)).unwrap_or(today);
+        memory.ledger.ban(bans, today.saturating_sub(failed_on));
+        if !bans.is_empty() && progress.failed_on != failed_on {
+            progress.failed_on = failed_on;
+            if !TrustLost::has_floors(*lost) {
+                // Later will do, too.
+                let _ = progress.store(flash);
+            }
+        }
         let Factory { product: name, hardware, channel, counter, .. } = *factory;
         // The running image's own counter binds what it installs. It is not stored, for this may be a trial.
         let counter = memory.counter.max(counter);
@@ -120,7 +145,6 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
         let goal = Goal::Release(device);
         let (entry, clock) = (Entry::Refresh, Clock::Unknown);
         let plan = Plan { crypto, limits: &DEVICE, goal, entry, clock, kept: None };
-        let progress = Progress::load(flash);
         let (state, want, outcome) = (State::Over, Want::Wait(0), Ok(Outcome::NotAllowed));
         let asked_for = core::mem::take(&mut after.hurry);
         let image = record.active.clone();
@@ -138,7 +162,8 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
             progress,
             source,
             asked_for,
-            on_trial,
+            authorised: false,
+            now,
             image,
             state,
             want,
@@ -172,9 +197,8 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     pub fn request(&self) -> Option<Request> {
         match (&self.state, self.refresh.want()) {
             (State::Download { writer, end, .. }, Wanted::Install(candidate)) => {
-                let mut request = Request::image(candidate);
-                (request.from, request.limit, request.part) = (writer.next(), *end, *end < self.image.length);
-                Some(request)
+                let (from, limit, part) = (writer.next(), *end, *end < self.image.length);
+                Some(Request { from, limit, part, ..Request::image(candidate) })
             }
             (State::Refresh(_), Wanted::Fetch { file, limit } | Wanted::Again { file, limit }) => {
                 Some(Request::metadata(&file, limit))
@@ -183,8 +207,11 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         }
     }
 
-    /// Takes what happened, and says what to do.
+    /// Takes what happened, and says what to do. A turn that is over takes nothing, and says so again.
     pub fn step(&mut self, input: Input<'_>, product: &mut dyn Product) -> Want {
+        if matches!(self.state, State::Over) {
+            return self.want;
+        }
         let went = match input {
             Input::Chunk(bytes) => self.chunk(bytes, product),
             Input::End => self.end(product),
@@ -196,26 +223,33 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
 
     /// Begins, where it lies: it is too long to be moved about.
     pub(super) fn start(&mut self, product: &mut dyn Product) {
-        let begun = self.begin(product);
+        let (on_trial, now) = (self.after.on_trial, self.now);
+        let begun = self.begin(on_trial, now, product);
         self.settle_for(begun, product);
     }
 
     /// Where a turn begins.
-    fn begin(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
+    fn begin(&mut self, on_trial: bool, now: Now, product: &mut dyn Product) -> Result<Option<End>, Error> {
         let first = !core::mem::replace(&mut self.after.started, true);
-        let now = product.now();
         if let Some(Trial { image, .. }) = &self.record.trial {
             self.image.clone_from(image);
-            if self.on_trial {
+            if on_trial {
                 return self.prove(now, product);
             }
-            // Authorised once more before the restart, and not while there is none in sight.
-            if !product.may(Ask::Restart(image)) {
+            if first && self.waits_first() {
+                return Ok(Some(End::TooEarly));
+            }
+            // Authorised once more before the restart; and while there is none in sight as often as the repository is looked
+            // at, for whoever pulls the battery restarts, too.
+            let is_due = self.after.denied.saturating_mul(ASK_AGAIN) >= self.settings.every;
+            if (!is_due && !product.may(Ask::Restart(image))) || !product.may(Ask::Check) {
+                self.after.denied = self.after.denied.saturating_add(1);
                 return Ok(Some(End::Pending));
             }
+            self.after.denied = 0;
             return self.refresh(Purpose::Review, now, product);
         }
-        if first && !self.asked_for && self.progress.failures > 0 {
+        if first && self.waits_first() {
             return Ok(Some(End::TooEarly));
         }
         if let Some(image) = &self.after.waiting
@@ -228,6 +262,11 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             return Ok(Some(End::NotAllowed));
         }
         self.refresh(Purpose::Release { poll: !self.asked_for }, now, product)
+    }
+
+    /// Whether the first turn after a start waits, for the last ones before it failed.
+    fn waits_first(&self) -> bool {
+        !self.asked_for && self.progress.failures > 0
     }
 
     /// The image on trial runs.
@@ -251,11 +290,13 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         now: Now,
         product: &mut dyn Product,
     ) -> Result<Option<End>, Error> {
-        let clock = self.not_before_built(now.clock);
+        let clock = not_before(self.factory, now.clock);
         self.begin_day(now);
-        if self.left() == 0 && purpose != Purpose::Contact {
+        // Without a clock it is the timestamp that says what day it is.
+        if self.left() == 0 && purpose != Purpose::Contact && now.clock != Clock::Unknown {
             return Ok(Some(End::Spent));
         }
+        self.now = now;
         let entry = match (self.source, purpose) {
             (Source::Bundle, _) => Entry::Offline,
             (Source::Repository, Purpose::Release { poll: true }) => Entry::Poll,
@@ -270,7 +311,9 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
 
     fn chunk(&mut self, bytes: &[u8], product: &mut dyn Product) -> Result<Option<End>, Error> {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        self.after.unnoted = self.after.unnoted.saturating_add(length);
+        if self.source == Source::Repository {
+            self.after.unnoted = self.after.unnoted.saturating_add(length);
+        }
         match &mut self.state {
             State::Refresh(_) => self.refresh.feed(bytes)?,
             State::Download { writer, .. } => {
@@ -280,10 +323,13 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             State::Over => return Err(Misuse::TurnOver.into()),
         }
         let proves = matches!(self.state, State::Refresh(Purpose::Contact));
-        if self.after.unnoted >= UNNOTED.max(self.settings.bytes_a_day >> 4) {
+        let tells_the_day = self.now.clock == Clock::Unknown
+            && matches!(role(&self.refresh), Some(Role::Root | Role::Timestamp));
+        let spent = self.left() == 0 && !proves && !tells_the_day;
+        if self.after.unnoted >= UNNOTED.max(self.settings.bytes_a_day >> 4) || spent {
             self.note()?;
         }
-        Ok((self.left() == 0 && !proves).then_some(End::Spent))
+        Ok(spent.then_some(End::Spent))
     }
 
     fn end(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
@@ -296,14 +342,26 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
                 // Even a file that ends the turn may leave something verified behind it.
                 self.persist(product)?;
                 verdict?;
-                if contact { self.confirm(product) } else { self.go_on(product) }
+                if contact {
+                    return self.confirm(product);
+                }
+                self.begin_day(self.now);
+                if is_timestamp && self.left() == 0 && purpose != Purpose::Contact {
+                    return Ok(Some(End::Spent));
+                }
+                self.go_on(product)
             }
             State::Download { writer, end, .. } => {
                 // The first page came once more, and there is what followed it.
-                if writer.next() > *end {
+                if *end < self.image.length && writer.next() >= *end {
                     *end = self.image.length;
                     product.observe(Event::Resumed(writer.next()));
                     return self.fetch(product);
+                }
+                // What came stays. A server whose file ends here has nothing to offer from here on, and says so next time.
+                let (length, received) = (self.image.length, writer.next());
+                if received < length {
+                    return Err(Rejected::ImageTooShort { length, received }.into());
                 }
                 writer.finish(self.flash, &mut self.progress)?;
                 self.staged(product)
@@ -353,13 +411,19 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             }
             // Whether that is still the one.
             Wanted::Install(candidate) => is_of(&self.image, candidate),
-            Wanted::Over(tuffet_client::Rejected::NoRelease) if purpose == Purpose::Review => false,
+            // All that verifiably says that it is not wanted any more.
+            Wanted::Over(
+                tuffet_client::Rejected::NoRelease
+                | tuffet_client::Rejected::ImageNotAuthorised { .. }
+                | tuffet_client::Rejected::RoleNotListed,
+            ) if purpose == Purpose::Review => false,
             Wanted::Over(why) => return Err(Rejected::Metadata(why).into()),
             _ => false,
         };
         self.mend(product)?;
         match purpose {
             Purpose::Release { .. } => {
+                self.after.waiting = None;
                 if let Some(sequence) = self.refresh.passed_over() {
                     product.observe(Event::PassedOver(sequence));
                 }
@@ -390,7 +454,10 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             product.observe(Event::Selected(candidate));
         }
         let place = self.handover.place(self.flash, &self.record);
-        let staged = BootRecord::load(self.flash)?.staged == Some(self.image.digest);
+        let SlotImage { slot, digest, .. } = self.image;
+        // What is erased is no longer under way, whatever the note in the boot record says.
+        let staged = BootRecord::load(self.flash)?.staged == Some(digest)
+            && self.progress.download == Some(Download { slot, digest });
         if staged && boot::holds_at(self.flash, place, &self.image) {
             product.observe(Event::Staged(&self.image));
             // What was found a moment ago need not be found again.
@@ -403,8 +470,8 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         if self.progress.erased >= ERASES_A_DAY {
             return Ok(Some(End::Spent));
         }
-        if !product.may(Ask::Download(&self.image, self.image.length)) {
-            return Ok(Some(End::NotAllowed));
+        if !product.may(Ask::Download(&self.image)) {
+            return Ok(Some(End::NotYet));
         }
         let SlotImage { length, digest, .. } = self.image;
         let writer = SlotWriter::open(self.flash, self.handover, &mut self.progress, length, digest)?;
@@ -445,7 +512,13 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     }
 
     fn request_trial(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
-        self.handover.request(self.flash, &self.image)?;
+        let requested = self.handover.request(self.flash, &self.image);
+        if let Err(Error::Environment(Environment::ImageNotWritten { .. })) = requested {
+            // It is not what it was when it was read back, and comes anew.
+            self.abandon()?;
+        }
+        requested?;
+        self.authorised = true;
         product.observe(Event::Pending(&self.image));
         Ok(Some(End::Pending))
     }
@@ -456,6 +529,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         if wanted {
             // A bootloader that was not asked yet is asked now.
             self.handover.request(self.flash, &self.image)?;
+            self.authorised = true;
             return Ok(Some(End::Pending));
         }
         self.handover.revert(self.flash, Unfit::Withdrawn)?;
@@ -496,15 +570,21 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             went = Err(error);
         }
         self.state = State::Over;
+        self.after.on_trial &= went != Ok(End::Confirmed);
         if let (Some(Purpose::Contact), Err(error)) = (purpose, went) {
             self.after.contacts = one_more(self.after.contacts);
             product.observe(Event::NoContact(error));
             self.want = Want::Wait(self.settings.pause_after(self.after.contacts, self.device.id));
             self.outcome = Ok(Outcome::NoContact(self.image.clone(), error));
-            return;
+        } else {
+            self.want = self.pause(went, product);
+            self.outcome = went.map(|end| self.ended(end));
         }
-        self.want = self.pause(went, product);
-        self.outcome = went.map(|end| self.ended(end));
+        self.after.last = match &self.outcome {
+            Ok(outcome @ Outcome::NoContact(_, error)) => (outcome.code(), error.code()),
+            Ok(outcome) => (outcome.code(), 0),
+            Err(error) => (FAILED, error.code()),
+        };
     }
 
     fn ended(&self, end: End) -> Outcome {
@@ -512,7 +592,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         match end {
             End::UpToDate => Outcome::UpToDate,
             End::Superseded => Outcome::Superseded,
-            End::NotAllowed => Outcome::NotAllowed,
+            End::NotAllowed | End::NotYet => Outcome::NotAllowed,
             End::TooEarly => Outcome::TooEarly,
             End::Spent => Outcome::Spent,
             End::Staged => Outcome::Staged(image),
@@ -528,9 +608,17 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         let (settings, id) = (*self.settings, self.device.id);
         let failures = match went {
             Err(_) if !self.asked_for => one_more(self.progress.failures),
-            Ok(End::UpToDate | End::Staged | End::Pending | End::Superseded) => 0,
+            // A bootloader that was asked before this turn has not tried it yet.
+            Ok(End::Pending) if self.authorised && self.record.trial.is_some() => {
+                one_more(self.progress.failures)
+            }
+            Ok(End::Pending) if !self.authorised => self.progress.failures,
+            Ok(End::UpToDate | End::Staged | End::Pending | End::Superseded | End::Confirmed) => 0,
+            // A device that is switched off before the pause is over has waited, too.
+            Ok(End::TooEarly) => self.progress.failures >> 1,
             _ => self.progress.failures,
         };
+        let paused = self.progress.failures;
         if failures != self.progress.failures {
             self.progress.failures = failures;
             // What cannot be noted is counted again after a restart.
@@ -547,17 +635,23 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
                     // What the server says it does not have, or does not give to us, it will not have in a minute.
                     Error::Environment(Environment::Transport(
                         TransportFault::Status { code: 400..=499 } | TransportFault::NotFound,
-                    )) => pause.max(settings.pause(id)),
+                    ))
+                    | Error::Environment(Environment::Metadata(tuffet_client::Environment::Missing {
+                        ..
+                    })) => pause.max(settings.pause(id)),
                     _ => pause,
                 }
             }
-            Ok(End::TooEarly) => settings.pause_after(failures, id),
-            Ok(End::UpToDate) => settings.pause(id),
+            Ok(End::TooEarly) => settings.pause_after(paused, id),
+            // Whoever asks a product each minute need not ask the repository each time.
+            Ok(End::UpToDate | End::NotYet) => settings.pause(id),
             Ok(End::Spent) => settings.pause(id).max(60 * 60),
             Ok(End::Superseded) => settings.retry,
             Ok(End::Confirmed) => 1,
             Ok(End::Undecided) => HEALTH_AGAIN,
             Ok(End::Staged | End::NotAllowed) => ASK_AGAIN,
+            // Not if it was refused a moment ago: what is pending is authorised before a restart, and not after it was asked.
+            Ok(End::Pending) if !self.authorised => ASK_AGAIN,
             Ok(End::Pending | End::Reverted) => {
                 if product.may(Ask::Restart(&self.image)) {
                     return Want::Restart;
@@ -568,27 +662,32 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         Want::Wait(seconds)
     }
 
-    /// Another day has other bounds. Without a clock it is that of the newest date that was signed, and then some.
+    /// Another day has other bounds. A clock that goes back gives nothing back.
     fn begin_day(&mut self, now: Now) {
-        let seconds = self.refresh.trusted().start_time(self.not_before_built(now.clock));
-        let since = if now.clock == Clock::Unknown { now.uptime } else { 0 };
-        // In two steps, for devices that divide 64 bits by 900 bytes of code.
-        let shifts = DAY.trailing_zeros();
-        let seconds = seconds.saturating_add(since.into()).checked_shr(shifts).unwrap_or(0);
-        let length = DAY.checked_shr(shifts).unwrap_or(DAY);
-        let day = u32::try_from(seconds).unwrap_or(u32::MAX).checked_div(length).unwrap_or(0);
-        if day != self.progress.day {
-            (self.progress.day, self.progress.spent, self.progress.erased) = (day, 0, 0);
+        let start = self.refresh.trusted().start_time(not_before(self.factory, now.clock));
+        let day = today(start, now);
+        if day > self.progress.day {
+            (self.progress.spent, self.progress.erased) = (0, 0);
         }
+        self.progress.day = day;
     }
 
     /// Bytes that may still come today.
     fn left(&self) -> u32 {
+        if self.source == Source::Bundle {
+            return u32::MAX;
+        }
         let spent = self.progress.spent.saturating_add(self.after.unnoted);
-        self.settings.bytes_a_day.saturating_sub(spent)
+        // What came of an erase unit that is not full is fetched once more: with less than this an image would never be whole.
+        let least = self.flash.map().layout().erase_unit.saturating_mul(2).saturating_add(LEAST);
+        self.settings.bytes_a_day.max(least).saturating_sub(spent)
     }
 
+    /// Not while the floors are lost: what is written there erases, in time, and they may read again.
     fn note(&mut self) -> Result<(), Error> {
+        if TrustLost::has_floors(*self.lost) {
+            return Ok(());
+        }
         self.progress.spent = self.progress.spent.saturating_add(core::mem::take(&mut self.after.unnoted));
         self.progress.store(self.flash)
     }
@@ -623,7 +722,11 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     fn settle_again(&mut self) -> Result<(), Error> {
         self.record = BootRecord::load(self.flash)?;
         let Self { record, memory, lost, refresh, flash, .. } = self;
-        settle(flash, record, refresh.trusted().floors(), memory, **lost)
+        if settle(flash, record, refresh.trusted().floors(), memory, **lost)? {
+            // It counts from the day on which the next turn begins.
+            self.progress.failed_on = 0;
+        }
+        Ok(())
     }
 
     /// What is in the slot is not to be started, nor gone on with.
@@ -634,22 +737,31 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
 
     /// Whether metadata that are good until then are good yet.
     fn still_good(&self, (role, expires): (Role, u64), clock: Clock) -> Result<(), Error> {
-        let start = self.refresh.trusted().start_time(self.not_before_built(clock));
+        let start = self.refresh.trusted().start_time(not_before(self.factory, clock));
         if expires > start {
             return Ok(());
         }
         let freeze = tuffet_client::Rejected::Freeze { role, expires: Date(expires), start: Date(start) };
         Err(Rejected::Metadata(freeze).into())
     }
+}
 
-    /// It is later than the image was built, whatever the clock says.
-    fn not_before_built(&self, clock: Clock) -> Clock {
-        let built = self.factory.built;
-        Clock::At(match clock {
-            Clock::At(now) => now.max(built),
-            Clock::Unknown => built,
-        })
-    }
+/// It is later than the image was built, whatever the clock says.
+fn not_before(factory: &Factory<'_>, clock: Clock) -> Clock {
+    Clock::At(match clock {
+        Clock::At(now) => now.max(factory.built),
+        Clock::Unknown => factory.built,
+    })
+}
+
+/// Days since 1970. Without a clock it is the day of the newest date that was signed, and then some.
+fn today(start: u64, now: Now) -> u32 {
+    let since = if now.clock == Clock::Unknown { now.uptime } else { 0 };
+    // In two steps, for devices that divide 64 bits by 900 bytes of code.
+    let shifts = DAY.trailing_zeros();
+    let start = start.saturating_add(since.into()).checked_shr(shifts).unwrap_or(0);
+    let day = DAY.checked_shr(shifts).unwrap_or(DAY);
+    u32::try_from(start).unwrap_or(u32::MAX).checked_div(day).unwrap_or(0)
 }
 
 /// Reads the trust store. Out of line, so that its stack is not under all that a turn does.
@@ -663,7 +775,7 @@ pub(super) fn load_trust<'t, F: NorFlash>(
     Ok(place.insert(Trust::load(flash, crypto, factory)?))
 }
 
-/// Brings ledger and counter up to what the boot record says. Done at every turn, so that a cut between
+/// Brings ledger and counter up to what the boot record says, and tells whether a trial was entered. Done at every turn, so that a cut between
 /// the two records leaves nothing undone.
 fn settle<F: NorFlash>(
     flash: &mut Flash<F>,
@@ -671,12 +783,13 @@ fn settle<F: NorFlash>(
     floors: &Floors,
     memory: &mut Memory,
     lost: Option<TrustLost>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     if record.trial.is_none() {
         // Early, so that a refused image changes no byte here. Before a slot is erased it is insisted upon.
         let _ = record.store_apart(flash);
     }
-    let mut changed = record.ended.is_some_and(|ended| memory.ledger.enter(&ended));
+    let entered = record.ended.is_some_and(|ended| memory.ledger.enter(&ended));
+    let mut changed = entered;
     if memory.counter < record.active.counter {
         memory.counter = record.active.counter;
         changed = true;
@@ -686,7 +799,7 @@ fn settle<F: NorFlash>(
     if changed && !TrustLost::has_floors(lost) {
         store_floors(flash, floors, memory, lost)?;
     }
-    Ok(())
+    Ok(entered)
 }
 
 fn role(refresh: &Refresh<'_>) -> Option<Role> {

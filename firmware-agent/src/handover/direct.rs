@@ -3,8 +3,8 @@
 use embedded_storage::nor_flash::NorFlash;
 
 use super::{Handover, Standing};
-use crate::boot::{self, BootRecord, SlotImage, TRIES, Unfit};
-use crate::error::{Error, Misuse};
+use crate::boot::{self, BootRecord, SlotImage, TRIES, TrialEnd, Unfit};
+use crate::error::{Environment, Error, Misuse};
 use crate::flash::Flash;
 use crate::flash_map::Region;
 
@@ -33,15 +33,26 @@ impl<F: NorFlash> Handover<F> for Direct {
             .as_ref()
             .filter(|trial| trial.tries_left < TRIES)
             .is_some_and(|trial| self.running.is_none_or(|running| running == trial.image.digest));
+        // It was given up, or never the agent's: the slot that it runs from is not to be written to.
+        if !on_trial && self.running.is_some_and(|running| running != record.active.digest) {
+            return Err(Environment::GivenUpRuns.into());
+        }
         Ok(Standing { record, on_trial })
     }
 
     fn request(&mut self, flash: &mut Flash<F>, image: &SlotImage) -> Result<(), Error> {
-        let pending = BootRecord::load(flash)?.trial;
-        if pending.is_some_and(|trial| trial.image == *image && boot::holds(flash, image)) {
+        let mut record = BootRecord::load(flash)?;
+        if record.trial.as_ref().is_none_or(|trial| trial.image != *image) {
+            return boot::mark_pending(flash, image, TRIES);
+        }
+        if boot::holds(flash, image) {
             return Ok(());
         }
-        boot::mark_pending(flash, image, TRIES)
+        // It decayed since, and a trial of it would be over before its start.
+        record.end_trial(TrialEnd::Damaged);
+        record.store(flash)?;
+        flash.make_unbootable(image.slot)?;
+        Err(Environment::ImageNotWritten { slot: image.slot }.into())
     }
 
     fn confirm(&mut self, flash: &mut Flash<F>) -> Result<(), Error> {

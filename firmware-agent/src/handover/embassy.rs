@@ -30,7 +30,7 @@ impl EmbassyBoot {
     /// [`Misuse::Map`](crate::Misuse::Map): the state is misaligned, too small for what embassy-boot notes of a swap,
     /// beyond the flash, or overlaps a part of the map; slot B does not have one page more than slot A; the flash is
     /// erased to zeros.
-    pub fn new<F: NorFlash>(flash: &mut Flash<F>, state: Region) -> Result<Self, Error> {
+    pub fn new<F: NorFlash>(flash: &Flash<F>, state: Region) -> Result<Self, Error> {
         let layout = *flash.map().layout();
         if layout.erased != 0xFF {
             return Err(MapFault::ErasedToZeros.into());
@@ -43,7 +43,7 @@ impl EmbassyBoot {
                 return Err(MapFault::Overlap(part, Part::State).into());
             }
         }
-        if u32::try_from(flash.nor_mut().capacity()).is_ok_and(|capacity| capacity < state.end()) {
+        if u32::try_from(flash.nor().capacity()).is_ok_and(|capacity| capacity < state.end()) {
             return Err(MapFault::FlashTooSmall.into());
         }
         let spare = layout.slot_b.length.checked_sub(layout.slot_a.length);
@@ -117,12 +117,19 @@ impl<F: NorFlash> Swaps<F> for EmbassyBoot {
         }
     }
 
-    fn settle(&self, flash: &mut Flash<F>, _: &SlotImage) -> Result<(), Error> {
+    fn confirm(&self, flash: &mut Flash<F>, _: &SlotImage) -> Result<(), Error> {
         // Of a magic that is whole already it writes nothing, and a torn one, which looks the same to it, anew.
         self.tell(flash, FlashOperation::Write, |state| state.mark_booted())?;
         match self.reported(flash)? {
             State::Boot => Ok(()),
             _ => Err(Environment::NotWritten { offset: self.state.offset }.into()),
+        }
+    }
+
+    fn calm(&self, flash: &mut Flash<F>, running: &SlotImage) -> Result<(), Error> {
+        match self.is_idle(flash)? {
+            true => Ok(()),
+            false => self.confirm(flash, running),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::boot::SlotImage;
 use crate::error::{Environment, Error};
 use crate::flash::Flash;
 use crate::flash_map::{Region, SlotId};
-use crate::mcuboot::{Mark, State, Trailer};
+use crate::mcuboot::{Mark, State, Swap, Trailer};
 
 /// MCUboot that swaps, by whichever of its ways, or overwrites. Slot A is its primary slot, slot B its secondary one.
 ///
@@ -43,9 +43,8 @@ impl<F: NorFlash> Swaps<F> for Mcuboot {
 
     fn is_idle(&self, flash: &mut Flash<F>) -> Result<bool, Error> {
         let [primary, secondary] = states(flash);
-        // It swaps for a magic in the secondary slot, and back for the lack of an image that is content. That a torn magic
-        // in the secondary slot keeps it from going back does not make the image confirmed.
-        Ok(secondary.magic != Mark::Set && !is_trial(&primary))
+        // That a torn magic in the secondary slot keeps it from going back does not make the image confirmed.
+        Ok(primary.next(&secondary) == Swap::None && !is_trial(&primary))
     }
 
     fn ask(&self, flash: &mut Flash<F>, image: &SlotImage) -> Result<(), Error> {
@@ -53,23 +52,24 @@ impl<F: NorFlash> Swaps<F> for Mcuboot {
         Trailer::of(flash, SlotId::B).request_test(flash, before.saturating_add(image.length))
     }
 
-    fn settle(&self, flash: &mut Flash<F>, running: &SlotImage) -> Result<(), Error> {
+    fn confirm(&self, flash: &mut Flash<F>, running: &SlotImage) -> Result<(), Error> {
         let [primary, secondary] = [SlotId::A, SlotId::B].map(|slot| Trailer::of(flash, slot));
-        if secondary.read(flash).magic != Mark::Unset {
-            secondary.clear(flash)?;
-        }
-        let content = |state: &State| {
-            matches!((state.magic, state.image_ok), (Mark::Unset, _) | (Mark::Set, Mark::Set))
-        };
-        // A flag that a cut left half-way may read as set, as unset or as neither; it takes no write, and unset would be a
-        // revert. A slot without a trailer is as good to MCUboot as one that is confirmed.
-        let confirmed = primary.confirm(flash).is_ok() && content(&primary.read(flash));
-        if !confirmed && running.length <= primary.room(flash) {
+        withdraw(secondary, flash)?;
+        let state = primary.read(flash);
+        // A flag that a cut left half-way reads as set, as unset or as neither, each time anew. So none is believed that was
+        // not written here. A slot without a trailer is as good to MCUboot as a confirmed one.
+        let done = state.magic == Mark::Unset || is_trial(&state) && primary.set_image_ok(flash).is_ok();
+        if !done && running.length <= primary.room(flash) {
             primary.clear(flash)?;
         }
-        match self.is_idle(flash)? {
-            true => Ok(()),
-            false => Err(Environment::Trailer { slot: SlotId::A }.into()),
+        self.expect_idle(flash)
+    }
+
+    fn calm(&self, flash: &mut Flash<F>, running: &SlotImage) -> Result<(), Error> {
+        withdraw(Trailer::of(flash, SlotId::B), flash)?;
+        match is_trial(&Trailer::of(flash, SlotId::A).read(flash)) {
+            true => self.confirm(flash, running),
+            false => self.expect_idle(flash),
         }
     }
 
@@ -80,6 +80,23 @@ impl<F: NorFlash> Swaps<F> for Mcuboot {
             secondary.clear(flash)?;
         }
         Ok(())
+    }
+}
+
+impl Mcuboot {
+    fn expect_idle<F: NorFlash>(&self, flash: &mut Flash<F>) -> Result<(), Error> {
+        match self.is_idle(flash)? {
+            true => Ok(()),
+            false => Err(Environment::Trailer { slot: SlotId::A }.into()),
+        }
+    }
+}
+
+/// Takes a request back.
+fn withdraw<F: NorFlash>(secondary: Trailer, flash: &mut Flash<F>) -> Result<(), Error> {
+    match secondary.read(flash).magic {
+        Mark::Unset => Ok(()),
+        Mark::Set | Mark::Bad => secondary.clear(flash),
     }
 }
 

@@ -25,9 +25,12 @@ pub(super) trait Swaps<F: NorFlash> {
     /// Asks it to try the image of slot B at the next start.
     fn ask(&self, flash: &mut Flash<F>, image: &SlotImage) -> Result<(), Error>;
 
-    /// Makes it idle, whatever it was about to do: a request is taken back, a trial confirmed. `running` is in slot A.
-    /// Reports success only if no reader can see it otherwise later.
-    fn settle(&self, flash: &mut Flash<F>, running: &SlotImage) -> Result<(), Error>;
+    /// Makes it idle for good with the image on trial, which runs. Reports success only if nobody can see it otherwise
+    /// later: what a cut left half-way may.
+    fn confirm(&self, flash: &mut Flash<F>, running: &SlotImage) -> Result<(), Error>;
+
+    /// Makes it idle, whatever it was about to do, with the active image, which runs. Writes nothing if it is.
+    fn calm(&self, flash: &mut Flash<F>, running: &SlotImage) -> Result<(), Error>;
 
     /// Sees to it that it is able to undo the trial that it has started.
     fn clear_the_way_back(&self, flash: &mut Flash<F>) -> Result<(), Error>;
@@ -42,10 +45,8 @@ pub(super) fn standing<F: NorFlash>(
         if !runs(flash, &record.active) {
             return Err(Environment::UnknownRuns.into());
         }
-        // Not ours, or no longer. It would swap in what is being written by then.
-        if !bootloader.is_idle(flash)? {
-            bootloader.settle(flash, &record.active)?;
-        }
+        // Whoever asked it: it would swap in what is being written to slot B by then.
+        bootloader.calm(flash, &record.active)?;
         return Ok(Standing { record, on_trial: false });
     };
     let given_up = is_given_up(&record);
@@ -64,15 +65,24 @@ pub(super) fn standing<F: NorFlash>(
     }
     if !runs(flash, &record.active) {
         if is_trial {
+            if bootloader.is_idle(flash)? {
+                // Given up, and nobody will undo it: a restart would bring it back again and again.
+                complete(bootloader, flash, &mut record, &image)?;
+                return Ok(Standing { record, on_trial: false });
+            }
             bootloader.clear_the_way_back(flash)?;
             return Err(Environment::GivenUpRuns.into());
         }
         return Err(Environment::UnknownRuns.into());
     }
     if given_up {
+        // It had nothing to undo for an image that ran before already, and is still asked to try it.
+        bootloader.calm(flash, &record.active)?;
         record.trial = None;
         record.store(flash)?;
     } else if tries_left == 0 && bootloader.is_idle(flash)? {
+        // And stays so: a request that cannot be read today may be back tomorrow.
+        bootloader.calm(flash, &record.active)?;
         record.end_trial(TrialEnd::TriesSpent);
         record.store(flash)?;
     }
@@ -100,9 +110,7 @@ pub(super) fn request<F: NorFlash>(
         Some(Trial { tries_left: 0, .. }) => return Ok(()),
         Some(_) if boot::holds_at(flash, source, image) => {}
         Some(_) => {
-            if !bootloader.is_idle(flash)? {
-                bootloader.settle(flash, &record.active)?;
-            }
+            bootloader.calm(flash, &record.active)?;
             flash.make_unbootable_at(source)?;
             record.end_trial(TrialEnd::Damaged);
             record.store(flash)?;
@@ -148,9 +156,7 @@ pub(super) fn revert<F: NorFlash>(
             }
             // Without this a cut would look as if the bootloader had tried the image and undone it.
             set_tries(flash, &mut record, NOT_ASKED)?;
-            if !bootloader.is_idle(flash)? {
-                bootloader.settle(flash, &record.active)?;
-            }
+            bootloader.calm(flash, &record.active)?;
             record.end_trial(TrialEnd::Withdrawn);
         }
     }
@@ -164,7 +170,7 @@ fn complete<F: NorFlash>(
     record: &mut BootRecord,
     image: &SlotImage,
 ) -> Result<(), Error> {
-    bootloader.settle(flash, image)?;
+    bootloader.confirm(flash, image)?;
     record.accept(SlotId::A);
     record.store(flash)
 }

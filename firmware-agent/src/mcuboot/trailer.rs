@@ -152,9 +152,14 @@ impl Trailer {
         let State { magic, image_ok, copy_done, .. } = self.read(flash);
         match (magic, image_ok, copy_done) {
             (Mark::Unset, ..) | (Mark::Set, Mark::Set, _) => Ok(()),
-            (Mark::Set, Mark::Unset, Mark::Set) => self.put(flash, 1, SET),
+            (Mark::Set, Mark::Unset, Mark::Set) => self.set_image_ok(flash),
             _ => Err(Environment::Trailer { slot: self.slot }.into()),
         }
+    }
+
+    /// Writes image ok, whatever it reads as: a word that a cut left half-way takes no write.
+    pub(crate) fn set_image_ok<F: NorFlash>(&self, flash: &mut Flash<F>) -> Result<(), Error> {
+        self.put(flash, 1, SET)
     }
 
     /// Takes back whatever it says: MCUboot swaps no slots for a trailer that is not there, in either slot. No byte of an

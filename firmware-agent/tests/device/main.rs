@@ -6,6 +6,8 @@ mod boot;
 mod bundle;
 #[cfg(feature = "std")]
 mod cli;
+mod engine;
+mod handover;
 mod journal;
 #[allow(dead_code, unreachable_pub, reason = "the power-cut laboratory uses more of it")]
 #[path = "../../../tests/src/lab/nor.rs"]

@@ -35,6 +35,8 @@ pub(crate) struct Repository {
     pub(crate) releases: Vec<Release>,
     /// Keys of the timestamp, root after root.
     pub(crate) online_keys: Vec<&'static str>,
+    /// The images of the releases are no targets.
+    pub(crate) without_images: bool,
 }
 
 #[derive(Clone)]
@@ -72,6 +74,7 @@ impl Repository {
             hardware: "rev-a",
             releases,
             online_keys: vec!["online"],
+            without_images: false,
         }
     }
 
@@ -89,7 +92,9 @@ impl Repository {
         let version = self.version;
         let mut targets = Map::new();
         for release in &self.releases {
-            targets.insert(release.path(), target(&release.image));
+            if !self.without_images {
+                targets.insert(release.path(), target(&release.image));
+            }
             files.insert(release.file(), release.image.clone());
         }
         let custom = self.release_entry();
@@ -223,8 +228,8 @@ pub(crate) struct Mirror {
     pub(crate) after: Option<(String, Files)>,
     /// What was asked for.
     pub(crate) requests: Vec<String>,
-    /// Bytes that were handed over.
-    pub(crate) sent: usize,
+    /// Bytes that were handed over, by path.
+    pub(crate) sent: BTreeMap<String, usize>,
 }
 
 impl Mirror {
@@ -255,8 +260,8 @@ impl Transport for Mirror {
         if sent < from {
             return Err(fault.map_or(TransportFault::Range { from: from as u32 }, |(_, fault)| fault).into());
         }
-        self.sent += sent - from;
         for chunk in file[from..sent].chunks(100) {
+            *self.sent.entry(path.to_owned()).or_default() += chunk.len();
             sink(chunk)?;
         }
         match fault {

@@ -4,8 +4,12 @@
 //! Agent and bootloader are the real ones, together: [`decide_boot`](tuffet_agent::boot::decide_boot) starts an image,
 //! which calls `started` and `check` of an [`Agent`](tuffet_agent::Agent), over a repository that is verified for real.
 //! What is judged is read from the flash's bytes by [`raw`], and never the agent's own word.
+//!
+//! The hand-over to bootloaders of others is tried by itself, in [`handovers`].
 
 pub mod device;
+pub mod handovers;
+pub mod mcuboot_model;
 pub mod nor;
 pub mod raw;
 pub mod sweep;

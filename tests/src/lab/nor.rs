@@ -39,6 +39,8 @@ pub struct Nor<const ERASE: usize, const WRITE: usize> {
     stuck: Range<usize>,
     /// Set from outside, it makes everything readable again. Clones share it.
     pub healing: Rc<Cell<bool>>,
+    /// A word that is written already takes all bits once more, as on flashes of STM32 and nRF: embassy-boot relies on it.
+    pub takes_all_bits_again: bool,
 }
 
 /// What was asked of a flash, over these bytes.
@@ -135,6 +137,7 @@ impl<const ERASE: usize, const WRITE: usize> Nor<ERASE, WRITE> {
             powered: true,
             stuck: 0..0,
             healing: Rc::default(),
+            takes_all_bits_again: false,
         }
     }
 
@@ -176,6 +179,12 @@ impl<const ERASE: usize, const WRITE: usize> Nor<ERASE, WRITE> {
     #[must_use]
     pub fn is_readable(&self, range: &Range<usize>) -> bool {
         !self.any_unreadable || !self.unreadable[words::<WRITE>(range)].contains(&true)
+    }
+
+    /// Whether no byte of a range reads as it pleases.
+    #[must_use]
+    pub fn is_stable(&self, range: &Range<usize>) -> bool {
+        !self.unstable.iter().any(|(at, _)| range.contains(at))
     }
 
     /// Puts bytes there, past all rules: what an attacker or decay would do.
@@ -301,7 +310,11 @@ impl<const ERASE: usize, const WRITE: usize> NorFlash for Nor<ERASE, WRITE> {
                 self.refused = true;
                 return Err(NorFlashErrorKind::Other);
             }
-            assert!(!self.programmed[word], "word {at:#x} is written twice");
+            let all_bits = || bytes[at - start..at - start + WRITE].iter().all(|byte| *byte == !self.erased);
+            assert!(
+                !self.programmed[word] || self.takes_all_bits_again && all_bits(),
+                "word {at:#x} is written twice"
+            );
         }
         let tear = self.begin(Operation::Write(range));
         let done = match tear {

@@ -79,7 +79,7 @@ impl Facts {
 }
 
 /// The sealed frame of the highest sequence, or if there is none the valid one: header and payload.
-fn newest<'b>(
+pub(super) fn newest<'b>(
     bytes: &'b [u8],
     readable: &dyn Fn(&Range<usize>) -> bool,
     places: &Places,
@@ -176,7 +176,7 @@ fn read_floors(mut reader: Reader<'_>, facts: &mut Facts) -> Option<()> {
 
 /// Reads `postcard`: integers of more than a byte are varints, an option is a byte before what it holds, a sequence its
 /// length before its items.
-struct Reader<'b>(&'b [u8]);
+pub(super) struct Reader<'b>(pub(super) &'b [u8]);
 
 impl Reader<'_> {
     fn skip(&mut self, count: usize) -> Option<&[u8]> {
@@ -185,7 +185,7 @@ impl Reader<'_> {
         Some(bytes)
     }
 
-    fn u8(&mut self) -> Option<u8> {
+    pub(super) fn u8(&mut self) -> Option<u8> {
         self.skip(1).map(|bytes| bytes[0])
     }
 
@@ -206,15 +206,15 @@ impl Reader<'_> {
         (0..count).try_for_each(|_| self.varint().map(drop))
     }
 
-    fn u32(&mut self) -> Option<u32> {
+    pub(super) fn u32(&mut self) -> Option<u32> {
         u32::try_from(self.varint()?).ok()
     }
 
-    fn digest(&mut self) -> Option<[u8; 32]> {
+    pub(super) fn digest(&mut self) -> Option<[u8; 32]> {
         self.skip(32)?.try_into().ok()
     }
 
-    fn image(&mut self) -> Option<Named> {
+    pub(super) fn image(&mut self) -> Option<Named> {
         let slot = usize::from(self.u8()?);
         let length = usize::try_from(self.u32()?).ok()?;
         let digest = self.digest()?;
