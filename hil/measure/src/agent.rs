@@ -10,9 +10,10 @@
 use core::hint::black_box;
 
 use tuffet_agent::engine::{Engine, Input, Outcome, Source, Turn, Want, Work};
+use tuffet_agent::event::Event;
 use tuffet_agent::flash_map::Region;
 use tuffet_agent::handover::Direct;
-use tuffet_agent::product::{Event, Health, Now, Product};
+use tuffet_agent::product::{Health, Now, Product};
 use tuffet_agent::schedule::Settings;
 use tuffet_agent::{Error, Factory, Flash, FlashMap, SlotImage, TransportFault};
 use tuffet_client::limits::DEVICE;
@@ -64,8 +65,12 @@ mod calls {
     }
 
     #[inline(never)]
-    pub(super) fn after(engine: &Engine<'_, Ram<'_>, Direct>, error: Error) -> Want {
-        engine.after(&error)
+    pub(super) fn after(
+        engine: &mut Engine<'_, Ram<'_>, Direct>,
+        error: Error,
+        product: &mut dyn Product,
+    ) -> Want {
+        engine.after(&error, product)
     }
 
     #[inline(never)]
@@ -340,7 +345,7 @@ fn in_stack(
     let outcome = calls::outcome(&turn);
     drop(turn);
     if let Err(error) = outcome {
-        black_box(calls::after(engine, error));
+        black_box(calls::after(engine, error, black_box::<&mut dyn Product>(lamp)));
     }
     (outcome, stack.used())
 }
