@@ -33,11 +33,11 @@ struct Options {
 
     /// Of the cuts within an operation, try one in so many; a quarter of those with erase units above 32 KiB, and with
     /// bootloaders of others
-    #[arg(long, default_value = "8", value_name = "N")]
+    #[arg(long, default_value = "32", value_name = "N")]
     share: NonZeroU64,
 
     /// Second cuts for each first one
-    #[arg(long, default_value_t = 2, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N")]
     second: u64,
 
     /// Every first cut, and after each a second one of each kind at every operation; takes days

@@ -266,6 +266,11 @@ impl<'w, const ERASE: usize, const WRITE: usize> Device<'w, ERASE, WRITE> {
     }
 
     #[cfg(feature = "seeded-bugs")]
+    pub(super) fn fetched(&mut self, bytes: usize) {
+        self.oracle.downloaded = self.oracle.downloaded.max(bytes);
+    }
+
+    #[cfg(feature = "seeded-bugs")]
     pub(super) fn parts(&mut self) -> (&mut Nor<ERASE, WRITE>, FlashMap, &'w World) {
         (&mut self.nor, self.place.map, self.world)
     }
