@@ -100,6 +100,8 @@ fn main() -> ExitCode {
     let loaders = if options.loader.is_empty() { Loader::ALL.to_vec() } else { options.loader };
     #[cfg(feature = "seeded-bugs")]
     if let Some(bug) = plan.bug {
+        // Some of them do not live through the other scenarios even uncut.
+        let scenarios = if scenarios == Scenario::ALL { vec![Scenario::Update] } else { scenarios };
         let jobs = Job::all(&[Loader::Direct], &options.geometry, &scenarios);
         return match sweep_all(&jobs, &plan, &|_| ()) {
             Err(Failure { case: Some(case), why }) => {
