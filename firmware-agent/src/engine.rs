@@ -123,7 +123,7 @@ pub enum Input<'i> {
     Chunk(&'i [u8]),
     /// The wanted file has ended.
     End,
-    /// The wanted file did not come, or not to its end. Usually a [`TransportFault`].
+    /// The wanted file did not come, or not to its end. Usually a [`TransportFault`](crate::TransportFault).
     Failed(Error),
 }
 

@@ -33,11 +33,11 @@ struct Options {
 
     /// Of the cuts within an operation, try one in so many; a quarter of those with erase units above 32 KiB, and with
     /// bootloaders of others
-    #[arg(long, default_value = "8", value_name = "N")]
+    #[arg(long, default_value = "32", value_name = "N")]
     share: NonZeroU64,
 
     /// Second cuts for each first one
-    #[arg(long, default_value_t = 2, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N")]
     second: u64,
 
     /// Every first cut, and after each a second one of each kind at every operation; takes days
@@ -100,6 +100,8 @@ fn main() -> ExitCode {
     let loaders = if options.loader.is_empty() { Loader::ALL.to_vec() } else { options.loader };
     #[cfg(feature = "seeded-bugs")]
     if let Some(bug) = plan.bug {
+        // Some of them do not live through the other scenarios even uncut.
+        let scenarios = if scenarios == Scenario::ALL { vec![Scenario::Update] } else { scenarios };
         let jobs = Job::all(&[Loader::Direct], &options.geometry, &scenarios);
         return match sweep_all(&jobs, &plan, &|_| ()) {
             Err(Failure { case: Some(case), why }) => {

@@ -4,7 +4,7 @@ use core::fmt;
 use core::str::FromStr;
 
 use embedded_storage::nor_flash::NorFlash as _;
-use tuffet_agent::boot::{BootRecord, SlotImage, Trial};
+use tuffet_agent::boot::{BootRecord, EndedTrial, SlotImage, Trial, TrialEnd};
 use tuffet_agent::flash_map::Region;
 use tuffet_agent::trust_store::{Trust, store_floors};
 use tuffet_agent::{Error, Flash, SlotId};
@@ -62,15 +62,20 @@ impl<const ERASE: usize, const WRITE: usize> Device<'_, ERASE, WRITE> {
         let (nor, map, _) = self.parts();
         let mut choose = || {
             let mut flash = Flash::new(&mut *nor, map)?;
-            let record = BootRecord::load(&mut flash)?;
+            let mut record = BootRecord::load(&mut flash)?;
             let mut first = vec![0; WRITE.max(16)];
-            let trial = record.trial.filter(|trial| {
-                let at = map.slot(trial.image.slot).offset;
-                let is_there =
-                    embedded_storage::nor_flash::ReadNorFlash::read(flash.nor_mut(), at, &mut first);
-                is_there.is_ok() && first.iter().any(|byte| *byte != map.layout().erased)
-            });
-            Ok(trial.map_or(record.active, |trial| trial.image))
+            let Some(trial) = record.trial.as_mut().filter(|trial| trial.tries_left > 0) else {
+                return Ok(record.active);
+            };
+            let at = map.slot(trial.image.slot).offset;
+            let is_there = embedded_storage::nor_flash::ReadNorFlash::read(flash.nor_mut(), at, &mut first);
+            if is_there.is_err() || first.iter().all(|byte| *byte == map.layout().erased) {
+                return Ok(record.active);
+            }
+            trial.tries_left -= 1;
+            let image = trial.image.clone();
+            record.store(&mut flash)?;
+            Ok(image)
         };
         Some(choose())
     }
@@ -90,9 +95,10 @@ impl<const ERASE: usize, const WRITE: usize> Device<'_, ERASE, WRITE> {
         let mut flash = Flash::new(&mut *nor, map).map_err(in_words)?;
         let mut confirm = || {
             let mut record = BootRecord::load(&mut flash)?;
-            if record.trial.as_ref().is_some_and(|trial| trial.image == *image) {
+            if let Some(Trial { number, .. }) = record.trial.take_if(|trial| trial.image == *image) {
                 record.active = SlotImage { counter: record.active.counter, ..image.clone() };
-                record.trial = None;
+                let SlotImage { digest, sequence, .. } = *image;
+                record.ended = Some(EndedTrial { number, digest, sequence, end: TrialEnd::Confirmed });
                 record.store(&mut flash)?;
                 let Trust { trusted, mut memory, lost } =
                     Trust::load(&mut flash, &CRYPTO, &world.factory(running))?;
@@ -116,6 +122,7 @@ impl<const ERASE: usize, const WRITE: usize> Device<'_, ERASE, WRITE> {
             let mut record = BootRecord::load(&mut flash)?;
             if record.trial.is_none() {
                 record.trial = Some(pending(&record, new));
+                record.trials += 1;
                 record.store(&mut flash)?;
             }
             let Region { offset, length } = map.slot(SlotId::B);
@@ -130,6 +137,8 @@ impl<const ERASE: usize, const WRITE: usize> Device<'_, ERASE, WRITE> {
             Ok(())
         };
         let done: Result<(), Error> = write();
+        // It fetches it, too, and as often as it likes.
+        self.fetched(new.image.len());
         self.unless_cut(done).map(|_| false)
     }
 

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use tuffet_agent::agent::drive;
 use tuffet_agent::boot::SlotImage;
 use tuffet_agent::engine::{Engine, Outcome, Source, Want, Work};
-use tuffet_agent::flash_map::FlashMap;
 use tuffet_agent::handover::{Direct, EmbassyBoot, Handover, Mcuboot};
 use tuffet_agent::product::{Ask, Health, Now};
 use tuffet_agent::{Error, Event, Flash, Product, SlotId, provision};
@@ -266,7 +265,12 @@ impl<'w, const ERASE: usize, const WRITE: usize> Device<'w, ERASE, WRITE> {
     }
 
     #[cfg(feature = "seeded-bugs")]
-    pub(super) fn parts(&mut self) -> (&mut Nor<ERASE, WRITE>, FlashMap, &'w World) {
+    pub(super) fn fetched(&mut self, bytes: usize) {
+        self.oracle.downloaded = self.oracle.downloaded.max(bytes);
+    }
+
+    #[cfg(feature = "seeded-bugs")]
+    pub(super) fn parts(&mut self) -> (&mut Nor<ERASE, WRITE>, tuffet_agent::FlashMap, &'w World) {
         (&mut self.nor, self.place.map, self.world)
     }
 }
