@@ -192,19 +192,40 @@ pub fn drive<F: NorFlash, H: Handover<F>>(
     transport: &mut dyn Transport,
     product: &mut dyn Product,
 ) -> Result<Outcome, Error> {
+    drive_until(turn, transport, product, &|| false);
+    turn.outcome().clone()
+}
+
+/// The same until `stop` says so. Whether the turn came to its end; one that did not is to be dropped, which is as if the power
+/// had failed.
+pub fn drive_until<F: NorFlash, H: Handover<F>>(
+    turn: &mut Turn<'_, F, H>,
+    transport: &mut dyn Transport,
+    product: &mut dyn Product,
+    stop: &dyn Fn() -> bool,
+) -> bool {
     while let (Want::Fetch, Some(request)) = (turn.want(), turn.request()) {
-        let fetched = transport.fetch(&request, &mut |chunk| match turn.step(Input::Chunk(chunk), product) {
-            Want::Fetch => Ok(()),
-            // What is behind this is not of use, or must not be.
-            _ => Err(Misuse::TurnOver.into()),
+        if stop() {
+            return false;
+        }
+        let fetched = transport.fetch(&request, &mut |chunk| {
+            if stop() {
+                return Err(Misuse::TurnOver.into());
+            }
+            match turn.step(Input::Chunk(chunk), product) {
+                Want::Fetch => Ok(()),
+                // What is behind this is not of use, or must not be.
+                _ => Err(Misuse::TurnOver.into()),
+            }
         });
         match fetched {
+            _ if stop() => return false,
             Ok(()) => turn.step(Input::End, product),
             Err(_) if turn.want() != Want::Fetch => break,
             Err(error) => turn.step(Input::Failed(error), product),
         };
     }
-    turn.outcome().clone()
+    true
 }
 
 /// Who calls an [`Agent`].

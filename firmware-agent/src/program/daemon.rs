@@ -3,9 +3,10 @@
 use std::fs;
 
 use serde_json::{Value, json};
+use tuffet_agent::agent::drive_until;
 use tuffet_agent::boot::SlotImage;
-use tuffet_agent::engine::{Engine, Input, Outcome, Source, Turn, Want, Work};
-use tuffet_agent::{Environment, Error, Misuse, Product, Transport};
+use tuffet_agent::engine::{Engine, Outcome, Source, Turn, Want, Work};
+use tuffet_agent::{Environment, Error, Product, Transport};
 use tuffet_client::SOFTWARE;
 use tuffet_client::time::Date;
 
@@ -109,28 +110,8 @@ pub(crate) fn drive(
     product: &mut dyn Product,
     stop: &dyn Fn() -> bool,
 ) -> Option<(Want, Result<Outcome, Error>)> {
-    while let (Want::Fetch, Some(request)) = (turn.want(), turn.request()) {
-        if stop() {
-            return None;
-        }
-        let fetched = transport.fetch(&request, &mut |chunk| {
-            if stop() {
-                return Err(Misuse::TurnOver.into());
-            }
-            match turn.step(Input::Chunk(chunk), product) {
-                Want::Fetch => Ok(()),
-                // What is behind this is not of use, or must not be.
-                _ => Err(Misuse::TurnOver.into()),
-            }
-        });
-        match fetched {
-            _ if stop() => return None,
-            Ok(()) => turn.step(Input::End, product),
-            Err(_) if turn.want() != Want::Fetch => break,
-            Err(error) => turn.step(Input::Failed(error), product),
-        };
-    }
-    Some((turn.want(), turn.outcome().clone()))
+    let is_over = drive_until(&mut turn, transport, product, stop);
+    is_over.then(|| (turn.want(), turn.outcome().clone()))
 }
 
 /// Restarts the device, and says how long that may take; or how long to wait until the next try.
