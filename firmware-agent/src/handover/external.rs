@@ -30,14 +30,12 @@
 
 use embedded_storage::nor_flash::NorFlash;
 
+use super::swap::{NOT_ASKED, is_given_up, put_on_trial, set_tries};
 use super::{Handover, Standing};
-use crate::boot::{self, BootRecord, SlotImage, Trial, TrialEnd, Unfit};
+use crate::boot::{BootRecord, SlotImage, Trial, TrialEnd, Unfit};
 use crate::error::{Environment, Error, Misuse};
 use crate::flash::Flash;
 use crate::flash_map::{Region, SlotId};
-
-/// Tries of an image that the installer has not taken yet. It has none once it did.
-const NOT_ASKED: u8 = 1;
 
 /// What installs images. Each call may come more than once, for a cut may have hidden that it was made.
 pub trait Installer<F> {
@@ -136,25 +134,9 @@ impl<F: NorFlash, I: Installer<F>> Handover<F> for External<I> {
     }
 
     fn request(&mut self, flash: &mut Flash<F>, image: &SlotImage) -> Result<(), Error> {
-        let mut record = BootRecord::load(flash)?;
-        let place = self.place(flash, &record);
-        match &record.trial {
-            None => {
-                boot::mark_pending_at(flash, place, image, NOT_ASKED)?;
-                record = BootRecord::load(flash)?;
-            }
-            Some(trial) if trial.image != *image || is_given_up(&record) => {
-                return Err(Misuse::TrialUndecided.into());
-            }
-            Some(Trial { tries_left: 0, .. }) => return Ok(()),
-            Some(_) if boot::holds_at(flash, place, image) => {}
-            Some(_) => {
-                flash.make_unbootable_at(place)?;
-                record.end_trial(TrialEnd::Damaged);
-                record.store(flash)?;
-                return Err(Environment::ImageNotWritten { slot: image.slot }.into());
-            }
-        }
+        let place = flash.map().slot(SlotId::B);
+        // An installer that was not asked yet knows of nothing.
+        let Some(mut record) = put_on_trial(flash, place, image, |_, _| Ok(()))? else { return Ok(()) };
         self.0.install(flash, place, image)?;
         set_tries(flash, &mut record, 0)
     }
@@ -211,19 +193,4 @@ impl<I> External<I> {
             _ => Err(Misuse::NoTrial.into()),
         }
     }
-}
-
-fn set_tries<F: NorFlash>(flash: &mut Flash<F>, record: &mut BootRecord, tries: u8) -> Result<(), Error> {
-    match &mut record.trial {
-        Some(trial) if trial.tries_left != tries => {
-            trial.tries_left = tries;
-            record.store(flash)
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The trial is over, and its image ran on when the record was written.
-fn is_given_up(BootRecord { trial, ended, .. }: &BootRecord) -> bool {
-    trial.as_ref().zip(ended.as_ref()).is_some_and(|(trial, ended)| trial.number == ended.number)
 }

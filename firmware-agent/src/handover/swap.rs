@@ -9,7 +9,7 @@ use crate::flash::Flash;
 use crate::flash_map::{Region, SlotId};
 
 /// Tries of an image that the bootloader was not asked for yet. It has none once it was.
-const NOT_ASKED: u8 = 1;
+pub(super) const NOT_ASKED: u8 = 1;
 
 /// A bootloader that swaps.
 pub(super) trait Swaps<F: NorFlash> {
@@ -98,27 +98,37 @@ pub(super) fn request<F: NorFlash>(
         return Err(Misuse::SlotActive.into());
     }
     let source = bootloader.source(flash);
+    let calm = |flash: &mut Flash<F>, active: &SlotImage| bootloader.calm(flash, active);
+    let Some(mut record) = put_on_trial(flash, source, image, calm)? else { return Ok(()) };
+    bootloader.ask(flash, image)?;
+    set_tries(flash, &mut record, 0)
+}
+
+/// Has the boot record say that the image of this place is on trial, and that the bootloader is not asked yet; none if it was.
+/// One that decayed meanwhile is given up, and before that the bootloader is made `calm` about it, beside the active image.
+pub(super) fn put_on_trial<F: NorFlash>(
+    flash: &mut Flash<F>,
+    place: Region,
+    image: &SlotImage,
+    calm: impl FnOnce(&mut Flash<F>, &SlotImage) -> Result<(), Error>,
+) -> Result<Option<BootRecord>, Error> {
     let mut record = BootRecord::load(flash)?;
     match &record.trial {
         None => {
-            boot::mark_pending_at(flash, source, image, NOT_ASKED)?;
-            record = BootRecord::load(flash)?;
+            boot::mark_pending_at(flash, place, image, NOT_ASKED)?;
+            BootRecord::load(flash).map(Some)
         }
-        Some(trial) if trial.image != *image || is_given_up(&record) => {
-            return Err(Misuse::TrialUndecided.into());
-        }
-        Some(Trial { tries_left: 0, .. }) => return Ok(()),
-        Some(_) if boot::holds_at(flash, source, image) => {}
+        Some(trial) if trial.image != *image || is_given_up(&record) => Err(Misuse::TrialUndecided.into()),
+        Some(Trial { tries_left: 0, .. }) => Ok(None),
+        Some(_) if boot::holds_at(flash, place, image) => Ok(Some(record)),
         Some(_) => {
-            bootloader.calm(flash, &record.active)?;
-            flash.make_unbootable_at(source)?;
+            calm(flash, &record.active)?;
+            flash.make_unbootable_at(place)?;
             record.end_trial(TrialEnd::Damaged);
             record.store(flash)?;
-            return Err(Environment::ImageNotWritten { slot: image.slot }.into());
+            Err(Environment::ImageNotWritten { slot: image.slot }.into())
         }
     }
-    bootloader.ask(flash, image)?;
-    set_tries(flash, &mut record, 0)
 }
 
 pub(super) fn confirm<F: NorFlash>(bootloader: &impl Swaps<F>, flash: &mut Flash<F>) -> Result<(), Error> {
@@ -175,7 +185,11 @@ fn complete<F: NorFlash>(
     record.store(flash)
 }
 
-fn set_tries<F: NorFlash>(flash: &mut Flash<F>, record: &mut BootRecord, tries: u8) -> Result<(), Error> {
+pub(super) fn set_tries<F: NorFlash>(
+    flash: &mut Flash<F>,
+    record: &mut BootRecord,
+    tries: u8,
+) -> Result<(), Error> {
     match &mut record.trial {
         Some(trial) if trial.tries_left != tries => {
             trial.tries_left = tries;
@@ -196,7 +210,7 @@ fn on_trial<F: NorFlash>(flash: &mut Flash<F>, record: &BootRecord) -> Result<Sl
 }
 
 /// The trial is over, and was not undone yet when the record was written.
-fn is_given_up(BootRecord { trial, ended, .. }: &BootRecord) -> bool {
+pub(super) fn is_given_up(BootRecord { trial, ended, .. }: &BootRecord) -> bool {
     trial.as_ref().zip(ended.as_ref()).is_some_and(|(trial, ended)| trial.number == ended.number)
 }
 
