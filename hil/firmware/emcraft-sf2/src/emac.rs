@@ -49,8 +49,9 @@ const LENGTH: u32 = 0x7FF;
 
 /// Bytes of a buffer: an Ethernet frame of 1514, rounded up.
 const FRAME: usize = 1536;
-/// Frames that may come before the first of them is seen to.
-const RING: usize = 4;
+/// Frames that may come before the first of them is seen to: as many as a server sends in one go, of which the window lets three
+/// be full.
+const RING: usize = 6;
 
 /// A descriptor.
 #[repr(C)]
@@ -143,7 +144,8 @@ impl Emac {
         unsafe { (&raw mut (*self.dma).sent).cast() }
     }
 
-    /// Lets frames come, from the next place in the ring on. The engine stops when it finds no room for one.
+    /// Lets frames come, from the next place in the ring on. The engine stops when it finds no room for one; then this is for
+    /// when all of the ring is free, for else engine and driver would not mean the same place by the next one.
     fn go_on(&self) {
         if EMAC.read(DMA_RX_CTRL) & DMA_ENABLE == 0 {
             asm::dmb();
@@ -214,7 +216,6 @@ impl Drop for Coming<'_> {
         // SAFETY: `coming` points into memory that `start` was given for good. The buffer is nobody's any more.
         unsafe { (&raw mut (*self.emac.coming(self.place)).size).write_volatile(EMPTY) };
         EMAC.write(DMA_RX_STATUS, ONE_FRAME);
-        self.emac.go_on();
     }
 }
 

@@ -6,6 +6,7 @@
 mod log;
 mod network;
 
+use core::mem::MaybeUninit;
 use core::panic::PanicInfo;
 
 use cortex_m_rt::entry;
@@ -29,19 +30,20 @@ fn main() -> ! {
     static mut DMA: Dma = Dma::new();
     static mut BUFFERS: Buffers = Buffers::new();
     static mut SOCKETS: [SocketStorage<'static>; 1] = [SocketStorage::EMPTY];
-    static mut PAGE: Option<DevicePage> = None;
-    static mut WORK: Option<Work> = None;
-    static mut ENGINE: Option<Engine<'static, Nor, Direct>> = None;
+    static mut NETWORK: MaybeUninit<Network> = MaybeUninit::uninit();
+    static mut PAGE: MaybeUninit<DevicePage> = MaybeUninit::uninit();
+    static mut WORK: MaybeUninit<Work> = MaybeUninit::uninit();
+    static mut ENGINE: MaybeUninit<Engine<'static, Nor, Direct>> = MaybeUninit::uninit();
 
     system::start();
     uart::start();
     timer::start();
     let mut nor = Nor::start();
-    *PAGE = nor.device_page();
-    let Some(page) = PAGE else {
+    let Some(page) = nor.device_page() else {
         error!("there is no device page");
         system::exit(false)
     };
+    let page = &*PAGE.write(page);
     let stamp = Stamp::own();
     let running = image::hand_off().map(|hand_off| hand_off.digest);
     let mut device = Device { board: Sf2, page, stamp, running };
@@ -61,10 +63,17 @@ fn main() -> ! {
         Behaviour::Alone => [10, 0, 2, 200],
         _ => page.server,
     };
-    let mut network = Network::start(mac, BUFFERS, SOCKETS, server, page);
-    let work = WORK.insert(Work::default());
-    let engine = ENGINE.insert(device.engine(flash, Direct { running }));
-    device.run(engine, work, &mut network)
+    let network = put(NETWORK, || Network::start(mac, BUFFERS, SOCKETS, server, page));
+    let work = put(WORK, Work::default);
+    let engine = put(ENGINE, || device.engine(flash, Direct { running }));
+    device.run(engine, work, network)
+}
+
+/// Makes something and puts it there. Out of line, for what is made may lie on the stack before it is moved, and should lie there
+/// no longer.
+#[inline(never)]
+fn put<T>(place: &'static mut MaybeUninit<T>, make: impl FnOnce() -> T) -> &'static mut T {
+    place.write(make())
 }
 
 /// The board.
@@ -90,6 +99,10 @@ impl Board for Sf2 {
 
     fn wire(&self) -> [u32; 2] {
         emac::wire()
+    }
+
+    fn busy(&self) -> Option<u32> {
+        Some(timer::busy())
     }
 
     fn stack(&self) -> u32 {
