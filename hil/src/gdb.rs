@@ -180,7 +180,8 @@ impl Gdb {
             }
         }
         let _sum = [self.byte()?, self.byte()?];
-        self.stream.write_all(b"+")?;
+        // The last packet is that of an emulator that has ended, and waits for no answer.
+        let _ = self.stream.write_all(b"+");
         Ok(packet)
     }
 
