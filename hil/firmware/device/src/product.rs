@@ -99,18 +99,23 @@ impl<'d, B: Board> Device<'d, B> {
     ) -> ! {
         let source = if line.is_bundle() { Source::Bundle } else { Source::Repository };
         loop {
-            let want = match engine.turn(work, source, self) {
-                Err(error) => {
-                    let want = engine.after(&error, self);
-                    self.say(FAILED, Some(&error));
-                    want
-                }
-                Ok(mut turn) => {
-                    drive_until(&mut turn, line, self, &|| false);
-                    self.ended(&turn);
-                    turn.want()
+            let want = {
+                // Looked at where it lies: a turn is long, and a copy of it would be as long.
+                let mut begun = engine.turn(work, source, self);
+                match &mut begun {
+                    Ok(turn) => {
+                        drive_until(turn, line, self, &|| false);
+                        self.ended(turn);
+                        Ok(turn.want())
+                    }
+                    Err(error) => Err(*error),
                 }
             };
+            let want = want.unwrap_or_else(|error| {
+                let want = engine.after(&error, self);
+                self.say(FAILED, Some(&error));
+                want
+            });
             self.obey(want);
         }
     }
