@@ -260,7 +260,9 @@ impl<'f> Recording<'f> {
                 }
                 Halt::Late | Halt::Reset | Halt::Off(true) if matches!(moment, Moment::Time(_)) => break,
                 halt => {
-                    return Err(format!("before the cut it came to {halt:?}, after {count} operations").into());
+                    return Err(
+                        format!("before the cut it came to {halt:?}, after {count} operations").into()
+                    );
                 }
             }
         }
