@@ -7,9 +7,10 @@ const VERSION: &str = "TUFFET_FIRMWARE_VERSION";
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    fs::copy("memory.x", out.join("memory.x")).expect("memory.x can be copied to OUT_DIR");
+    // It has another name here: the linker looks into this directory first, and would find it for the boards' programs, too.
+    fs::copy("lamp.x", out.join("memory.x")).expect("the memory map can be copied to OUT_DIR");
     println!("cargo::rustc-link-search={}", out.display());
-    println!("cargo::rerun-if-changed=memory.x");
+    println!("cargo::rerun-if-changed=lamp.x");
     // Said here and not in .cargo/config.toml, which cargo reads only when it is started in this directory.
     println!("cargo::rustc-link-arg-bins=-Tlink.x");
 

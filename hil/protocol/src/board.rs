@@ -54,8 +54,9 @@ pub const EMCRAFT_SF2: Board = Board {
     name: "emcraft-sf2",
     size: 0x100_0000,
     erase_unit: 0x1_0000,
-    // A page is programmed in pieces of any size, and a piece may have one byte.
-    write_unit: 1,
+    // A program takes any bytes of a page. But the board's chip, a S25FL128S, keeps an error code for each 16 bytes, and drops
+    // it for those that are programmed a second time.
+    write_unit: 16,
     bootloader: None,
     boot: Part { offset: 0, length: 0x2_0000 },
     trust: Part { offset: 0x2_0000, length: 0x2_0000 },

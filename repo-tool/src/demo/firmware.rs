@@ -21,7 +21,7 @@ use object::{
 /// The core that the board has.
 const TARGET: &str = "thumbv7m-none-eabi";
 
-/// Where the board's flash is; `FLASH` in `hil/firmware/memory.x`.
+/// Where the board's flash is; `FLASH` in `hil/firmware/lamp.x`.
 const FLASH: Range<u32> = 0..0x0040_0000;
 
 /// What flash holds where nothing was written.
@@ -218,7 +218,7 @@ impl fmt::Display for FirmwareError {
                 write!(f, "{}: {cause}; the firmware's build needs it", path.display())
             }
             Self::Layout { path, flaw } => {
-                write!(f, "{}: {flaw}; compare it with hil/firmware/memory.x", path.display())
+                write!(f, "{}: {flaw}; compare it with hil/firmware/lamp.x", path.display())
             }
         }
     }
@@ -237,7 +237,7 @@ impl error::Error for FirmwareError {
 mod tests {
     use super::*;
 
-    /// `RAM` in `hil/firmware/memory.x`, end included: a stack grows down from there.
+    /// `RAM` in `hil/firmware/lamp.x`, end included: a stack grows down from there.
     const STACK_TOPS: core::ops::RangeInclusive<u32> = 0x2000_0000..=0x2040_0000;
 
     fn word(image: &[u8], index: usize) -> u32 {
