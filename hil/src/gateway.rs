@@ -3,7 +3,6 @@
 //! Files come from a repository on a web server, as it answers, or from a bundle. The gateway verifies nothing and mends
 //! nothing: what a server does wrong reaches the device.
 
-use core::fmt;
 use core::time::Duration;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -19,7 +18,6 @@ use ureq::{Body, BodyReader};
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// Where files come from.
-#[derive(Debug)]
 pub enum Files {
     /// A web server.
     Repository(Repository),
@@ -146,7 +144,6 @@ fn read(bundle: &mut dyn Transport, path: &str, from: u32, length: usize) -> Res
 }
 
 /// A repository on a web server.
-#[derive(Debug)]
 pub struct Repository {
     agent: ureq::Agent,
     /// Ends in a slash.
@@ -223,12 +220,6 @@ impl Repository {
             count if count < passed.len() => Err(Fault::Range),
             _ => Ok(open),
         }
-    }
-}
-
-impl fmt::Debug for Open {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Open").field("path", &self.path).field("at", &self.at).finish_non_exhaustive()
     }
 }
 

@@ -4,6 +4,7 @@
 //! acknowledged.
 
 use core::time::Duration;
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 
@@ -28,6 +29,8 @@ pub enum Stop {
 #[derive(Debug)]
 pub struct Gdb {
     stream: UnixStream,
+    /// What came and was not read yet.
+    came: VecDeque<u8>,
 }
 
 impl Gdb {
@@ -38,7 +41,7 @@ impl Gdb {
     /// Those of the socket.
     pub fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self { stream })
+        Ok(Self { stream, came: VecDeque::new() })
     }
 
     /// Reads memory.
@@ -84,11 +87,8 @@ impl Gdb {
     ///
     /// As [`Gdb::read`].
     pub fn register(&mut self, number: u8) -> io::Result<u32> {
-        // QEMU gives single ones only to who read its description of the core first.
-        let answer = self.ask("g")?;
-        let register = usize::from(number).checked_mul(8).and_then(|at| answer.get(at..)?.get(..8));
-        let register = register.and_then(|digits| u32::from_str_radix(digits, 16).ok());
-        register.map(u32::swap_bytes).ok_or_else(|| refused(&answer))
+        let answer = self.ask(&format!("p{number:x}"))?;
+        u32::from_str_radix(&answer, 16).map(u32::swap_bytes).map_err(|_| refused(&answer))
     }
 
     /// Halts the core before it executes what is there.
@@ -108,6 +108,16 @@ impl Gdb {
     pub fn go(&mut self, patience: Duration) -> io::Result<Option<Stop>> {
         self.send("c")?;
         self.stop(patience)
+    }
+
+    /// Lets the core execute one instruction, even one that it was to halt at.
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket.
+    pub fn step(&mut self) -> io::Result<Option<Stop>> {
+        self.send("s")?;
+        self.stop(PATIENCE)
     }
 
     /// Waits for a core that runs.
@@ -175,9 +185,12 @@ impl Gdb {
     }
 
     fn byte(&mut self) -> io::Result<u8> {
-        let mut byte = [0];
-        self.stream.read_exact(&mut byte)?;
-        Ok(byte[0])
+        if self.came.is_empty() {
+            let mut bytes = [0; 4096];
+            let count = self.stream.read(&mut bytes)?;
+            self.came.extend(&bytes[..count]);
+        }
+        self.came.pop_front().ok_or_else(|| ErrorKind::UnexpectedEof.into())
     }
 }
 

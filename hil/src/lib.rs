@@ -1,4 +1,24 @@
-//! Real firmware on emulated boards: the host's side.
+//! Real firmware on emulated boards: what builds it, releases for it, runs it, cuts its power, and judges what is left.
+//!
+//! ```text
+//! board -> firmware -> world (team, mirror, device) -> machine (emulator) -> case | cuts
+//! ```
+//!
+//! * [`board`] is where everything lies, and how an emulator is told so.
+//! * [`firmware`] builds a board's programs, and stamps images.
+//! * [`world`] is the release team with its repository and web server, and the device with its flash.
+//! * [`machine`] is an emulator: it runs a device until its power goes, and hands back its flash and its log.
+//! * [`judge`] reads a flash's bytes. The firmware's own word is not asked.
+//! * [`case`](mod@case) plays a scenario.
 
+pub mod board;
+pub mod case;
+pub mod firmware;
 pub mod gateway;
 pub mod gdb;
+pub mod judge;
+pub mod machine;
+pub mod world;
+
+/// Why something could not be done, in words.
+pub type Failure = Box<dyn core::error::Error + Send + Sync>;

@@ -40,8 +40,8 @@ pub enum FirmwareError {
         /// What the system said.
         cause: io::Error,
     },
-    /// The toolchain cannot build for the board.
-    TargetMissing,
+    /// The toolchain cannot build for this target.
+    TargetMissing(String),
     /// `cargo build` failed.
     Build {
         /// Where it ran.
@@ -67,31 +67,88 @@ pub enum FirmwareError {
 
 /// Builds the firmware as `version` and returns its flash image, which starts at the vector table.
 ///
-/// `build_directory` is created if need be and keeps cargo's intermediate files: with the same one again only
-/// the program itself is compiled. Builds in one directory wait for each other.
+/// `build_directory` is as for [`cargo_build`].
 ///
 /// # Errors
 ///
 /// [`FirmwareError`], whose message says what to do next. Cargo needs the network once, for the crates that
 /// `hil/firmware/Cargo.lock` names.
 pub fn build(version: &str, build_directory: &Path) -> Result<Vec<u8>, FirmwareError> {
-    let source = source()?;
-    check_target(&source)?;
+    let build = Build {
+        target: TARGET,
+        arguments: &["--release"],
+        environment: &[("TUFFET_FIRMWARE_VERSION", version)],
+        programs: ["release/firmware"],
+    };
+    let [elf] = build.run(build_directory)?;
+    let path = build_directory.join(TARGET).join("release/firmware");
+    flat_image(&elf, FLASH).map_err(|flaw| FirmwareError::Layout { path, flaw })
+}
 
-    let file = |path: &Path, cause| FirmwareError::File { path: path.into(), cause };
-    fs::create_dir_all(build_directory).map_err(|cause| file(build_directory, cause))?;
-    // Cargo starts in another directory.
-    let build_directory = build_directory.canonicalize().map_err(|cause| file(build_directory, cause))?;
+/// Programs of `hil/firmware`.
+#[derive(Clone, Copy, Debug)]
+pub struct Build<'b, const N: usize> {
+    /// The target.
+    pub target: &'b str,
+    /// What cargo is told besides.
+    pub arguments: &'b [&'b str],
+    /// Variables of the environment, and what they are.
+    pub environment: &'b [(&'b str, &'b str)],
+    /// Where the programs are, below the target's directory.
+    pub programs: [&'b str; N],
+}
 
-    // Cargo's own lock ends with the build, and the next version would overwrite this one before it is read.
-    let lock_path = build_directory.join("version.lock");
-    let lock = File::create(&lock_path).map_err(|cause| file(&lock_path, cause))?;
-    lock.lock().map_err(|cause| file(&lock_path, cause))?;
+impl<const N: usize> Build<'_, N> {
+    /// Builds them, and gives what the linker left.
+    ///
+    /// `build_directory` is created if need be and keeps cargo's intermediate files: with the same one again only
+    /// the programs themselves are compiled. Builds in one directory wait for each other.
+    ///
+    /// # Errors
+    ///
+    /// [`FirmwareError`], whose message says what to do next. Cargo needs the network once, for the crates that
+    /// `hil/firmware/Cargo.lock` names.
+    pub fn run(&self, build_directory: &Path) -> Result<[Vec<u8>; N], FirmwareError> {
+        let source = source()?;
+        check_target(&source, self.target)?;
 
-    run_cargo(&source, version, &build_directory)?;
-    let elf_path = build_directory.join(TARGET).join("release/firmware");
-    let elf = fs::read(&elf_path).map_err(|cause| file(&elf_path, cause))?;
-    flat_image(&elf).map_err(|flaw| FirmwareError::Layout { path: elf_path, flaw })
+        let file = |path: &Path, cause| FirmwareError::File { path: path.into(), cause };
+        fs::create_dir_all(build_directory).map_err(|cause| file(build_directory, cause))?;
+        // Cargo starts in another directory.
+        let build_directory = build_directory.canonicalize().map_err(|cause| file(build_directory, cause))?;
+
+        // Cargo's own lock ends with the build, and the next version would overwrite this one before it is read.
+        let lock_path = build_directory.join("version.lock");
+        let lock = File::create(&lock_path).map_err(|cause| file(&lock_path, cause))?;
+        lock.lock().map_err(|cause| file(&lock_path, cause))?;
+
+        self.run_cargo(&source, &build_directory)?;
+        let mut programs = [const { Vec::new() }; N];
+        for (program, name) in programs.iter_mut().zip(self.programs) {
+            let path = build_directory.join(self.target).join(name);
+            *program = fs::read(&path).map_err(|cause| file(&path, cause))?;
+        }
+        Ok(programs)
+    }
+
+    fn run_cargo(&self, source: &Path, build_directory: &Path) -> Result<(), FirmwareError> {
+        let done = tool("CARGO", "cargo", source)
+            .args(["build", "--locked", "--color=never", "--target", self.target])
+            .args(self.arguments)
+            .arg("--manifest-path")
+            .arg(source.join("Cargo.toml"))
+            .arg("--target-dir")
+            .arg(build_directory)
+            .envs(self.environment.iter().copied())
+            .output()
+            .map_err(|cause| FirmwareError::ToolMissing { tool: "cargo".into(), cause })?;
+        if done.status.success() {
+            return Ok(());
+        }
+        let stderr = String::from_utf8_lossy(&done.stderr);
+        let complaint = stderr.lines().find(|line| line.starts_with("error")).unwrap_or(stderr.trim_end());
+        Err(FirmwareError::Build { directory: source.into(), complaint: complaint.into() })
+    }
 }
 
 /// A directory for [`build`] that lasts: beside what cargo made of this workspace.
@@ -107,36 +164,18 @@ fn source() -> Result<PathBuf, FirmwareError> {
     expected.canonicalize().map_err(|_| FirmwareError::SourceMissing(expected))
 }
 
-fn check_target(source: &Path) -> Result<(), FirmwareError> {
+fn check_target(source: &Path, target: &str) -> Result<(), FirmwareError> {
     let mut rustc = tool("RUSTC", "rustc", source);
     let said = rustc
-        .args(["--print", "target-libdir", "--target", TARGET])
+        .args(["--print", "target-libdir", "--target", target])
         .output()
         .map_err(|cause| FirmwareError::ToolMissing { tool: "rustc".into(), cause })?;
     let directory = String::from_utf8_lossy(&said.stdout);
     if said.status.success() && Path::new(directory.trim_end()).is_dir() {
         Ok(())
     } else {
-        Err(FirmwareError::TargetMissing)
+        Err(FirmwareError::TargetMissing(target.into()))
     }
-}
-
-fn run_cargo(source: &Path, version: &str, build_directory: &Path) -> Result<(), FirmwareError> {
-    let done = tool("CARGO", "cargo", source)
-        .args(["build", "--release", "--locked", "--color=never", "--target", TARGET])
-        .arg("--manifest-path")
-        .arg(source.join("Cargo.toml"))
-        .arg("--target-dir")
-        .arg(build_directory)
-        .env("TUFFET_FIRMWARE_VERSION", version)
-        .output()
-        .map_err(|cause| FirmwareError::ToolMissing { tool: "cargo".into(), cause })?;
-    if done.status.success() {
-        return Ok(());
-    }
-    let stderr = String::from_utf8_lossy(&done.stderr);
-    let complaint = stderr.lines().find(|line| line.starts_with("error")).unwrap_or(stderr.trim_end());
-    Err(FirmwareError::Build { directory: source.into(), complaint: complaint.into() })
 }
 
 /// A program of the toolchain, free of what the caller's own build was told about the host.
@@ -157,8 +196,12 @@ fn tool(variable: &str, name: &str, source: &Path) -> Command {
     command
 }
 
-/// The segments of `elf` at their load addresses, as one piece from the start of flash.
-fn flat_image(elf: &[u8]) -> Result<Vec<u8>, &'static str> {
+/// The segments of `elf` at their load addresses, as one piece from the start of `flash`.
+///
+/// # Errors
+///
+/// What is wrong with it: a flaw of the linker's, or a file that is none of its.
+pub fn flat_image(elf: &[u8], flash: Range<u32>) -> Result<Vec<u8>, &'static str> {
     const CUT: &str = "it is no whole ELF file for a 32-bit little-endian core";
     let header = FileHeader32::<LittleEndian>::parse(elf).map_err(|_| CUT)?;
     let endian = header.endian().map_err(|_| CUT)?;
@@ -174,10 +217,10 @@ fn flat_image(elf: &[u8]) -> Result<Vec<u8>, &'static str> {
         }
         let start = segment.p_paddr(endian);
         let fits = u32::try_from(bytes.len()).ok().and_then(|length| start.checked_add(length));
-        if !FLASH.contains(&start) || fits.is_none_or(|end| end > FLASH.end) {
+        if !flash.contains(&start) || fits.is_none_or(|end| end > flash.end) {
             return Err("a segment is loaded outside the board's flash");
         }
-        let from = (start - FLASH.start) as usize;
+        let from = (start - flash.start) as usize;
         let place = from..from + bytes.len();
         if written.iter().any(|other| other.start < place.end && place.start < other.end) {
             return Err("two segments are loaded to the same place");
@@ -205,9 +248,9 @@ impl fmt::Display for FirmwareError {
             Self::ToolMissing { tool, cause } => {
                 write!(f, "{tool} cannot be started ({cause}): install Rust from https://rustup.rs")
             }
-            Self::TargetMissing => write!(
+            Self::TargetMissing(target) => write!(
                 f,
-                "the Rust toolchain has no standard library for {TARGET}: run `rustup target add {TARGET}`"
+                "the Rust toolchain has no standard library for {target}: run `rustup target add {target}`"
             ),
             Self::Build { directory, complaint } => write!(
                 f,
@@ -316,20 +359,20 @@ mod tests {
     #[test]
     fn segments_apart_are_joined_by_erased_bytes() {
         let file = elf(&[(1, 8, b"code"), (4, 0x5000_0000, b"note"), (1, 0, b"vect"), (1, 0x2000_0000, b"")]);
-        assert_eq!(flat_image(&file).unwrap(), b"vect\xff\xff\xff\xffcode");
+        assert_eq!(flat_image(&file, FLASH).unwrap(), b"vect\xff\xff\xff\xffcode");
     }
 
     #[test]
     fn segments_that_fill_the_flash_are_accepted() {
         let last = FLASH.end - 4;
-        let image = flat_image(&elf(&[(1, 0, b"vect"), (1, last, b"last")])).unwrap();
+        let image = flat_image(&elf(&[(1, 0, b"vect"), (1, last, b"last")]), FLASH).unwrap();
         assert_eq!((image.len(), &image[last as usize..]), (FLASH.end as usize, &b"last"[..]));
     }
 
     #[test]
     fn segment_outside_the_flash_is_refused() {
         for address in [FLASH.end - 3, FLASH.end, 0x2000_0000, u32::MAX] {
-            let flaw = flat_image(&elf(&[(1, 0, b"vect"), (1, address, b"data")])).unwrap_err();
+            let flaw = flat_image(&elf(&[(1, 0, b"vect"), (1, address, b"data")]), FLASH).unwrap_err();
             assert_eq!(flaw, "a segment is loaded outside the board's flash", "{address:#x}");
         }
     }
@@ -337,30 +380,30 @@ mod tests {
     #[test]
     fn segments_that_overlap_are_refused() {
         for (first, second) in [(0, 0), (0, 3), (3, 0)] {
-            let flaw = flat_image(&elf(&[(1, first, b"vect"), (1, second, b"code")])).unwrap_err();
+            let flaw = flat_image(&elf(&[(1, first, b"vect"), (1, second, b"code")]), FLASH).unwrap_err();
             assert_eq!(flaw, "two segments are loaded to the same place");
         }
-        assert!(flat_image(&elf(&[(1, 4, b"code"), (1, 0, b"vect")])).is_ok());
+        assert!(flat_image(&elf(&[(1, 4, b"code"), (1, 0, b"vect")]), FLASH).is_ok());
     }
 
     #[test]
     fn image_without_a_vector_table_is_refused() {
         let flaw = "nothing is loaded to the start of flash, where the vector table belongs";
-        assert_eq!(flat_image(&elf(&[(1, 4, b"code")])), Err(flaw));
-        assert_eq!(flat_image(&elf(&[])), Err(flaw));
+        assert_eq!(flat_image(&elf(&[(1, 4, b"code")]), FLASH), Err(flaw));
+        assert_eq!(flat_image(&elf(&[]), FLASH), Err(flaw));
     }
 
     #[test]
     fn file_that_is_no_arm_elf_is_refused() {
         let good = elf(&[(1, 0, b"vect")]);
-        flat_image(&good).unwrap();
+        flat_image(&good, FLASH).unwrap();
         for length in 0..good.len() {
-            flat_image(&good[..length]).unwrap_err();
+            flat_image(&good[..length], FLASH).unwrap_err();
         }
         for (at, byte) in [(0, b'X'), (4, 2), (5, 2), (18, 62)] {
             let mut bad = good.clone();
             bad[at] = byte;
-            flat_image(&bad).unwrap_err();
+            flat_image(&bad, FLASH).unwrap_err();
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A static file server on a loopback port, and the faults with which an attacker who owns it answers.
 //!
+//! It answers `Range: bytes=N-` as RFC 9110 says, which is what a device asks for that goes on with a download.
+//!
 //! It is what the demo and the tests put between a repository directory and a device: real HTTP/1.1 over real
 //! sockets, so that the device's own transport is what meets a hang, a cut connection or an endless body.
 
@@ -31,7 +33,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{
     fs::File,
-    io::{AsyncRead, ReadBuf},
+    io::{AsyncRead, AsyncSeekExt as _, ReadBuf},
     runtime,
     sync::oneshot,
     time::{Sleep, sleep},
@@ -215,7 +217,7 @@ async fn accept(listener: tokio::net::TcpListener, shared: Arc<Shared>) {
         tokio::spawn(async move {
             let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
                 let shared = Arc::clone(&shared);
-                async move { Ok::<_, Infallible>(answer(&shared, request.method(), request.uri().path()).await) }
+                async move { Ok::<_, Infallible>(answer(&shared, &request).await) }
             });
             // An error here is the client's leaving or a fault's doing; both are the other side's to report.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
@@ -223,7 +225,8 @@ async fn accept(listener: tokio::net::TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn answer(shared: &Shared, method: &Method, path: &str) -> Response<Either<Full<Bytes>, Streamed>> {
+async fn answer<B>(shared: &Shared, request: &hyper::Request<B>) -> Response<Either<Full<Bytes>, Streamed>> {
+    let (method, path) = (request.method(), request.uri().path());
     match shared.arrive(method, path) {
         None if method != Method::GET && method != Method::HEAD => {
             let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
@@ -231,7 +234,10 @@ async fn answer(shared: &Shared, method: &Method, path: &str) -> Response<Either
             answer
         }
         None => match shared.open(path).await {
-            Some((file, length)) => streamed(Streamed::whole(file, length)),
+            Some((file, length)) => match from(request.headers()) {
+                Some(from) => part(file, from, length).await,
+                None => streamed(Streamed::whole(file, length)),
+            },
             None => plain(StatusCode::NOT_FOUND, "no such file\n"),
         },
         Some(Fault::Replace(bytes)) => plain(StatusCode::OK, bytes),
@@ -253,6 +259,33 @@ async fn answer(shared: &Shared, method: &Method, path: &str) -> Response<Either
             Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the fault's URL is no header value\n"),
         },
     }
+}
+
+/// The first byte that is asked for. A range of another form is none that is answered, which RFC 9110 allows.
+fn from(headers: &header::HeaderMap) -> Option<u64> {
+    headers.get(header::RANGE)?.to_str().ok()?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
+}
+
+/// The rest of a file.
+async fn part(mut file: File, from: u64, length: u64) -> Response<Either<Full<Bytes>, Streamed>> {
+    let (mut answer, range) = match length.checked_sub(from) {
+        None | Some(0) => (
+            plain(StatusCode::RANGE_NOT_SATISFIABLE, "the file ends before that\n"),
+            format!("bytes */{length}"),
+        ),
+        Some(rest) => match file.seek(io::SeekFrom::Start(from)).await {
+            Ok(_) => {
+                let mut answer = streamed(Streamed::whole(file, rest));
+                *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+                (answer, format!("bytes {from}-{}/{length}", length.saturating_sub(1)))
+            }
+            Err(_) => return plain(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read\n"),
+        },
+    };
+    if let Ok(range) = header::HeaderValue::try_from(range) {
+        answer.headers_mut().insert(header::CONTENT_RANGE, range);
+    }
+    answer
 }
 
 fn plain(status: StatusCode, body: impl Into<Bytes>) -> Response<Either<Full<Bytes>, Streamed>> {
@@ -477,6 +510,30 @@ mod tests {
         ] {
             let reply = fetch(&mirror, target);
             assert_eq!((reply.status, reply.body == content), (200, true), "{target}");
+        }
+    }
+
+    #[test]
+    fn rest_of_a_file_is_answered_206_and_416_behind_its_end() {
+        let (_directory, mirror) = site();
+        let ask_from = |range: &str| {
+            let mut stream = connect(&mirror);
+            write!(stream, "GET /targets/image.bin HTTP/1.1\r\nHost: mirror\r\nRange: {range}\r\n\r\n")
+                .unwrap();
+            read_reply(&stream)
+        };
+        for (from, said) in [(0, "bytes 0-328913/328914"), (20_000, "bytes 20000-328913/328914")] {
+            let reply = ask_from(&format!("bytes={from}-"));
+            assert_eq!((reply.status, reply.header("Content-Range")), (206, Some(said)));
+            assert!(reply.body == image()[from..], "{from}");
+        }
+        for from in [328_914_u64, u64::MAX] {
+            let reply = ask_from(&format!("bytes={from}-"));
+            assert_eq!((reply.status, reply.header("Content-Range")), (416, Some("bytes */328914")));
+        }
+        for other in ["bytes=1-2", "bytes=-5", "lines=1-", "bytes=1-2,4-"] {
+            let reply = ask_from(other);
+            assert!(reply.status == 200 && reply.body == image(), "{other}");
         }
     }
 

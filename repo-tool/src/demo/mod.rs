@@ -14,6 +14,7 @@ use tuffet_agent::factory::FactoryImage;
 use tuffet_client::Change;
 use tuffet_client::release::Hex;
 
+use crate::config::Hardware;
 use crate::release::Staged;
 use crate::repository::target_name;
 use crate::{Environment, Error, Rejected};
@@ -30,7 +31,7 @@ use attacker::{Attack, Loot};
 use device::{Evidence, Lamp};
 use mirror::{Fault, Mirror};
 use story::Story;
-use team::{Ceremony, HARDWARE, OTHER_HARDWARE, Signing, Team};
+use team::{Build, Ceremony, HARDWARE, OTHER_HARDWARE, Signing, Team};
 
 /// The images that the demo needs, by the version that they say they are.
 pub struct Images {
@@ -136,8 +137,7 @@ impl World {
     /// # Errors
     /// Whatever keeps a file from being written.
     pub fn new(directory: &Path, images: Images, now: u64) -> Result<(World, Ceremony), Error> {
-        let slot = tuffet_agent::FlashMap::DEMO.layout().slot_a.length;
-        let (team, ceremony) = Team::found(directory, slot, now)?;
+        let (team, ceremony) = Team::found(directory, &hardware(), now)?;
         let mirror =
             Mirror::serve(&team.public()).map_err(|error| Error::io("serve", &team.public(), &error))?;
         let image = FactoryImage { bytes: &images.factory, sequence: 0, version: "0.9.0" };
@@ -153,8 +153,8 @@ impl World {
     /// The team's.
     pub fn release(&mut self, index: usize) -> Result<(Staged, Signing), Error> {
         let version = VERSIONS[index];
-        self.team.stage(&self.images.other, OTHER_HARDWARE, version)?;
-        let staged = self.team.stage(&self.images.releases[index], HARDWARE, version)?;
+        self.team.stage(&Build::new(&self.images.other, OTHER_HARDWARE, version))?;
+        let staged = self.team.stage(&Build::new(&self.images.releases[index], HARDWARE, version))?;
         let signing = self.team.sign_targets()?;
         self.team.publish()?;
         Ok((staged, signing))
@@ -199,7 +199,7 @@ impl World {
     /// Whatever keeps the world from being watched; what the lamp says is in the outcome.
     pub fn rob(&self) -> Result<Outcome, Error> {
         let today = self.team.history().last().cloned().unwrap_or_default();
-        for (name, file) in self.team.robbed().forge(&today, &self.images.other, self.now)? {
+        for (name, file) in self.team.robbed().forge(&today, HARDWARE, &self.images.other, self.now)? {
             self.mirror.set_fault(&format!("/{name}"), Fault::Replace(file));
         }
         self.watch()
@@ -228,9 +228,8 @@ impl World {
     /// # Errors
     /// The team's, for he uses the same tools.
     pub fn own_repository(&self) -> Result<Own, Error> {
-        let slot = tuffet_agent::FlashMap::DEMO.layout().slot_a.length;
-        let (mut team, _) = Team::found(&self.directory.join("attacker"), slot, self.now)?;
-        team.stage(&self.images.other, HARDWARE, "6.6.6")?;
+        let (mut team, _) = Team::found(&self.directory.join("attacker"), &hardware(), self.now)?;
+        team.stage(&Build::new(&self.images.other, HARDWARE, "6.6.6"))?;
         team.sign_targets()?;
         team.publish()?;
         let mut files = team.history().last().cloned().unwrap_or_default();
@@ -238,6 +237,12 @@ impl World {
         files.remove("1.root.json");
         Ok(Own(files))
     }
+}
+
+/// What the product runs on.
+fn hardware() -> [(&'static str, Hardware); 2] {
+    let slot_size = tuffet_agent::FlashMap::DEMO.layout().slot_a.length;
+    [HARDWARE, OTHER_HARDWARE].map(|name| (name, Hardware { slot_size, flash_map: Some("demo".to_owned()) }))
 }
 
 /// The metadata files of the attacker's own repository.

@@ -18,7 +18,8 @@ use super::thief::Thief;
 use crate::Error;
 use crate::config::{Config, Hardware};
 use crate::publish::{self, Keys, Scope, Summary};
-use crate::release::{self, Release, Staged, Wanted};
+use crate::release::change::{self, Change, Changed};
+use crate::release::{self, Ramp, Release, Staged, Wanted};
 use crate::repository::Workspace;
 use crate::staging::{self, Mode};
 use crate::storage::Unwatched;
@@ -49,6 +50,29 @@ pub struct Team {
     history: Vec<BTreeMap<String, Vec<u8>>>,
 }
 
+/// What a build leaves behind to be released.
+#[derive(Clone, Copy, Debug)]
+pub struct Build<'b> {
+    /// The image.
+    pub image: &'b [u8],
+    /// What it is for.
+    pub hardware: &'b str,
+    /// Its version, for people.
+    pub version: &'b str,
+    /// Its security counter; without one that of the newest release.
+    pub counter: Option<u32>,
+    /// Who gets it when; without one everybody, at once.
+    pub rollout: Option<Ramp>,
+}
+
+impl<'b> Build<'b> {
+    /// One that is for everybody, at once.
+    #[must_use]
+    pub fn new(image: &'b [u8], hardware: &'b str, version: &'b str) -> Self {
+        Build { image, hardware, version, counter: None, rollout: None }
+    }
+}
+
 /// How the root came to be signed.
 pub struct Ceremony {
     /// The root file's request, for inspection.
@@ -72,11 +96,15 @@ pub struct Signing {
 impl Team {
     /// Makes keys, signs a first root in separate runs, and sets a repository up below `directory`.
     ///
-    /// `slot_size` is what a device's slot takes, in bytes; `now` in seconds since 1970.
+    /// `hardware` is what the product runs on; `now` in seconds since 1970.
     ///
     /// # Errors
     /// Whatever keeps a file from being written.
-    pub fn found(directory: &Path, slot_size: u32, now: u64) -> Result<(Team, Ceremony), Error> {
+    pub fn found(
+        directory: &Path,
+        hardware: &[(&str, Hardware)],
+        now: u64,
+    ) -> Result<(Team, Ceremony), Error> {
         let drawer = directory.join("keys");
         fs::create_dir_all(&drawer).map_err(|error| Error::io("create", &drawer, &error))?;
         let passphrase = Passphrase::new(PASSPHRASE.as_bytes().to_vec().into())?;
@@ -103,8 +131,8 @@ impl Team {
 
         let mut config = Config::new();
         let product = config.add_product(PRODUCT)?;
-        for hardware in [HARDWARE, OTHER_HARDWARE] {
-            product.add_hardware(hardware, Hardware { slot_size, flash_map: Some("demo".to_owned()) })?;
+        for (name, hardware) in hardware {
+            product.add_hardware(name, hardware.clone())?;
         }
         let workspace = Workspace::init(&directory.join("repository"), &ceremony.root, config, now)?;
         let directory = directory.to_owned();
@@ -129,11 +157,12 @@ impl Team {
         &self.history
     }
 
-    /// Stages a release of these bytes.
+    /// Stages a release of a build.
     ///
     /// # Errors
     /// [`release::add`]'s.
-    pub fn stage(&self, image: &[u8], hardware: &str, version: &str) -> Result<Staged, Error> {
+    pub fn stage(&self, build: &Build<'_>) -> Result<Staged, Error> {
+        let Build { image, hardware, version, counter, rollout } = *build;
         let builds = self.directory.join("builds").join(hardware).join(version);
         fs::create_dir_all(&builds).map_err(|error| Error::io("create", &builds, &error))?;
         let path = builds.join("lamp.bin");
@@ -142,12 +171,33 @@ impl Team {
             image: path,
             place: Wanted { product: None, hardware: hardware.to_owned(), channel: CHANNEL.to_owned() },
             version: Some(version.to_owned()),
-            counter: None,
+            counter,
             minimum: 0,
-            rollout: None,
+            rollout,
             older: false,
         };
         release::add(&self.workspace, &release, self.now, Mode::Write)
+    }
+
+    /// Stages what becomes of the newest release for a hardware.
+    ///
+    /// # Errors
+    /// [`change()`](change::change)'s.
+    pub fn change(&self, hardware: &str, what: &Change) -> Result<Changed, Error> {
+        let (hardware, channel) = (hardware.to_owned(), CHANNEL.to_owned());
+        change::change(
+            &self.workspace,
+            &Wanted { product: None, hardware, channel },
+            None,
+            what,
+            self.now,
+            Mode::Write,
+        )
+    }
+
+    /// Time passes. It does not go back.
+    pub fn wait_until(&mut self, now: u64) {
+        self.now = self.now.max(now);
     }
 
     /// Two of the three release keys sign the staged targets, in separate runs; in between the team tries to
@@ -199,33 +249,52 @@ impl Team {
         Thief { snapshot: key("snapshot"), timestamp: key("timestamp"), release: key("release-b") }
     }
 
-    /// Two root holders sign a root 2 in which the online keys are others, and the team publishes under it.
+    /// Two root holders sign the next root, in which the online keys are others, and the team publishes under it.
     ///
     /// # Errors
     /// Whatever keeps it from being signed or published.
     pub fn replace_online_keys(&mut self) -> Result<Summary, Error> {
+        self.replace(&[(Role::Snapshot, "snapshot"), (Role::Timestamp, "timestamp")])?;
+        self.publish()
+    }
+
+    /// Two root holders sign the next root, in which the key of a release holder is another, and the team publishes under
+    /// it. Who holds the old key can sign nothing any more.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being signed or published.
+    pub fn replace_release_key(&mut self) -> Result<Summary, Error> {
+        self.replace(&[(Role::Targets, TARGETS[1])])?;
+        if self.workspace.request_path(&Role::Targets).exists() {
+            self.sign_targets()?;
+        }
+        self.publish()
+    }
+
+    fn replace(&mut self, keys: &[(Role, &'static str)]) -> Result<(), Error> {
         let roots = self.workspace.roots()?;
+        let number = roots.chain.files().len() + 1;
         let mut draft = Draft::next(&roots.chain, self.now, self.now + 365 * DAY)?;
         let passphrase = Passphrase::new(PASSPHRASE.as_bytes().to_vec().into())?;
-        for (role, name) in [(Role::Snapshot, "snapshot"), (Role::Timestamp, "timestamp")] {
+        for (role, name) in keys {
             let key = Arc::new(SigningKey::generate()?);
-            key.write_new(&self.directory.join("keys").join(format!("{name}-2.pem")), &passphrase)?;
-            draft.add_key(&role, key.public())?;
-            if let Some(stolen) = self.keys.insert(name, key) {
-                draft.remove_key(&role, stolen.public().keyid())?;
+            key.write_new(&self.directory.join("keys").join(format!("{name}-{number}.pem")), &passphrase)?;
+            draft.add_key(role, key.public())?;
+            if let Some(old) = self.keys.insert(name, key) {
+                draft.remove_key(role, old.public().keyid())?;
             }
         }
         let table = self.directory.join("ceremony");
-        let path = table.join("root-2.request.json");
+        let path = table.join(format!("root-{number}.request.json"));
         Request::draft(Role::Root, &draft.signed()?, roots.chain.files())?.create(&path)?;
         for name in [ROOT[0], ROOT[2]] {
             self.sign_file(&path, name)?;
         }
-        let file = table.join("2.root.json");
+        let file = table.join(format!("{number}.root.json"));
         let root = Request::read(&path)?.finish(self.now)?;
         fs::write(&file, &root).map_err(|error| Error::io("write", &file, &error))?;
         staging::add_root(&self.workspace, &file, self.now, Mode::Write)?;
-        self.publish()
+        Ok(())
     }
 
     fn online_keys(&self) -> Keys {

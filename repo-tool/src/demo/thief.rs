@@ -10,7 +10,7 @@ use tuffet_keys::Role;
 use tuffet_keys::key::SigningKey;
 
 use super::attacker::newest;
-use super::team::{CHANNEL, HARDWARE, PRODUCT};
+use super::team::{CHANNEL, PRODUCT};
 use crate::Error;
 use crate::author::{Dates, Target};
 use crate::document::{self, Changes, Document, Listing};
@@ -26,8 +26,8 @@ pub struct Thief {
 }
 
 impl Thief {
-    /// Metadata that release an image of his, `firmware`, on top of `today`'s: targets under one signature of
-    /// two, the rest signed as it must be. `now` in seconds since 1970.
+    /// Metadata that release an image of his, `firmware`, for `hardware`, on top of `today`'s: targets under one signature
+    /// of two, the rest signed as it must be. `now` in seconds since 1970.
     ///
     /// # Errors
     /// What signing says.
@@ -37,6 +37,7 @@ impl Thief {
     pub fn forge(
         &self,
         today: &BTreeMap<String, Vec<u8>>,
+        hardware: &str,
         firmware: &[u8],
         now: u64,
     ) -> Result<BTreeMap<String, Vec<u8>>, Error> {
@@ -47,9 +48,9 @@ impl Thief {
         let mut changes = Changes::default();
         let sha256: [u8; 32] = Sha256::digest(firmware).into();
         let length = u32::try_from(firmware.len()).expect("an image is short");
-        let path = format!("{PRODUCT}/{HARDWARE}/versions/6.6.6/lamp.bin");
+        let path = format!("{PRODUCT}/{hardware}/versions/6.6.6/lamp.bin");
         changes.put_file(&path, &Target { sha256: Hex(&sha256).to_string(), length });
-        let entry = format!("{PRODUCT}/{HARDWARE}/{CHANNEL}/release");
+        let entry = format!("{PRODUCT}/{hardware}/{CHANNEL}/release");
         let mut listed = sheet.entry(&entry)?;
         let fixed = "the path and the version are short";
         listed.candidates.insert(

@@ -1,7 +1,8 @@
 //! The product: a lamp that updates itself, says on its log what it does, and is switched off when there is nothing left to do.
 //!
 //! Whoever runs the emulator waits for these lines, which do not change: `start {version}`, `turn {outcome} {error}`,
-//! `wait {seconds}`, `wire {received} {sent}`, `stack {bytes}`, `restart`, `asleep`, `trust lost`.
+//! `wait {seconds}`, `wire {received} {sent}` and `busy {microseconds}`, both since the start, `stack {bytes}`, `restart`,
+//! `asleep`, `trust lost`.
 
 use defmt::info;
 use embedded_storage::nor_flash::NorFlash;
@@ -35,6 +36,11 @@ pub trait Board {
 
     /// Bytes that went over its line since it started: received and sent.
     fn wire(&self) -> [u32; 2];
+
+    /// Microseconds since it started in which it did not wait for anything, on boards that can tell.
+    fn busy(&self) -> Option<u32> {
+        None
+    }
 
     /// The most bytes of stack that were in use at any time since it started.
     fn stack(&self) -> u32;
@@ -146,6 +152,9 @@ impl<'d, B: Board> Device<'d, B> {
         info!("turn {=u16} {=u16}", outcome, error.map_or(0, Error::code));
         let [received, sent] = self.board.wire();
         info!("wire {=u32} {=u32}", received, sent);
+        if let Some(microseconds) = self.board.busy() {
+            info!("busy {=u32}", microseconds);
+        }
     }
 
     fn obey(&mut self, want: Want) {

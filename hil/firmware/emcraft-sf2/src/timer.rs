@@ -41,13 +41,17 @@ const MILLISECOND: u32 = 142_000;
 /// Ticks of a second. On the board these timers have the APB's clock, half of the core's 142 MHz; QEMU 7.2 takes its timer's
 /// default instead, before the board can say otherwise.
 const SECOND: u32 = 100_000_000;
+const MICROSECOND: u32 = SECOND / 1_000_000;
 
 /// The number of the first timer's interrupt.
 pub const DEADLINE_INTERRUPT: i16 = 14;
 
-/// What the second timer said when the last whole second was over. It counts down from 2^32 - 1, for 60 seconds.
+/// What the second timer said when the last whole second was over. It counts down from 2^32 - 1, for 42 seconds.
 static MARK: AtomicU32 = AtomicU32::new(0);
 static SECONDS: AtomicU32 = AtomicU32::new(0);
+/// Microseconds in [`pause`], and ticks that are less than one.
+static ASLEEP: AtomicU32 = AtomicU32::new(0);
+static ASLEEP_REST: AtomicU32 = AtomicU32::new(0);
 
 /// Time begins.
 pub fn start() {
@@ -58,8 +62,12 @@ pub fn start() {
     SECONDS.store(0, Relaxed);
 }
 
-/// Milliseconds since [`start`]. To be asked for at least once a minute: nothing else counts the minutes.
+/// Milliseconds since [`start`]. To be asked for at least every 40 seconds: nothing else counts how often the timer ended.
 pub fn milliseconds() -> u64 {
+    microseconds() / 1000
+}
+
+fn microseconds() -> u64 {
     let mut passed = MARK.load(Relaxed).wrapping_sub(TIMER_2.read(VALUE));
     let whole = passed / SECOND;
     if whole > 0 {
@@ -67,7 +75,14 @@ pub fn milliseconds() -> u64 {
         SECONDS.store(SECONDS.load(Relaxed).saturating_add(whole), Relaxed);
         passed -= whole * SECOND;
     }
-    u64::from(SECONDS.load(Relaxed)) * 1000 + u64::from(passed / (SECOND / 1000))
+    u64::from(SECONDS.load(Relaxed)) * 1_000_000 + u64::from(passed / MICROSECOND)
+}
+
+/// Microseconds since [`start`] in which the core did not [`pause`]. Where the emulator counts an instruction as a nanosecond
+/// (`-icount shift=0`), these are thousands of instructions.
+pub fn busy() -> u32 {
+    let busy = microseconds().saturating_sub(ASLEEP.load(Relaxed).into());
+    u32::try_from(busy).unwrap_or(u32::MAX)
 }
 
 /// Seconds since [`start`].
@@ -86,8 +101,12 @@ pub fn pause() {
     SYSTICK.write(SYST_RVR, MILLISECOND - 1);
     SYSTICK.write(SYST_CVR, 0);
     SYSTICK.write(SYST_CSR, CORE_CLOCK | TICK_INTERRUPT | SYST_ENABLE);
+    let before = TIMER_2.read(VALUE);
     asm::dsb();
     asm::wfi();
+    let asleep = before.wrapping_sub(TIMER_2.read(VALUE)) + ASLEEP_REST.load(Relaxed);
+    ASLEEP.store(ASLEEP.load(Relaxed).saturating_add(asleep / MICROSECOND), Relaxed);
+    ASLEEP_REST.store(asleep % MICROSECOND, Relaxed);
     SYSTICK.write(SYST_CSR, 0);
     SCB.write(ICSR, PENDSTCLR);
     asm::isb();

@@ -101,6 +101,10 @@ impl Board for Sf2 {
         emac::wire()
     }
 
+    fn busy(&self) -> Option<u32> {
+        Some(timer::busy())
+    }
+
     fn stack(&self) -> u32 {
         image::stack_used()
     }

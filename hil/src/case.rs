@@ -1,0 +1,306 @@
+//! Scenarios: what happens to a device, line by line, and what it said and has on its flash afterwards.
+//!
+//! A case is a file in `hil/cases`, its expected outcome stands beside it. Lines of a case are commands, and `#` begins a
+//! remark:
+//!
+//! | command | what happens |
+//! |---|---|
+//! | `boards NAME…` | it is for these boards alone |
+//! | `retry SECONDS`, `deadline SECONDS` | the device's patience; without them a failure ends a start |
+//! | `clock` | the device has one; else it has none |
+//! | `release VERSION [BEHAVIOUR] [counter N] [rollout now\|later]` | a release is built, signed by two and published |
+//! | `rotate` | a new root has other online keys |
+//! | `revoke` | a new root has another key for one release holder |
+//! | `withdraw`, `pause` | the newest release is taken back, or no longer handed out |
+//! | `attack NAME` | the mirror is somebody else's |
+//! | `fault FILE FAULT` | the mirror fails for `image` or a file: `status CODE`, `drop PERCENT`, `hang`, `endless` |
+//! | `honest` | the mirror is honest again |
+//! | `bundle` | files come from a bundle of what is published now |
+//! | `start` | the device is switched on, and runs until it sleeps |
+//!
+//! Behaviours are `well`, `hangs`, `crashes`, `unfit` and `alone`.
+
+use core::fmt::Write as _;
+use core::time::Duration;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use tuffet::demo::attacker::Attack;
+use tuffet::demo::mirror::Fault;
+use tuffet::release::Ramp;
+use tuffet::release::change::Change;
+use tuffet_tests::simulator::{DAY, NOW};
+
+use crate::Failure;
+use crate::board::Board;
+use crate::firmware::{Behaviour, Firmware};
+use crate::judge::Verdict;
+use crate::machine::{Halt, Machine, Watch};
+use crate::world::{Wanted, World};
+
+/// How long a device may be on.
+pub const PATIENCE: Duration = Duration::from_secs(400);
+
+/// The first words of lines that a device says the same each time.
+const STABLE: [&str; 6] = ["start", "turn", "restart", "asleep", "trust", "panicked"];
+
+/// A scenario.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Its name.
+    pub name: String,
+    /// What it is about: its first remark.
+    pub about: String,
+    /// The boards that it is for.
+    pub boards: Vec<Board>,
+    /// Its commands, and their line numbers.
+    commands: Vec<(usize, Vec<String>)>,
+    /// Where its outcome stands.
+    expected: PathBuf,
+}
+
+/// Whether a case came out as expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It did.
+    Same,
+    /// It came out like this, and not like that.
+    Other {
+        /// What came out.
+        came: String,
+        /// What was expected, if anything was.
+        expected: Option<String>,
+    },
+}
+
+impl Case {
+    /// All cases below a directory, by name.
+    ///
+    /// # Errors
+    /// What is wrong with a file.
+    pub fn all(directory: &Path) -> Result<Vec<Case>, Failure> {
+        let mut cases = Vec::new();
+        let entries = fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+        for entry in entries {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "case") {
+                cases.push(Case::read(&path)?);
+            }
+        }
+        cases.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(cases)
+    }
+
+    fn read(path: &Path) -> Result<Case, Failure> {
+        let text = fs::read_to_string(path)?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let about =
+            text.lines().next().and_then(|line| line.strip_prefix("# ")).unwrap_or_default().to_owned();
+        let mut case = Case {
+            name,
+            about,
+            boards: Board::ALL.to_vec(),
+            commands: Vec::new(),
+            expected: path.with_extension("expected"),
+        };
+        for (index, line) in text.lines().enumerate() {
+            let words: Vec<String> =
+                line.split('#').next().unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+            match words.split_first() {
+                None => {}
+                Some((first, boards)) if first == "boards" => {
+                    case.boards = boards.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+                }
+                Some(_) => case.commands.push((index + 1, words)),
+            }
+        }
+        Ok(case)
+    }
+
+    /// Plays it, and says what came out.
+    ///
+    /// # Errors
+    /// What keeps it from being played.
+    pub fn play(&self, firmware: &Firmware) -> Result<String, Failure> {
+        let mut world = World::new(firmware)?;
+        let mut outcome = String::new();
+        for (line, words) in &self.commands {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            if words == ["start"] {
+                outcome += &start(&mut world).map_err(|error| format!("line {line}: {error}"))?;
+            } else {
+                obey(&mut world, &words)
+                    .map_err(|error| format!("line {line}: {}: {error}", words.join(" ")))?;
+                writeln!(outcome, "> {}", words.join(" "))?;
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Holds an outcome against the expected one of this board. Boards are expected to come out alike, unless the file says
+    /// otherwise.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn judge(&self, board: Board, came: String) -> Result<Outcome, Failure> {
+        let expected =
+            [self.expected_for(board), self.expected.clone()].iter().find_map(|path| read(path).transpose());
+        Ok(match expected.transpose()? {
+            Some(expected) if expected == came => Outcome::Same,
+            expected => Outcome::Other { came, expected },
+        })
+    }
+
+    /// Expects this from now on.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn overwrite(&self, board: Board, came: &str) -> Result<(), Failure> {
+        let own = self.expected_for(board);
+        // The first board's outcome is everybody's; one that differs has its own.
+        if board == self.boards[0] || read(&self.expected)?.is_none() {
+            return Ok(fs::write(&self.expected, came)?);
+        }
+        if read(&self.expected)?.is_some_and(|expected| expected == came) {
+            if own.exists() {
+                fs::remove_file(own)?;
+            }
+            return Ok(());
+        }
+        Ok(fs::write(own, came)?)
+    }
+
+    fn expected_for(&self, board: Board) -> PathBuf {
+        self.expected.with_extension(format!("{board}.expected"))
+    }
+}
+
+fn read(path: &Path) -> Result<Option<String>, Failure> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("{}: {error}", path.display()).into()),
+    }
+}
+
+/// The device is switched on, and runs until it sleeps. What it said, and what its flash says.
+fn start(world: &mut World<'_>) -> Result<String, Failure> {
+    let mut machine = Machine::start(world.firmware, &world.flash_at_start(), world.files()?, Watch::End)?;
+    let halt = machine.run(PATIENCE)?;
+    let flash = machine.flash()?;
+    let log = machine.switch_off()?;
+    if halt != Halt::Off(true) {
+        let last = log.iter().rev().take(12).rev().cloned().collect::<Vec<_>>().join("\n  ");
+        return Err(
+            format!("the device did not go to sleep ({halt:?}); the last that it said:\n  {last}").into()
+        );
+    }
+    let verdict = Verdict::read(world, &flash)?;
+    world.flash = flash;
+    let mut said: Vec<&str> = log.iter().map(String::as_str).filter(|line| is_stable(line)).collect();
+    // How often it tries in vain until a deadline is a matter of the host's speed.
+    said.dedup();
+    let mut outcome = String::from("> start\n");
+    for line in said {
+        writeln!(outcome, "{line}")?;
+    }
+    write!(outcome, "{verdict}")?;
+    Ok(outcome)
+}
+
+/// Whether a device says this line the same each time.
+#[must_use]
+pub fn is_stable(line: &str) -> bool {
+    line.split(' ').next().is_some_and(|first| STABLE.contains(&first))
+}
+
+/// What happens to the world.
+fn obey(world: &mut World<'_>, words: &[&str]) -> Result<(), Failure> {
+    match words {
+        ["retry", seconds] => world.page.retry = seconds.parse()?,
+        ["deadline", seconds] => world.page.deadline = seconds.parse()?,
+        ["clock"] => world.page.now = NOW,
+        ["release", version, rest @ ..] => release(world, version, rest)?,
+        ["rotate"] => {
+            world.team.replace_online_keys()?;
+        }
+        ["revoke"] => {
+            world.team.replace_release_key()?;
+        }
+        ["withdraw"] => world.change(&Change::Withdraw)?,
+        ["pause"] => world.change(&Change::Pause)?,
+        ["attack", "thief"] => world.rob()?,
+        ["attack", name] => {
+            let attack = Attack::ALL.into_iter().find(|attack| attack_name(*attack) == *name);
+            world
+                .attack(attack.ok_or_else(|| {
+                    format!("there are thief, {}", Attack::ALL.map(attack_name).join(", "))
+                })?)?;
+        }
+        ["fault", file, fault @ ..] => {
+            let path = match *file {
+                "image" => world.image_path()?,
+                name => format!("/{name}"),
+            };
+            let fault = match fault {
+                ["status", code] => Fault::Status(code.parse()?),
+                ["drop", percent] => Fault::DropAfter(world.image_length() * percent.parse::<u64>()? / 100),
+                ["hang"] => Fault::Hang,
+                ["endless"] => Fault::Endless,
+                _ => return Err("no such fault".into()),
+            };
+            world.mirror.set_fault(&path, fault);
+        }
+        ["honest"] => world.mirror.clear_faults(),
+        ["bundle"] => world.pack()?,
+        _ => return Err("no such command".into()),
+    }
+    Ok(())
+}
+
+fn release(world: &mut World<'_>, version: &str, words: &[&str]) -> Result<(), Failure> {
+    let mut wanted = Wanted { version, behaviour: Behaviour::Well, counter: 0, rollout: None };
+    let mut words = words;
+    loop {
+        words = match words {
+            [] => return world.release(&wanted),
+            ["counter", number, rest @ ..] => {
+                wanted.counter = number.parse()?;
+                rest
+            }
+            ["rollout", when, rest @ ..] => {
+                // The images' dates, and not those of the people who play this.
+                let start = match *when {
+                    "now" => NOW - DAY,
+                    "later" => NOW + 30 * DAY,
+                    _ => return Err("a rollout is now or later".into()),
+                };
+                wanted.rollout = Some(Ramp { start, end: start + DAY / 2 });
+                rest
+            }
+            [behaviour, rest @ ..] => {
+                wanted.behaviour = match *behaviour {
+                    "well" => Behaviour::Well,
+                    "hangs" => Behaviour::Hangs,
+                    "crashes" => Behaviour::Crashes,
+                    "unfit" => Behaviour::Unfit,
+                    "alone" => Behaviour::Alone,
+                    _ => return Err("no such behaviour".into()),
+                };
+                rest
+            }
+        }
+    }
+}
+
+fn attack_name(attack: Attack) -> &'static str {
+    match attack {
+        Attack::FlippedImageByte => "flipped-image",
+        Attack::ReplayedTimestamp => "replayed-timestamp",
+        Attack::SignatureMissing => "signature-missing",
+        Attack::DifferentDays => "different-days",
+        Attack::EndlessFile => "endless-file",
+        Attack::OtherHardware => "other-hardware",
+        Attack::OwnRepository => "own-repository",
+    }
+}

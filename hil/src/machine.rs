@@ -1,0 +1,316 @@
+//! An emulator: it runs a device until its power goes, and hands back its flash and its log.
+
+use core::time::Duration;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use defmt_decoder::{DecodeError, Table};
+use tempfile::TempDir;
+use tuffet_tests::lab::nor::Operation;
+
+use crate::Failure;
+use crate::board::Board;
+use crate::firmware::{Firmware, Places};
+use crate::gateway::Files;
+use crate::gdb::{Gdb, Stop};
+
+/// How long an emulator may take to open its socket.
+const START: Duration = Duration::from_secs(30);
+
+/// Where the flash of an nRF51 begins.
+const INTERNAL_FLASH: u32 = 0;
+
+/// Numbers of registers: the arguments of a function, and where the core is.
+const ARGUMENTS: [u8; 3] = [0, 1, 2];
+const PROGRAM_COUNTER: u8 = 15;
+
+/// A device that is switched on.
+#[derive(Debug)]
+pub struct Machine {
+    board: Board,
+    places: Places,
+    child: Child,
+    gdb: Gdb,
+    log: Arc<Mutex<Vec<String>>>,
+    listener: Option<JoinHandle<()>>,
+    directory: TempDir,
+    /// The core stands at a breakpoint that it has to pass first.
+    halted: bool,
+}
+
+/// Where a device stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// It is about to do this to its flash; what it is about to write stands beside it.
+    Operation(Operation, Vec<u8>),
+    /// Its bootloader starts.
+    Reset,
+    /// It switches itself off: whether all went well.
+    Off(bool),
+    /// It runs on, after so long.
+    Late,
+}
+
+/// What a device is halted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// Its end.
+    End,
+    /// Each operation of its flash, and each of its starts.
+    Operations,
+}
+
+impl Machine {
+    /// Switches a device on, with these bytes on its flash. `files` are what its UART is fed with, if it is.
+    ///
+    /// # Errors
+    /// What keeps the emulator from being started.
+    pub fn start(
+        firmware: &Firmware,
+        flash: &[u8],
+        files: Option<Files>,
+        watch: Watch,
+    ) -> Result<Machine, Failure> {
+        let board = firmware.board;
+        let directory = tempfile::tempdir()?;
+        let [bootloader, socket, nor] =
+            ["boot.elf", "gdb", "nor.bin"].map(|name| directory.path().join(name));
+        fs::write(&bootloader, &firmware.bootloader)?;
+        if board.has_flash_file() {
+            fs::write(&nor, flash)?;
+        }
+        let mut child = board
+            .emulator(&bootloader, &socket, &nor)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("{} cannot be started: {error}", crate::board::EMULATOR))?;
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (input, output) = (child.stdin.take(), child.stdout.take());
+        let (Some(input), Some(output)) = (input, output) else {
+            return Err("the emulator has no standard input and output".into());
+        };
+        let listener = Decoder::new(&firmware.application, Arc::clone(&log))?.listen(input, output, files);
+        let mut machine = Machine {
+            board,
+            places: firmware.places.clone(),
+            gdb: Gdb::new(connect(&socket, &mut child)?)?,
+            child,
+            log,
+            listener: Some(listener),
+            directory,
+            halted: false,
+        };
+        if !board.has_flash_file() {
+            // The bootloader's part is its own.
+            let behind = board.layout().bootloader.map_or(0, |part| part.end());
+            machine.gdb.write(INTERNAL_FLASH + behind, &flash[behind as usize..])?;
+            for place in machine.places.switch_off.clone() {
+                machine.gdb.break_at(place)?;
+            }
+        }
+        if watch == Watch::Operations {
+            let Places { erase, program, reset, .. } = machine.places.clone();
+            for place in erase.into_iter().chain(program).chain([reset]) {
+                machine.gdb.break_at(place)?;
+            }
+        }
+        Ok(machine)
+    }
+
+    /// Lets the device run until it halts, or so long.
+    ///
+    /// # Errors
+    /// What the emulator's debugger does not do.
+    pub fn run(&mut self, patience: Duration) -> Result<Halt, Failure> {
+        if core::mem::replace(&mut self.halted, false) && self.gdb.step()? != Some(Stop::Halted) {
+            return Err("the core does not step".into());
+        }
+        let end = Instant::now() + patience;
+        match self.gdb.go(patience)? {
+            None => {
+                self.gdb.halt()?;
+                Ok(Halt::Late)
+            }
+            Some(Stop::Exited(status)) => Ok(Halt::Off(status == 0)),
+            Some(Stop::Gone) => match self.child.wait()?.code() {
+                Some(status) => Ok(Halt::Off(status == 0)),
+                None => Err("the emulator was killed".into()),
+            },
+            Some(Stop::Halted) => {
+                self.halted = true;
+                self.halt(end)
+            }
+        }
+    }
+
+    /// What the core halted for.
+    fn halt(&mut self, end: Instant) -> Result<Halt, Failure> {
+        let at = self.gdb.register(PROGRAM_COUNTER)? & !1;
+        let mut arguments = [0; 3];
+        for (argument, register) in arguments.iter_mut().zip(ARGUMENTS) {
+            *argument = self.gdb.register(register)?;
+        }
+        let [offset, pointer, length] = arguments;
+        let start = offset as usize;
+        if self.places.erase.contains(&at) {
+            let unit = self.board.layout().erase_unit as usize;
+            return Ok(Halt::Operation(Operation::Erase(start..start + unit), Vec::new()));
+        }
+        if self.places.program.contains(&at) {
+            let mut bytes = vec![0; length as usize];
+            self.gdb.read(pointer, &mut bytes)?;
+            return Ok(Halt::Operation(Operation::Write(start..start + bytes.len()), bytes));
+        }
+        if self.places.switch_off.contains(&at) {
+            return Ok(Halt::Off(offset & 0xFF != 0));
+        }
+        if at == self.places.reset {
+            return Ok(Halt::Reset);
+        }
+        if Instant::now() >= end {
+            return Ok(Halt::Late);
+        }
+        Err(format!("the core halts at {at:#x}, where nobody told it to").into())
+    }
+
+    /// What is on the flash while the core stands still.
+    ///
+    /// # Errors
+    /// What keeps it from being read.
+    pub fn flash(&mut self) -> Result<Vec<u8>, Failure> {
+        if self.board.has_flash_file() {
+            return Ok(fs::read(self.nor())?);
+        }
+        let mut bytes = vec![0; self.board.layout().size as usize];
+        self.gdb.read(INTERNAL_FLASH, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn nor(&self) -> PathBuf {
+        self.directory.path().join("nor.bin")
+    }
+
+    /// The power goes. What the device said until then.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn switch_off(mut self) -> Result<Vec<String>, Failure> {
+        self.end()?;
+        Ok(self.log.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        // One that has ended by itself cannot be killed, which is as good.
+        let _ = self.child.kill();
+        self.child.wait()?;
+        if let Some(listener) = self.listener.take() {
+            // It ends with the emulator's output. If it panicked, that has been said.
+            let _ = listener.join();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}
+
+fn connect(socket: &std::path::Path, child: &mut Child) -> Result<UnixStream, Failure> {
+    let end = Instant::now() + START;
+    loop {
+        match UnixStream::connect(socket) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => {
+                if let Some(status) = child.try_wait()? {
+                    return Err(format!("the emulator ended at once: {status}").into());
+                }
+                if Instant::now() > end {
+                    return Err(format!("the emulator serves no debugger: {error}").into());
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+}
+
+/// Turns what comes from a board's log into lines.
+struct Decoder {
+    table: Table,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Decoder {
+    fn new(application: &[u8], log: Arc<Mutex<Vec<String>>>) -> Result<Decoder, Failure> {
+        let table = Table::parse(application)?.ok_or("the application has no table for its log")?;
+        Ok(Decoder { table, log })
+    }
+
+    /// Listens to a UART until it is closed.
+    fn listen(self, input: ChildStdin, mut output: ChildStdout, files: Option<Files>) -> JoinHandle<()> {
+        thread::spawn(move || {
+            let mut stream = self.table.new_stream_decoder();
+            let mut take = |bytes: &[u8]| {
+                stream.received(bytes);
+                loop {
+                    match stream.decode() {
+                        Ok(frame) => self.say(frame.display_message().to_string()),
+                        Err(DecodeError::UnexpectedEof) => break,
+                        // A frame that a reset cut, or a bootloader's plain words.
+                        Err(DecodeError::Malformed) if self.table.encoding().can_recover() => {}
+                        Err(DecodeError::Malformed) => break,
+                    }
+                }
+            };
+            match files {
+                Some(mut files) => {
+                    let said = files.serve(Line { input, output }, &mut take);
+                    if let Err(error) = said {
+                        self.say(format!("the line broke: {error}"));
+                    }
+                }
+                None => {
+                    let mut bytes = [0; 4096];
+                    while let Ok(count @ 1..) = output.read(&mut bytes) {
+                        take(&bytes[..count]);
+                    }
+                }
+            }
+        })
+    }
+
+    fn say(&self, line: String) {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+}
+
+/// A UART that is an emulator's standard input and output.
+struct Line {
+    input: ChildStdin,
+    output: ChildStdout,
+}
+
+impl Read for Line {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.output.read(bytes)
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.input.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.input.flush()
+    }
+}

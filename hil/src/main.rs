@@ -1,0 +1,116 @@
+//! The runner; see the library.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anstream::{eprintln, println};
+use clap::{Parser, Subcommand};
+use tuffet_hil::Failure;
+use tuffet_hil::board::Board;
+use tuffet_hil::case::{Case, Outcome};
+use tuffet_hil::firmware::Firmware;
+
+/// Runs real firmware on emulated boards, and cuts its power.
+#[derive(Parser)]
+#[command(
+    name = "tuffet-hil",
+    after_help = "Exit status: 0 all is well, 1 something came out otherwise, 3 the machine lacks something."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Plays scenarios, and holds what comes out against what is expected
+    Run {
+        /// The scenarios, by name; all without one
+        cases: Vec<String>,
+        /// On this board alone
+        #[arg(long)]
+        board: Option<Board>,
+        /// Expects from now on what comes out
+        #[arg(long)]
+        overwrite: bool,
+    },
+    /// Lists the scenarios
+    List,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("tuffet-hil: {error}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool, Failure> {
+    let all = Case::all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("cases"))?;
+    match &arguments.command {
+        Command::List => {
+            for case in all {
+                println!("{:24} {}", case.name, case.about);
+            }
+            Ok(true)
+        }
+        Command::Run { cases, board, overwrite } => {
+            for name in cases {
+                if !all.iter().any(|case| case.name == *name) {
+                    return Err(format!("there is no case {name}; see tuffet-hil list").into());
+                }
+            }
+            let wanted = all.iter().filter(|case| cases.is_empty() || cases.contains(&case.name));
+            play(&wanted.collect::<Vec<_>>(), *board, *overwrite)
+        }
+    }
+}
+
+fn play(cases: &[&Case], only: Option<Board>, overwrite: bool) -> Result<bool, Failure> {
+    let (mut played, mut others) = (0, 0);
+    for board in Board::ALL.into_iter().filter(|board| only.is_none_or(|only| only == *board)) {
+        let firmware = Firmware::build(board, &build_directory())?;
+        for case in cases.iter().filter(|case| case.boards.contains(&board)) {
+            let start = Instant::now();
+            let came = match case.play(&firmware) {
+                Ok(came) => came,
+                Err(error) => {
+                    println!("{board:12} {:24} FAILED: {error}", case.name);
+                    others += 1;
+                    continue;
+                }
+            };
+            played += 1;
+            let took = start.elapsed().as_secs();
+            match case.judge(board, came)? {
+                Outcome::Same => println!("{board:12} {:24} as expected, {took} s", case.name),
+                Outcome::Other { came, .. } if overwrite => {
+                    case.overwrite(board, &came)?;
+                    println!("{board:12} {:24} is expected from now on, {took} s:\n{came}", case.name);
+                }
+                Outcome::Other { came, expected } => {
+                    others += 1;
+                    let expected = expected.unwrap_or_else(|| "nothing\n".to_owned());
+                    println!(
+                        "{board:12} {:24} OTHERWISE, {took} s\nexpected:\n{expected}came:\n{came}",
+                        case.name
+                    );
+                }
+            }
+        }
+    }
+    println!("{played} played, {others} otherwise than expected");
+    Ok(others == 0)
+}
+
+/// What the compiler makes of the boards' programs lasts.
+fn build_directory() -> PathBuf {
+    tuffet::demo::firmware::build_directory()
+}
