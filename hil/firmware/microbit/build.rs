@@ -11,6 +11,8 @@ fn main() {
         fs::copy(map, folder.join("memory.x")).expect("the memory map can be copied");
         println!("cargo::rustc-link-arg-bin={program}=-L{}", folder.display());
         println!("cargo::rustc-link-arg-bin={program}=-Tlink.x");
+        // Or the linker loads the file's own head below the application, where the bootloader is.
+        println!("cargo::rustc-link-arg-bin={program}=--nmagic");
         println!("cargo::rerun-if-changed={map}");
     }
     println!("cargo::rustc-link-arg-bin=microbit-app=-Tdefmt.x");
