@@ -7,13 +7,13 @@
 //! |---|---|
 //! | `boards NAME…` | it is for these boards alone |
 //! | `retry SECONDS`, `deadline SECONDS` | the device's patience; without them a failure ends a start |
-//! | `clock` | the device has one; else it has none |
+//! | `clock DAYS` | the device has one, which is so many days ahead; else it has none |
 //! | `release VERSION [BEHAVIOUR] [counter N] [rollout now\|later]` | a release is built, signed by two and published |
 //! | `rotate` | a new root has other online keys |
 //! | `revoke` | a new root has another key for one release holder |
 //! | `withdraw`, `pause` | the newest release is taken back, or no longer handed out |
 //! | `attack NAME` | the mirror is somebody else's |
-//! | `fault FILE FAULT` | the mirror fails for `image` or a file: `status CODE`, `drop PERCENT`, `hang`, `endless` |
+//! | `fault FILE FAULT` | the mirror fails for `image` or a file: `status CODE`, `drop PERCENT`, `hang`, `endless`; with `once` behind it for one request |
 //! | `honest` | the mirror is honest again |
 //! | `bundle` | files come from a bundle of what is published now |
 //! | `start` | the device is switched on, and runs until it sleeps |
@@ -219,7 +219,7 @@ fn obey(world: &mut World<'_>, words: &[&str]) -> Result<(), Failure> {
     match words {
         ["retry", seconds] => world.page.retry = seconds.parse()?,
         ["deadline", seconds] => world.page.deadline = seconds.parse()?,
-        ["clock"] => world.page.now = NOW,
+        ["clock", days] => world.page.now = NOW + DAY * days.parse::<u64>()?,
         ["release", version, rest @ ..] => release(world, version, rest)?,
         ["rotate"] => {
             world.team.replace_online_keys()?;
@@ -242,6 +242,10 @@ fn obey(world: &mut World<'_>, words: &[&str]) -> Result<(), Failure> {
                 "image" => world.image_path()?,
                 name => format!("/{name}"),
             };
+            let (fault, once) = match fault {
+                [fault @ .., "once"] => (fault, true),
+                fault => (fault, false),
+            };
             let fault = match fault {
                 ["status", code] => Fault::Status(code.parse()?),
                 ["drop", percent] => Fault::DropAfter(world.image_length() * percent.parse::<u64>()? / 100),
@@ -249,7 +253,10 @@ fn obey(world: &mut World<'_>, words: &[&str]) -> Result<(), Failure> {
                 ["endless"] => Fault::Endless,
                 _ => return Err("no such fault".into()),
             };
-            world.mirror.set_fault(&path, fault);
+            match once {
+                true => world.mirror.set_fault_once(&path, fault),
+                false => world.mirror.set_fault(&path, fault),
+            }
         }
         ["honest"] => world.mirror.clear_faults(),
         ["bundle"] => world.pack()?,
@@ -271,7 +278,7 @@ fn release(world: &mut World<'_>, version: &str, words: &[&str]) -> Result<(), F
             ["rollout", when, rest @ ..] => {
                 // The images' dates, and not those of the people who play this.
                 let start = match *when {
-                    "now" => NOW - DAY,
+                    "now" => NOW - DAY / 4,
                     "later" => NOW + 30 * DAY,
                     _ => return Err("a rollout is now or later".into()),
                 };

@@ -81,14 +81,21 @@ impl Gdb {
         Ok(())
     }
 
-    /// Reads a register of the core: 0 to 12, 13 the stack pointer, 15 where it is.
+    /// Reads the core's registers: 0 to 12, 13 the stack pointer, 15 where it is.
     ///
     /// # Errors
     ///
     /// As [`Gdb::read`].
-    pub fn register(&mut self, number: u8) -> io::Result<u32> {
-        let answer = self.ask(&format!("p{number:x}"))?;
-        u32::from_str_radix(&answer, 16).map(u32::swap_bytes).map_err(|_| refused(&answer))
+    pub fn registers(&mut self) -> io::Result<[u32; 16]> {
+        let answer = self.ask("g")?;
+        let mut registers = [0; 16];
+        for (register, digits) in registers.iter_mut().zip(answer.as_bytes().chunks_exact(8)) {
+            let number =
+                core::str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok());
+            // As they lie in memory.
+            *register = number.ok_or_else(|| refused(&answer))?.swap_bytes();
+        }
+        Ok(registers)
     }
 
     /// Halts the core before it executes what is there.
@@ -180,7 +187,8 @@ impl Gdb {
             }
         }
         let _sum = [self.byte()?, self.byte()?];
-        self.stream.write_all(b"+")?;
+        // The last packet is that of an emulator that has ended, and waits for no answer.
+        let _ = self.stream.write_all(b"+");
         Ok(packet)
     }
 

@@ -34,7 +34,7 @@ impl Verdict {
     /// What must not be on any flash, in words.
     pub fn read(world: &World<'_>, flash: &[u8]) -> Result<Verdict, String> {
         let board = world.firmware.board;
-        let facts = Facts::read(flash, &|_| true, &places(board))?;
+        let facts = facts(board, flash)?;
         let name = |digest: &[u8; 32]| match world.image(digest) {
             Some(image) => Ok(image.version.clone()),
             None => Err("the record names an image that nobody built".to_owned()),
@@ -55,6 +55,14 @@ impl Verdict {
         let versions = [facts.root, timestamp, snapshot];
         Ok(Verdict { active, trial, ended, failures: failures?, versions, counter: facts.counter })
     }
+}
+
+/// What a flash says, number by number.
+///
+/// # Errors
+/// What is missing, in words.
+pub fn facts(board: Board, flash: &[u8]) -> Result<Facts, String> {
+    Facts::read(flash, &|_| true, &places(board))
 }
 
 /// Whether all bytes of an image are in its slot.

@@ -9,15 +9,18 @@
 //! * [`world`] is the release team with its repository and web server, and the device with its flash.
 //! * [`machine`] is an emulator: it runs a device until its power goes, and hands back its flash and its log.
 //! * [`judge`] reads a flash's bytes. The firmware's own word is not asked.
-//! * [`case`](mod@case) plays a scenario.
+//! * [`case`](mod@case) plays a scenario, and [`cuts`] cuts the power in the middle of one.
+//! * [`simulate`] is the same device in the simulator, for a board to be held against.
 
 pub mod board;
 pub mod case;
+pub mod cuts;
 pub mod firmware;
 pub mod gateway;
 pub mod gdb;
 pub mod judge;
 pub mod machine;
+pub mod simulate;
 pub mod world;
 
 /// Why something could not be done, in words.

@@ -26,10 +26,6 @@ const START: Duration = Duration::from_secs(30);
 /// Where the flash of an nRF51 begins.
 const INTERNAL_FLASH: u32 = 0;
 
-/// Numbers of registers: the arguments of a function, and where the core is.
-const ARGUMENTS: [u8; 3] = [0, 1, 2];
-const PROGRAM_COUNTER: u8 = 15;
-
 /// A device that is switched on.
 #[derive(Debug)]
 pub struct Machine {
@@ -153,12 +149,9 @@ impl Machine {
 
     /// What the core halted for.
     fn halt(&mut self, end: Instant) -> Result<Halt, Failure> {
-        let at = self.gdb.register(PROGRAM_COUNTER)? & !1;
-        let mut arguments = [0; 3];
-        for (argument, register) in arguments.iter_mut().zip(ARGUMENTS) {
-            *argument = self.gdb.register(register)?;
-        }
-        let [offset, pointer, length] = arguments;
+        // A function's arguments, and where the core is.
+        let [offset, pointer, length, .., at] = self.gdb.registers()?;
+        let at = at & !1;
         let start = offset as usize;
         if self.places.erase.contains(&at) {
             let unit = self.board.layout().erase_unit as usize;

@@ -2,15 +2,18 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anstream::{eprintln, println};
 use clap::{Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
 use tuffet_hil::Failure;
 use tuffet_hil::board::Board;
 use tuffet_hil::case::{Case, Outcome};
+use tuffet_hil::cuts::Recording;
 use tuffet_hil::firmware::Firmware;
 
 /// Runs real firmware on emulated boards, and cuts its power.
@@ -37,6 +40,21 @@ enum Command {
         #[arg(long)]
         overwrite: bool,
     },
+    /// Cuts the power during an update, and holds what is left against the simulator
+    Cuts {
+        /// On this board alone
+        #[arg(long)]
+        board: Option<Board>,
+        /// So many cuts on each board; without it 200 on emcraft-sf2 and 50 on microbit
+        #[arg(long)]
+        count: Option<usize>,
+        /// Other moments with another number
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// So many at a time
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
+    },
     /// Lists the scenarios
     List,
 }
@@ -61,6 +79,7 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
             }
             Ok(true)
         }
+        Command::Cuts { board, count, seed, jobs } => cut(*board, *count, *seed, *jobs),
         Command::Run { cases, board, overwrite } => {
             for name in cases {
                 if !all.iter().any(|case| case.name == *name) {
@@ -108,6 +127,39 @@ fn play(cases: &[&Case], only: Option<Board>, overwrite: bool) -> Result<bool, F
     }
     println!("{played} played, {others} otherwise than expected");
     Ok(others == 0)
+}
+
+fn cut(only: Option<Board>, count: Option<usize>, seed: u64, jobs: usize) -> Result<bool, Failure> {
+    let mut well = true;
+    for board in Board::ALL.into_iter().filter(|board| only.is_none_or(|only| only == *board)) {
+        let firmware = Firmware::build(board, &build_directory())?;
+        let recording = Recording::new(&firmware)?;
+        println!("{board}: an update has {:?} operations, one start after the other", recording.operations());
+        recording.compare()?;
+        let count = count.unwrap_or(match board {
+            Board::EmcraftSf2 => 200,
+            Board::Microbit => 50,
+        });
+        let moments = recording.moments(count, seed);
+        let distinct = moments.iter().collect::<BTreeSet<_>>().len();
+        let bar = ProgressBar::new(count as u64)
+            .with_style(ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} cuts, {eta} to go")?)
+            .with_prefix(board.name());
+        let start = Instant::now();
+        let tally = recording.cut(&moments, jobs, &|| bar.inc(1));
+        bar.finish_and_clear();
+        for failure in &tally.failed {
+            println!("{board}: {failure}");
+        }
+        println!(
+            "{board}: {} of {count} cuts survived, {distinct} of them distinct, {} held against the simulator byte by byte; seed {seed}, {} s",
+            tally.survived,
+            tally.compared,
+            start.elapsed().as_secs()
+        );
+        well &= tally.failed.is_empty();
+    }
+    Ok(well)
 }
 
 /// What the compiler makes of the boards' programs lasts.

@@ -137,7 +137,12 @@ impl Mirror {
 
     /// From now on answers every request for `path` (as in [`Request::path`]) with `fault`.
     pub fn set_fault(&self, path: &str, fault: Fault) {
-        self.shared.state().faults.insert(path.into(), fault);
+        self.shared.state().faults.insert(path.into(), (fault, false));
+    }
+
+    /// Answers the next request for `path` with `fault`, and then honestly.
+    pub fn set_fault_once(&self, path: &str, fault: Fault) {
+        self.shared.state().faults.insert(path.into(), (fault, true));
     }
 
     /// Is an honest mirror again.
@@ -176,7 +181,8 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    faults: BTreeMap<String, Fault>,
+    /// By path, and whether one request ends it.
+    faults: BTreeMap<String, (Fault, bool)>,
     requests: Vec<Request>,
 }
 
@@ -191,7 +197,10 @@ impl Shared {
     fn arrive(&self, method: &Method, path: &str) -> Option<Fault> {
         let mut state = self.state();
         state.requests.push(Request { method: method.to_string(), path: path.into() });
-        state.faults.get(path).cloned()
+        match state.faults.get(path) {
+            Some((_, true)) => state.faults.remove(path).map(|(fault, _)| fault),
+            fault => fault.map(|(fault, _)| fault.clone()),
+        }
     }
 
     /// Opens the regular file that `path` names below the root.
@@ -607,6 +616,15 @@ mod tests {
             assert_eq!(read_reply(&stream).status, 405, "{method}");
         }
         assert_eq!(fetch(&mirror, "/timestamp.json").body, b"{}");
+    }
+
+    #[test]
+    fn fault_for_one_request_is_over_with_it() {
+        let (_directory, mirror) = site();
+        mirror.set_fault_once("/timestamp.json", Fault::Status(503));
+        let statuses =
+            ["/empty", "/timestamp.json", "/timestamp.json"].map(|path| fetch(&mirror, path).status);
+        assert_eq!(statuses, [200, 503, 200]);
     }
 
     #[test]

@@ -265,8 +265,12 @@ impl Team {
     /// Whatever keeps it from being signed or published.
     pub fn replace_release_key(&mut self) -> Result<Summary, Error> {
         self.replace(&[(Role::Targets, TARGETS[1])])?;
-        if self.workspace.request_path(&Role::Targets).exists() {
-            self.sign_targets()?;
+        let path = self.workspace.request_path(&Role::Targets);
+        if path.exists() {
+            // What is published names the old key's holder no more, and is signed anew.
+            for name in [TARGETS[0], TARGETS[2]] {
+                self.sign_file(&path, name)?;
+            }
         }
         self.publish()
     }

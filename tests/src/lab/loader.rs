@@ -167,13 +167,8 @@ impl Place {
                 Ok((start.slot, Some(start)))
             }
             Loader::Embassy => {
-                let nor = RefCell::new(nor);
-                let Layout { slot_a, slot_b, .. } = *self.map.layout();
-                let [active, dfu, state] =
-                    [slot_a, slot_b, self.extra].map(|region| Partition { nor: &nor, region });
-                let mut loader = BootLoader::new(BootLoaderConfig { active, dfu, state });
-                let started = loader.prepare_boot(&mut [0; ERASE]);
-                started.map(|_| (SlotId::A, None)).map_err(|error| format!("nothing starts: {error:?}"))
+                start_by_embassy(nor, &self.map, self.extra)?;
+                Ok((SlotId::A, None))
             }
             Loader::Mcuboot(way) => {
                 let started = self.model(way).boot(nor);
@@ -223,6 +218,22 @@ impl Place {
             }
         }
     }
+}
+
+/// What embassy-boot's bootloader does before it starts the image in slot A.
+///
+/// # Errors
+/// That it stops, in words.
+pub fn start_by_embassy<F>(flash: F, map: &FlashMap, state: Region) -> Result<(), String>
+where
+    F: NorFlash<Error = NorFlashErrorKind>,
+{
+    let nor = RefCell::new(flash);
+    let Layout { slot_a, slot_b, .. } = *map.layout();
+    let [active, dfu, state] = [slot_a, slot_b, state].map(|region| Partition { nor: &nor, region });
+    let mut loader = BootLoader::new(BootLoaderConfig { active, dfu, state });
+    let started = loader.prepare_boot(&mut vec![0; F::ERASE_SIZE]);
+    started.map(drop).map_err(|error| format!("nothing starts: {error:?}"))
 }
 
 /// A part of a flash that several share, as embassy-boot's loader wants it.

@@ -141,6 +141,16 @@ impl<const ERASE: usize, const WRITE: usize> Nor<ERASE, WRITE> {
         }
     }
 
+    /// A flash that holds these bytes. A word that does not read as erased was written.
+    #[must_use]
+    pub fn holding(bytes: Vec<u8>, erased: u8) -> Self {
+        let mut nor = Self::new(0, erased);
+        nor.programmed = bytes.chunks(WRITE).map(|word| word.iter().any(|byte| *byte != erased)).collect();
+        nor.unreadable = vec![false; nor.programmed.len()];
+        nor.bytes = bytes;
+        nor
+    }
+
     /// Forgets the operations so far and plans a cut among the next ones.
     pub fn plan(&mut self, cut: Option<Cut>) {
         self.operations.clear();
@@ -258,7 +268,8 @@ fn words<const WRITE: usize>(range: &Range<usize>) -> Range<usize> {
 /// What a byte on its way from one value to another may look like: some bits moved, chosen by the
 /// place and by what [`Nor::disturb`] was told, so that every run is the same.
 #[expect(clippy::cast_possible_truncation, reason = "any byte will do")]
-fn halfway(from: u8, to: u8, at: usize, noise: u8) -> u8 {
+#[must_use]
+pub fn halfway(from: u8, to: u8, at: usize, noise: u8) -> u8 {
     let chosen = (at as u8).wrapping_mul(0x9D) ^ 0x5A ^ noise;
     (from & !chosen) | (to & chosen)
 }

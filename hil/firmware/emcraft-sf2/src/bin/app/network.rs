@@ -151,17 +151,16 @@ impl Network {
                     return Ok(());
                 }
                 heard = timer::milliseconds();
-                continue;
-            }
-            if !socket.may_recv() {
+            } else if !socket.may_recv() {
                 // Closed, by a last segment or by force; what was promised and did not come is missed there.
                 return answer.closed();
+            } else {
+                timer::pause();
             }
             let now = timer::milliseconds();
             if now.saturating_sub(heard) > SILENCE || now.saturating_sub(begin) > patience {
                 return Err(TransportFault::Timeout.into());
             }
-            timer::pause();
         }
     }
 

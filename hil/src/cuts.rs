@@ -1,0 +1,341 @@
+//! Power cuts: the emulator is killed within an operation of the flash, or at any moment; what was under way is left
+//! half-done, as by a real cut; and the device is switched on again.
+//!
+//! An update is recorded once, operation by operation, with the flash as it was at each start of the device. A cut is made by
+//! running the start in which it falls up to that operation, killing the emulator, and tearing the operation in the flash's
+//! bytes. Then the device runs until it sleeps, and must have installed the release.
+//!
+//! The same cut is made in the laboratory's simulator. Its flash must be the board's, byte for byte, at the cut, and say the
+//! same in the end.
+
+use core::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
+use std::time::Instant;
+
+use tuffet_tests::lab::nor::{Cut, Operation, Tear};
+
+use crate::Failure;
+use crate::case::PATIENCE;
+use crate::firmware::{Behaviour, Firmware};
+use crate::judge::{Verdict, facts};
+use crate::machine::{Halt, Machine, Watch};
+use crate::simulate::{live, tear};
+use crate::world::{Wanted, World};
+
+/// The release that is installed.
+const RELEASE: &str = "1.0.0";
+
+/// Starts that a device may need to have waited long enough after a cut: each halves its pause.
+const STARTS: usize = 8;
+
+/// One start of an update.
+#[derive(Debug)]
+struct Start {
+    /// The flash when it began.
+    flash: Vec<u8>,
+    /// What it did to the flash, with what it wrote.
+    operations: Vec<(Operation, Vec<u8>)>,
+    /// How long it took, with a debugger that looks on.
+    took: Duration,
+}
+
+/// An update without a cut.
+pub struct Recording<'f> {
+    world: World<'f>,
+    starts: Vec<Start>,
+    end: Verdict,
+}
+
+/// Where the power goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Moment {
+    /// At an operation of a start.
+    Operation(Cut, u8),
+    /// So many milliseconds after a start.
+    Time(u64),
+}
+
+/// What a round of cuts came to.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Cuts after which all was well.
+    pub survived: usize,
+    /// Of them, those that were made at an operation, and in the simulator, too.
+    pub compared: usize,
+    /// What was not well: where, and what.
+    pub failed: Vec<String>,
+}
+
+impl<'f> Recording<'f> {
+    /// Lets a device install its first release, and looks on.
+    ///
+    /// # Errors
+    /// What keeps it from doing so.
+    pub fn new(firmware: &'f Firmware) -> Result<Recording<'f>, Failure> {
+        let mut world = World::new(firmware)?;
+        // It is the cuts that fail here. A failed turn is to be tried again soon.
+        world.page.retry = 4;
+        let wanted = Wanted { version: RELEASE, behaviour: Behaviour::Well, counter: 1, rollout: None };
+        world.release(&wanted)?;
+        let mut flash = world.flash_at_start();
+        let mut machine = Machine::start(firmware, &flash, world.files()?, Watch::Operations)?;
+        let (mut starts, mut operations, mut began) = (Vec::new(), Vec::new(), Instant::now());
+        let mut is_first = true;
+        loop {
+            match machine.run(PATIENCE)? {
+                Halt::Operation(operation, bytes) => operations.push((operation, bytes)),
+                Halt::Reset if core::mem::replace(&mut is_first, false) => {}
+                Halt::Reset => {
+                    let next = machine.flash()?;
+                    starts.push(Start { flash, operations, took: began.elapsed() });
+                    (flash, operations, began) = (next, Vec::new(), Instant::now());
+                }
+                Halt::Off(true) => break,
+                halt => return Err(format!("an update without a cut came to {halt:?}").into()),
+            }
+        }
+        let last = machine.flash()?;
+        machine.switch_off()?;
+        starts.push(Start { flash, operations, took: began.elapsed() });
+        let end = Verdict::read(&world, &last)?;
+        if end.active != RELEASE {
+            return Err(format!("an update without a cut ended like this:\n{end}").into());
+        }
+        Ok(Recording { world, starts, end })
+    }
+
+    /// Operations of the flash, one start after the other.
+    #[must_use]
+    pub fn operations(&self) -> Vec<usize> {
+        self.starts.iter().map(|start| start.operations.len()).collect()
+    }
+
+    /// Whether the simulated device does to its flash what the board did.
+    ///
+    /// # Errors
+    /// The first difference, in words.
+    pub fn compare(&self) -> Result<(), Failure> {
+        let simulated = live(&self.world, self.starts[0].flash.clone(), None)?;
+        let board = self.starts.iter().flat_map(|start| &start.operations).map(|(operation, _)| operation);
+        let mut board: Vec<&Operation> = board.collect();
+        let all = board.len();
+        for (number, operation) in simulated.operations.iter().enumerate() {
+            if board.get(number) != Some(&operation) {
+                let board = board.get(number);
+                return Err(format!(
+                    "operation {number}: the simulator does {operation:x?}, the board {board:x?}"
+                )
+                .into());
+            }
+        }
+        if all != simulated.operations.len() {
+            let more = board.split_off(simulated.operations.len());
+            return Err(format!("the board does more than the simulator: {more:x?}").into());
+        }
+        Ok(())
+    }
+
+    /// So many moments, spread over the update: most at an operation, one in five at any time.
+    #[must_use]
+    pub fn moments(&self, count: usize, seed: u64) -> Vec<(usize, Moment)> {
+        let mut random = Random(seed);
+        let all: Vec<(usize, usize)> = self
+            .starts
+            .iter()
+            .enumerate()
+            .flat_map(|(start, recorded)| {
+                (0..recorded.operations.len()).map(move |operation| (start, operation))
+            })
+            .collect();
+        let mut moments = Vec::new();
+        for number in 0..count {
+            if number % 5 == 4 {
+                let start = random.below(self.starts.len() as u64) as usize;
+                let took = self.starts[start].took.as_millis() as u64;
+                moments.push((start, Moment::Time(random.below(took.max(1)))));
+                continue;
+            }
+            // Spread evenly, and by chance within each share.
+            let share = (all.len() as u64).div_ceil(count as u64).max(1);
+            let at = (number as u64 * all.len() as u64 / count as u64 + random.below(share)) as usize;
+            let (start, operation) = all[at % all.len()];
+            let length = self.starts[start].operations[operation].0.range().len();
+            let tear = match random.below(8) {
+                0 => Tear::Before,
+                1 => Tear::After,
+                _ => Tear::Within { done: random.below(length as u64) as usize },
+            };
+            moments.push((start, Moment::Operation(Cut { operation, tear }, random.below(256) as u8)));
+        }
+        moments
+    }
+
+    /// Makes these cuts, so many at a time. `watch` hears of each that is over.
+    pub fn cut(&self, moments: &[(usize, Moment)], jobs: usize, watch: &(dyn Fn() + Sync)) -> Tally {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut tally = Tally::default();
+            while let Some((start, moment)) = moments.get(next.fetch_add(1, Relaxed)) {
+                match self.cut_at(*start, *moment) {
+                    Ok(()) => {
+                        tally.survived += 1;
+                        tally.compared += usize::from(matches!(moment, Moment::Operation(..)));
+                    }
+                    Err(error) => tally.failed.push(format!("start {start}, {moment:?}: {error}")),
+                }
+                watch();
+            }
+            tally
+        };
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().fold(Tally::default(), |mut all, worker| {
+                let one = worker.join().unwrap_or_else(|_| Tally {
+                    failed: vec!["the runner itself panicked".to_owned()],
+                    ..Tally::default()
+                });
+                all.survived += one.survived;
+                all.compared += one.compared;
+                all.failed.extend(one.failed);
+                all
+            })
+        })
+    }
+
+    fn cut_at(&self, start: usize, moment: Moment) -> Result<(), Failure> {
+        let torn = self.torn(start, moment)?;
+        if let Moment::Operation(cut, noise) = moment {
+            let simulated = live(&self.world, self.starts[start].flash.clone(), Some((cut, noise)))?;
+            let behind = self.world.firmware.board.layout().bootloader.map_or(0, |part| part.end() as usize);
+            if let Some(at) = (behind..torn.len()).find(|at| torn[*at] != simulated.flash[*at]) {
+                let (board, simulator) = (torn[at], simulated.flash[at]);
+                return Err(format!(
+                    "at the cut, byte {at:#x} is {board:#04x} on the board, {simulator:#04x} in the simulator"
+                )
+                .into());
+            }
+        }
+        let board = self.recover(torn.clone())?;
+        let end = Verdict::read(&self.world, &board)?;
+        if !self.is_end(&end) {
+            return Err(format!("it ended like this:\n{end}").into());
+        }
+        let simulated = self.simulate(torn)?;
+        let both = [&board, &simulated].map(|flash| facts(self.world.firmware.board, flash));
+        match both {
+            [Ok(board), Ok(simulator)] if board == simulator => Ok(()),
+            [board, simulator] => {
+                Err(format!("in the end the board has {board:?}\nand the simulator {simulator:?}").into())
+            }
+        }
+    }
+
+    /// The flash after a cut.
+    fn torn(&self, start: usize, moment: Moment) -> Result<Vec<u8>, Failure> {
+        let recorded = &self.starts[start];
+        let mut machine =
+            Machine::start(self.world.firmware, &recorded.flash, self.world.files()?, Watch::Operations)?;
+        let (began, mut count, mut last) = (Instant::now(), 0, None);
+        let patience = match moment {
+            Moment::Operation(..) => PATIENCE,
+            Moment::Time(milliseconds) => Duration::from_millis(milliseconds),
+        };
+        let mut is_first = true;
+        loop {
+            // A core that only stands still for its debugger lives on a little.
+            match machine.run(patience.saturating_sub(began.elapsed()).max(Duration::from_micros(100)))? {
+                Halt::Reset if core::mem::replace(&mut is_first, false) => {}
+                Halt::Operation(operation, bytes) => {
+                    if let Moment::Operation(cut, noise) = moment
+                        && cut.operation == count
+                    {
+                        let mut flash = machine.flash()?;
+                        machine.switch_off()?;
+                        tear(&mut flash, &operation, &bytes, cut.tear, noise);
+                        return Ok(flash);
+                    }
+                    count += 1;
+                    last = Some((operation, bytes));
+                }
+                Halt::Late | Halt::Reset | Halt::Off(true) if matches!(moment, Moment::Time(_)) => break,
+                halt => {
+                    return Err(
+                        format!("before the cut it came to {halt:?}, after {count} operations").into()
+                    );
+                }
+            }
+        }
+        // Any moment: what is under way then was begun, and is not complete.
+        let mut flash = machine.flash()?;
+        machine.switch_off()?;
+        if let Some((operation, bytes)) = last {
+            let now = &flash[operation.range()];
+            let is_complete = match &operation {
+                Operation::Write(_) => now == bytes,
+                Operation::Erase(_) => now.iter().all(|byte| *byte == 0xFF),
+            };
+            if !is_complete {
+                let done = bytes.len() / 2;
+                tear(
+                    &mut flash,
+                    &operation,
+                    &bytes,
+                    Tear::Within { done },
+                    began.elapsed().subsec_nanos() as u8,
+                );
+            }
+        }
+        Ok(flash)
+    }
+
+    /// Switches a device on until it has nothing left to do.
+    fn recover(&self, mut flash: Vec<u8>) -> Result<Vec<u8>, Failure> {
+        for _ in 0..STARTS {
+            let mut machine = Machine::start(self.world.firmware, &flash, self.world.files()?, Watch::End)?;
+            let halt = machine.run(PATIENCE)?;
+            flash = machine.flash()?;
+            let log = machine.switch_off()?;
+            if halt != Halt::Off(true) {
+                let last = log.iter().rev().take(12).rev().cloned().collect::<Vec<_>>().join("\n  ");
+                return Err(format!("after the cut it came to {halt:?}:\n  {last}").into());
+            }
+            if self.is_end(&Verdict::read(&self.world, &flash)?) {
+                return Ok(flash);
+            }
+        }
+        Ok(flash)
+    }
+
+    /// The same in the simulator.
+    fn simulate(&self, mut flash: Vec<u8>) -> Result<Vec<u8>, Failure> {
+        for _ in 0..STARTS {
+            flash = live(&self.world, flash, None)?.flash;
+            if self.is_end(&Verdict::read(&self.world, &flash)?) {
+                return Ok(flash);
+            }
+        }
+        Ok(flash)
+    }
+
+    /// Whether the release is installed, and everything is as without a cut; but a cut during a trial is a start that it
+    /// lost.
+    fn is_end(&self, verdict: &Verdict) -> bool {
+        let Verdict { active, trial, versions, counter, .. } = verdict;
+        let end = &self.end;
+        (active, trial, versions, counter) == (&end.active, &end.trial, &end.versions, &end.counter)
+    }
+}
+
+/// Numbers that are the same for the same seed (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % bound.max(1)
+    }
+}
