@@ -57,12 +57,8 @@ fn holds(key: &[u8; 33], digest: &[u8; 32], der: &[u8]) -> Option<bool> {
     let (r, s) = (scalar(r)?, scalar(s)?);
     let (parity @ (2 | 3), x) = key.split_first()? else { return None };
     let key = ProjectivePoint::from(point(*x.first_chunk()?, *parity)?);
-
-    let modulo_n = |number| ConstMontyForm::<Order, LIMBS>::new(&number);
-    // Fermat: the inverse is the power n - 2.
-    let inverse = modulo_n(s).pow_vartime(&ORDER.wrapping_sub(&U256::from_u8(2)));
-    let quotient = |number| modulo_n(number).mul(&inverse).retrieve().to_be_byte_array();
-    let sum = sum(&key, quotient(U256::from_be_slice(digest)), quotient(r));
+    let [generator_times, key_times] = quotients([&U256::from_be_slice(digest), &r], &s);
+    let sum = sum(&key, &generator_times, &key_times);
 
     // The sum's x must be r modulo n. Rather than to divide for it, compare the sum with the points of that x. There
     // are two numbers below the field's modulus that are r modulo n if r is small.
@@ -74,6 +70,16 @@ fn holds(key: &[u8; 33], digest: &[u8; 32], der: &[u8]) -> Option<bool> {
     Some(same(r) || (above > r && same(above)))
 }
 
+/// Numbers over another one, modulo n. Out of line as what comes before and after it, so that the stack of each of them is
+/// below none of the others.
+#[inline(never)]
+fn quotients(numbers: [&U256; 2], divisor: &U256) -> [FieldBytes; 2] {
+    let modulo_n = |number| ConstMontyForm::<Order, LIMBS>::new(number);
+    // Fermat: the inverse is the power n - 2.
+    let inverse = modulo_n(divisor).pow_vartime(&ORDER.wrapping_sub(&U256::from_u8(2)));
+    numbers.map(|number| modulo_n(number).mul(&inverse).retrieve().to_be_byte_array())
+}
+
 /// A number from 1 to n - 1.
 fn scalar(digits: &[u8]) -> Option<U256> {
     let mut bytes = [0; 32];
@@ -82,16 +88,18 @@ fn scalar(digits: &[u8]) -> Option<U256> {
 }
 
 /// The point with this x, and a y that is odd or even.
+#[inline(never)]
 fn point(x: [u8; 32], parity: u8) -> Option<AffinePoint> {
     AffinePoint::decompress(&x.into(), (parity & 1).into()).into()
 }
 
 /// The generator so many times, and the key so many times: bit by bit of both, from the highest.
-fn sum(key: &ProjectivePoint, generator_times: FieldBytes, key_times: FieldBytes) -> ProjectivePoint {
+#[inline(never)]
+fn sum(key: &ProjectivePoint, generator_times: &FieldBytes, key_times: &FieldBytes) -> ProjectivePoint {
     let generator = ProjectivePoint::GENERATOR;
     let terms = [generator, *key, generator + key];
     let mut sum = ProjectivePoint::IDENTITY;
-    for (generator, key) in generator_times.iter().zip(&key_times) {
+    for (generator, key) in generator_times.iter().zip(key_times) {
         for bit in (0..8).rev() {
             sum = sum.double();
             let term = ((generator >> bit) & 1) | (((key >> bit) & 1) << 1);

@@ -140,16 +140,39 @@ impl Stored for Floors {
     }
 
     fn read(from: &mut Reader<'_>) -> Self {
-        Floors {
-            online_since: from.number(),
-            timestamp: Stored::read(from),
-            halts: (0..from.length(HALTS)).map(|_| from.long()).collect(),
-            snapshot: Stored::read(from),
-            tracked: (0..from.length(TRACKED)).map(|_| Tracked::read(from)).collect(),
-            oldest: from.byte(),
-            settled: Stored::read(from),
-            issued: from.long(),
+        let mut floors = Floors::default();
+        floors.read_here(from);
+        floors
+    }
+}
+
+impl Floors {
+    /// Reads what was stored in the place of these.
+    fn read_here(&mut self, from: &mut Reader<'_>) {
+        self.online_since = from.number();
+        self.timestamp = Stored::read(from);
+        self.halts.clear();
+        for _ in 0..from.length(HALTS) {
+            // There is room for so many, and below.
+            let _ = self.halts.push(from.long());
         }
+        self.snapshot = Stored::read(from);
+        self.tracked.clear();
+        for _ in 0..from.length(TRACKED) {
+            let _ = self.tracked.push(Tracked::read(from));
+        }
+        self.oldest = from.byte();
+        self.settled = Stored::read(from);
+        self.issued = from.long();
+    }
+
+    /// Drops all of it but `issued`: what comes next was signed by the keys of this root.
+    fn drop_online(&mut self, online_since: u32) {
+        self.online_since = online_since;
+        (self.timestamp, self.snapshot, self.settled) = (None, None, None);
+        self.halts.clear();
+        self.tracked.clear();
+        self.oldest = 0;
     }
 }
 
@@ -168,15 +191,77 @@ impl<const N: usize> Trusted<[u8; N]> {
         memory: &mut [u8],
         bytes: &[u8],
     ) -> Result<Self, Error> {
-        let (file, digest) = read(crypto, limits, memory, Role::Root, bytes)?;
-        let mut trusted = Trusted::restore(Root::empty(), Floors::default());
+        let mut trusted = Trusted::nothing();
+        trusted.start_from_root_file(crypto, limits, memory, bytes)?;
+        Ok(trusted)
+    }
+
+    /// Nothing that any file could be verified by: a root without keys. It is the place for what is trusted, for a device
+    /// that has no room to move it.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Trusted { floors: Floors::default(), unsaved: Unsaved::default(), root: Root::empty() }
+    }
+
+    /// [`Trusted::from_root_file`] in the place of what was trusted before.
+    ///
+    /// # Errors
+    /// [`Rejected`], as for any root. Nothing is trusted then.
+    pub fn start_from_root_file(
+        &mut self,
+        crypto: &Crypto,
+        limits: &Limits,
+        memory: &mut [u8],
+        bytes: &[u8],
+    ) -> Result<(), Error> {
+        self.forget();
+        let mut file = FileReader::new(limits, memory);
+        let digest = read_into(&mut file, crypto, limits, Role::Root, bytes)?;
         let (facts, own) = file.sheet.root_facts();
         let new = verify_root(crypto, None, own, file.envelope(&digest), facts)?;
         let facts = RootFacts { online_since: new.version, ..*new };
         let bound = Rejected::Limit { role: Role::Root, bound: Bound::Keys };
-        trusted.root.replace(facts, own.keys).ok_or(bound)?;
-        trusted.drop_floors_of_other_keys();
-        Ok(trusted)
+        self.root.replace(facts, own.keys).ok_or(bound)?;
+        self.drop_floors_of_other_keys();
+        Ok(())
+    }
+
+    /// Reads a root that was stored, in the place of what was trusted before. Whether it was one; if not, nothing is
+    /// trusted.
+    pub fn restore_root(&mut self, from: &mut Reader<'_>) -> bool {
+        self.forget();
+        self.root.read_here(from);
+        if !from.is_good() {
+            self.forget();
+        }
+        from.is_good()
+    }
+
+    /// Reads floors that were stored, under the root that is trusted: that comes first. Whether they were there; if not, there
+    /// are none.
+    pub fn restore_floors(&mut self, from: &mut Reader<'_>) -> bool {
+        self.floors.read_here(from);
+        if from.is_good() {
+            self.drop_floors_of_other_keys();
+        } else {
+            self.drop_floors();
+        }
+        from.is_good()
+    }
+
+    /// No floors but the root.
+    pub fn drop_floors(&mut self) {
+        self.floors.drop_online(0);
+        self.floors.issued = 0;
+        self.drop_floors_of_other_keys();
+    }
+
+    fn forget(&mut self) {
+        self.unsaved = Unsaved::default();
+        // Without keys it fits.
+        let _ = self.root.replace(RootFacts::default(), Keys(&[]));
+        self.floors.drop_online(0);
+        self.floors.issued = 0;
     }
 
     /// Trust as it was stored. Both come from [`Trusted::root`] and [`Trusted::floors`] of an earlier run;
@@ -220,8 +305,7 @@ impl<B: ?Sized> Trusted<B> {
     fn drop_floors_of_other_keys(&mut self) {
         let (online_since, version) = (self.root.facts.online_since, self.root.facts.version);
         if self.floors.online_since != online_since && self.floors.online_since <= version {
-            let issued = self.floors.issued;
-            self.floors = Floors { online_since, issued, ..Floors::default() };
+            self.floors.drop_online(online_since);
         }
     }
 }
@@ -239,7 +323,8 @@ impl<B: ?Sized + AsRef<[u8]> + AsMut<[u8]>> Trusted<B> {
         memory: &mut [u8],
         bytes: &[u8],
     ) -> Result<(), Error> {
-        let (file, digest) = read(crypto, limits, memory, Role::Root, bytes)?;
+        let mut file = FileReader::new(limits, memory);
+        let digest = read_into(&mut file, crypto, limits, Role::Root, bytes)?;
         let (facts, own) = file.sheet.root_facts();
         let new =
             verify_root(crypto, Some(self.root.authority(Role::Root)), own, file.envelope(&digest), facts)?;
@@ -266,7 +351,8 @@ impl<B: ?Sized + AsRef<[u8]> + AsMut<[u8]>> Trusted<B> {
         if role == Role::Root {
             return self.clone().next_root_file(crypto, limits, memory, bytes);
         }
-        let (file, digest) = read(crypto, limits, memory, role, bytes)?;
+        let mut file = FileReader::new(limits, memory);
+        let digest = read_into(&mut file, crypto, limits, role, bytes)?;
         verify(crypto, self.root.authority(role), file.envelope(&digest), ())?;
         Ok(())
     }
@@ -650,19 +736,8 @@ pub fn accepts_delegations(
     Ok(())
 }
 
-/// Reads a whole file in one piece; what is signed of it has this SHA-256.
-fn read<'m>(
-    crypto: &Crypto,
-    limits: &Limits,
-    memory: &'m mut [u8],
-    role: Role,
-    bytes: &[u8],
-) -> Result<(FileReader<'m>, [u8; 32]), Rejected> {
-    let mut file = FileReader::new(limits, memory);
-    let digest = read_into(&mut file, crypto, limits, role, bytes)?;
-    Ok((file, digest))
-}
-
+/// Reads a whole file in one piece; what is signed of it has this SHA-256. It goes into the caller's reader, which is too
+/// long to be moved.
 fn read_into(
     file: &mut FileReader<'_>,
     crypto: &Crypto,

@@ -91,7 +91,18 @@ impl<'b> Reader<'b> {
 
     /// As many bytes as the array has.
     pub fn array<const N: usize>(&mut self) -> [u8; N] {
-        self.bytes(N).try_into().unwrap_or([0; N])
+        let mut array = [0; N];
+        self.copy(&mut array);
+        array
+    }
+
+    /// As many bytes as there is room for. Out of line, for all lengths of arrays.
+    #[inline(never)]
+    fn copy(&mut self, place: &mut [u8]) {
+        let bytes = self.bytes(place.len());
+        for (place, byte) in place.iter_mut().zip(bytes) {
+            *place = *byte;
+        }
     }
 
     /// An integer of up to 64 bits.

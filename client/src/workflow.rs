@@ -149,8 +149,20 @@ impl<'a> Refresh<'a> {
     /// # Errors
     /// [`Misuse::Name`] for a device whose product, hardware or channel no repository can have.
     pub fn new(plan: Plan<'a>, trusted: &'a mut Trusted<[u8]>, memory: &'a mut [u8]) -> Result<Self, Error> {
+        let Plan { goal, entry, clock, .. } = plan;
+        let mut refresh = Refresh::idle(plan, trusted, memory);
+        refresh.again(goal, entry, clock)?;
+        Ok(refresh)
+    }
+
+    /// The machine without a cycle: [`Refresh::again`] begins one, where it lies. It cannot fail, so that a device need not
+    /// have it twice on its way to its place. Until then there is no release ([`Want::Over`]), and no file is taken.
+    /// `memory` has [`Limits::memory`] bytes.
+    #[inline(never)]
+    #[must_use]
+    pub fn idle(plan: Plan<'a>, trusted: &'a mut Trusted<[u8]>, memory: &'a mut [u8]) -> Self {
         let Plan { crypto, limits, goal, entry, clock, kept } = plan;
-        let mut refresh = Refresh {
+        Refresh {
             crypto,
             limits,
             trusted,
@@ -160,7 +172,7 @@ impl<'a> Refresh<'a> {
             moment: Moment { start: 0, offline: false },
             state: State::Over,
             meta: Meta::default(),
-            why: Rejected::NoTarget,
+            why: Rejected::NoRelease,
             reader: FileReader::new(limits, memory),
             kept,
             walk: Walk::default(),
@@ -168,9 +180,7 @@ impl<'a> Refresh<'a> {
             expires: u64::MAX,
             roots: 0,
             visited: 0,
-        };
-        refresh.again(goal, entry, clock)?;
-        Ok(refresh)
+        }
     }
 
     /// Begins another cycle in the same memory, with what is trusted by now.

@@ -39,9 +39,9 @@ fn read(folder: &str, Request { path, from, limit, .. }: &Request) -> Option<Vec
 async fn update(mut engine: Engine<'static, FileFlash, Direct>, folder: String) {
     let mut work = Work::default();
     loop {
-        let want = match engine.turn(&mut work, Source::Repository, &mut Lamp) {
-            Err(error) => engine.after(&error, &mut Lamp),
-            Ok(mut turn) => {
+        let want = match &mut engine.turn(&mut work, Source::Repository, &mut Lamp) {
+            Err(error) => engine.after(error, &mut Lamp),
+            Ok(turn) => {
                 while let Some(request) = turn.request() {
                     let bytes = read(&folder, &request);
                     for piece in bytes.iter().flat_map(|bytes| bytes.chunks(256)) {

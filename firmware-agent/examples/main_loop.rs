@@ -33,9 +33,9 @@ impl Product for Lamp {
 fn run<F: NorFlash>(engine: &mut Engine<'_, F, Direct>, line: &mut dyn Transport, lamp: &mut Lamp) {
     let mut work = Work::default();
     loop {
-        let want = match engine.turn(&mut work, Source::Repository, lamp) {
-            Err(error) => engine.after(&error, lamp),
-            Ok(mut turn) => {
+        let want = match &mut engine.turn(&mut work, Source::Repository, lamp) {
+            Err(error) => engine.after(error, lamp),
+            Ok(turn) => {
                 while let Some(request) = turn.request() {
                     let fetched =
                         line.fetch(&request, &mut |bytes| match turn.step(Input::Chunk(bytes), lamp) {

@@ -85,9 +85,7 @@ impl BootRecord {
     ///
     /// Those of [`Journal::append`].
     pub fn store<F: NorFlash>(&self, flash: &mut Flash<F>) -> Result<(), Error> {
-        let mut buffer = [0; ENCODED_MAX];
-        journal(flash).append(flash, FORMAT, self.encode(&mut buffer)?)?;
-        Ok(())
+        self.append(flash, false)
     }
 
     /// Writes the record, which is the newest one, into the other area, unless it is there already. Then no single
@@ -97,15 +95,20 @@ impl BootRecord {
     ///
     /// Those of [`Journal::append_apart`].
     pub fn store_apart<F: NorFlash>(&self, flash: &mut Flash<F>) -> Result<(), Error> {
-        let mut buffer = [0; ENCODED_MAX];
-        journal(flash).append_apart(flash, FORMAT, self.encode(&mut buffer)?)?;
-        Ok(())
+        self.append(flash, true)
     }
 
-    fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], Error> {
-        let mut to = Writer::new(buffer);
+    fn append<F: NorFlash>(&self, flash: &mut Flash<F>, apart: bool) -> Result<(), Error> {
+        let mut buffer = [0; ENCODED_MAX];
+        let mut to = Writer::new(&mut buffer);
         self.write(&mut to);
-        Ok(to.done().ok_or(Misuse::RecordTooLong { kind: Kind::Boot })?)
+        let payload = to.done().ok_or(Misuse::RecordTooLong { kind: Kind::Boot })?;
+        let journal = journal(flash);
+        if apart {
+            journal.append_apart(flash, FORMAT, payload)
+        } else {
+            journal.append(flash, FORMAT, payload).map(drop)
+        }
     }
 
     /// The trial is over, and nothing of it is left to undo.

@@ -90,20 +90,22 @@ struct After {
 /// Memory that a turn works in: what is trusted, and what the client needs.
 #[derive(Debug)]
 pub struct Work {
-    trust: Option<Trust>,
+    trust: Trust,
+    /// Something was read there.
+    is_read: bool,
     scratch: [u8; DEVICE.memory()],
 }
 
 impl Default for Work {
     fn default() -> Self {
-        Self { trust: None, scratch: [0; DEVICE.memory()] }
+        Self { trust: Trust::nothing(), is_read: false, scratch: [0; DEVICE.memory()] }
     }
 }
 
 impl Work {
     /// What the device trusts and remembers, as the last turn left it. After an error that may be more than is on flash.
     pub fn trust(&self) -> Option<&Trust> {
-        self.trust.as_ref()
+        self.is_read.then_some(&self.trust)
     }
 }
 
@@ -225,13 +227,15 @@ impl<'a, F: NorFlash, H> Engine<'a, F, H> {
     where
         H: Handover<F>,
     {
-        let Work { trust, scratch } = work;
-        let trust = turn::load_trust(trust, &mut self.flash, self.crypto, &self.factory)?;
-        let mut turn = Turn::new(self, trust, scratch, source, product);
-        if let Ok(turn) = &mut turn {
-            turn.start(product);
+        let Work { trust, is_read, scratch } = work;
+        *is_read = false;
+        trust.load_here(&mut self.flash, scratch, self.crypto, &self.factory)?;
+        *is_read = true;
+        // No `?` here, nor above: each would have another copy of what it passes on.
+        match Turn::look(self, trust, product) {
+            Ok(standing) => Ok(Turn::begun(self, trust, scratch, source, standing, product)),
+            Err(error) => Err(error),
         }
-        turn
     }
 
     /// What to do when no turn could begin, for this reason.

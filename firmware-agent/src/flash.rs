@@ -133,11 +133,13 @@ impl<F: NorFlash> Flash<F> {
     }
 }
 
-/// Makes all of these bytes the same. Out of line, for there are four functions of `compiler_builtins` that do it, one for
-/// each alignment.
+/// Makes all of these bytes the same. Out of line, and one by one, which the compiler does not see: it would call `memset`,
+/// of which a device has no other use that does not clear.
 #[inline(never)]
 pub(crate) fn fill(bytes: &mut [u8], byte: u8) {
-    bytes.fill(byte);
+    for place in bytes {
+        *place = core::hint::black_box(byte);
+    }
 }
 
 fn fault<E: NorFlashError>(operation: FlashOperation, offset: u32, error: &E) -> Error {

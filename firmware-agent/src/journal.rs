@@ -211,7 +211,7 @@ impl Journal {
         let other = survey.keep().and_then(|keep| survey.of(keep.other()).newest(self.kind));
         let there = other.is_some_and(|frame| {
             (frame.sealed, frame.format, frame.length) == (true, format, length)
-                && frame.crc == checksum(self.kind, format, length, frame.sequence, payload)
+                && frame.crc == checksum(&frame, payload)
         });
         if !there {
             self.append_where(flash, format, payload, true)?;
@@ -235,23 +235,27 @@ impl Journal {
         let mut survey = self.survey(flash, &below);
         let last = survey.last();
         let numbered = |step: u32| last.checked_add(step).ok_or(Environment::SequenceExhausted { kind });
-        let frame = |area: Area, offset: u32, sequence: u32| {
-            let crc = checksum(kind, format, length, sequence, payload);
-            Frame { kind, offset, area, format, length, sequence, crc, sealed: true }
+        let mut frame = Frame {
+            kind,
+            offset: self.region.offset,
+            area: Area::First,
+            format,
+            length,
+            sequence: 1,
+            crc: 0,
+            sealed: true,
         };
         let Some(keep) = survey.keep() else {
+            // There is no number to go on from.
             flash.erase(self.region)?;
-            return self.write(
-                flash,
-                frame(Area::First, self.area(Area::First).offset, numbered(1)?),
-                payload,
-            );
+            return self.write(flash, &mut frame, payload);
         };
         let clean = survey.clean_from(keep);
         let mut step = if clean.is_some() { 1 } else { self.places(flash) };
         let room = clean.filter(|from| !apart && self.has_room(keep, *from, span));
         if let Some(offset) = room.filter(|_| survey.covers(keep)) {
-            let written = self.write(flash, frame(keep, offset, numbered(step)?), payload);
+            (frame.area, frame.offset, frame.sequence) = (keep, offset, numbered(step)?);
+            let written = self.write(flash, &mut frame, payload);
             if written.is_ok() {
                 return written;
             }
@@ -261,7 +265,7 @@ impl Journal {
         } else if !survey.covers(keep) {
             self.rescue(flash, &survey, keep);
         }
-        let sequence = numbered(step)?;
+        frame.sequence = numbered(step)?;
         // Each turn passes over one frame, which read once and not twice.
         loop {
             survey = self.survey(flash, &below);
@@ -284,7 +288,10 @@ impl Journal {
             }
             match torn {
                 Some(torn) => below.pass_over(&torn),
-                None => return self.write(flash, frame(keep.other(), offset, sequence), payload),
+                None => {
+                    (frame.area, frame.offset) = (keep.other(), offset);
+                    return self.write(flash, &mut frame, payload);
+                }
             }
         }
     }
@@ -308,16 +315,26 @@ impl Journal {
         from.checked_add(span).is_some_and(|end| end <= self.area(area).end())
     }
 
-    /// Writes a frame, reads it back, seals it, and gives its sequence.
-    fn write<F: NorFlash>(&self, flash: &mut Flash<F>, frame: Frame, payload: &[u8]) -> Result<u32, Error> {
-        let mut bytes = frame.header().into_iter().chain(payload.iter().copied()).peekable();
+    /// Writes a frame, reads it back, seals it, and gives its sequence. Its checksum is filled in.
+    fn write<F: NorFlash>(
+        &self,
+        flash: &mut Flash<F>,
+        frame: &mut Frame,
+        payload: &[u8],
+    ) -> Result<u32, Error> {
+        frame.crc = checksum(frame, payload);
+        let header = frame.header();
+        let (mut bytes, mut rest) = (header.as_slice(), payload);
         let mut to = frame.offset;
-        while bytes.peek().is_some() {
+        while !bytes.is_empty() {
             let mut unit = [0; WRITE_UNIT_MAX as usize];
             fill(&mut unit, flash.erased());
             let mut filled: usize = 0;
-            for (place, byte) in unit.iter_mut().take(flash.record_unit()).zip(&mut bytes) {
-                *place = byte;
+            for place in unit.iter_mut().take(flash.record_unit()) {
+                let Some((byte, more)) = bytes.split_first() else { break };
+                *place = *byte;
+                // Behind the header comes the payload.
+                bytes = if more.is_empty() { core::mem::take(&mut rest) } else { more };
                 filled = filled.saturating_add(1);
             }
             // Write units are powers of two up to the unit's length.
@@ -325,7 +342,7 @@ impl Journal {
             flash.write(to, unit.get(..rounded).unwrap_or_default())?;
             to = to.saturating_add(flash.map().record_unit());
         }
-        self.seal(flash, &frame)?;
+        self.seal(flash, frame)?;
         Ok(frame.sequence)
     }
 
@@ -456,17 +473,17 @@ impl Journal {
 
         let mut crc = CRC.digest();
         crc.update(head.get(..12)?);
-        let mut places = payload.into_iter().flatten();
+        let mut places = payload.unwrap_or_default();
         let mut left = usize::try_from(frame.length).ok()?;
         let mut next = offset;
         let mut unit = [0; WRITE_UNIT_MAX as usize];
         loop {
             let here = content.get(..left.min(content.len()))?;
             crc.update(here);
-            // `here` first: a zip that ends takes one item too many from its left side.
-            for (byte, place) in here.iter().zip(places.by_ref()) {
+            for (place, byte) in places.iter_mut().zip(here) {
                 *place = *byte;
             }
+            places = core::mem::take(&mut places).get_mut(here.len()..).unwrap_or_default();
             left = left.saturating_sub(here.len());
             if left == 0 {
                 break;
@@ -523,7 +540,9 @@ struct Frame {
 impl Frame {
     /// Whether two looks at one place found the same, the seal apart.
     fn is_same(&self, other: &Self) -> bool {
-        self.offset == other.offset && self.header() == other.header()
+        let Self { kind, offset, format, length, sequence, crc, area: _, sealed: _ } = *self;
+        (kind, format) == (other.kind, other.format)
+            && (offset, length, sequence, crc) == (other.offset, other.length, other.sequence, other.crc)
     }
 
     /// What makes one of two frames the record.
@@ -533,7 +552,11 @@ impl Frame {
 
     fn header(&self) -> [u8; HEADER] {
         let Self { kind, format, length, sequence, crc, .. } = *self;
-        header(kind, format, length, sequence, crc)
+        let [m0, m1] = MAGIC;
+        let [l0, l1, l2, l3] = length.to_le_bytes();
+        let [s0, s1, s2, s3] = sequence.to_le_bytes();
+        let [c0, c1, c2, c3] = crc.to_le_bytes();
+        [m0, m1, kind.byte(), format, l0, l1, l2, l3, s0, s1, s2, s3, c0, c1, c2, c3]
     }
 }
 
@@ -668,16 +691,9 @@ fn is_blank<F: NorFlash>(flash: &mut Flash<F>, offset: u32) -> bool {
     flash.read(offset, unit).is_ok() && unit.iter().all(|byte| *byte == erased)
 }
 
-fn header(kind: Kind, format: u8, length: u32, sequence: u32, crc: u32) -> [u8; HEADER] {
-    let [m0, m1] = MAGIC;
-    let [l0, l1, l2, l3] = length.to_le_bytes();
-    let [s0, s1, s2, s3] = sequence.to_le_bytes();
-    let [c0, c1, c2, c3] = crc.to_le_bytes();
-    [m0, m1, kind.byte(), format, l0, l1, l2, l3, s0, s1, s2, s3, c0, c1, c2, c3]
-}
-
-fn checksum(kind: Kind, format: u8, length: u32, sequence: u32, payload: &[u8]) -> u32 {
-    let header = header(kind, format, length, sequence, 0);
+/// That of a frame with this payload, whatever it has there now.
+fn checksum(frame: &Frame, payload: &[u8]) -> u32 {
+    let header = frame.header();
     let mut crc = CRC.digest();
     crc.update(header.get(..12).unwrap_or_default());
     crc.update(payload);

@@ -137,12 +137,27 @@ impl Stored for Ledger {
     }
 
     fn read(from: &mut Reader<'_>) -> Self {
-        let mut ledger = Self { entered: from.number(), failures: Deque::new() };
+        let mut ledger = Self::default();
+        ledger.read_here(from);
+        ledger
+    }
+}
+
+impl Ledger {
+    /// Reads what was stored in the place of this.
+    pub(crate) fn read_here(&mut self, from: &mut Reader<'_>) {
+        self.entered = from.number();
+        self.failures.clear();
         for _ in 0..from.length(ENTRIES) {
             // There is room for so many.
-            let _ = ledger.failures.push_back(Failure::read(from));
+            let _ = self.failures.push_back(Failure::read(from));
         }
-        ledger
+    }
+
+    /// Forgets all of it.
+    pub(crate) fn clear(&mut self) {
+        self.entered = 0;
+        self.failures.clear();
     }
 }
 

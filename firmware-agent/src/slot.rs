@@ -59,6 +59,21 @@ impl SlotWriter {
         length: u32,
         digest: [u8; 32],
     ) -> Result<Self, Error> {
+        let (slot, place) = Self::inactive(flash, handover, length, digest)?;
+        let mut writer = Self::new(flash, slot, place, length, digest, H::HEADER_LAST);
+        writer.make_room(flash, progress)?;
+        Ok(writer)
+    }
+
+    /// The slot that may be written to, and where the image goes. With [`SlotWriter::new`] and [`SlotWriter::make_room`] it is
+    /// what opening does, for callers with a place for the writer.
+    #[inline(never)]
+    pub(crate) fn inactive<F: NorFlash, H: Handover<F>>(
+        flash: &mut Flash<F>,
+        handover: &H,
+        length: u32,
+        digest: [u8; 32],
+    ) -> Result<(SlotId, Region), Error> {
         let mut record = BootRecord::load(flash)?;
         if record.trial.is_some() {
             return Err(Misuse::TrialUndecided.into());
@@ -71,9 +86,7 @@ impl SlotWriter {
         }
         // Should the newest frame decay, an older one would be the record; and it may name what is erased now.
         record.store_apart(flash)?;
-        let mut writer = Self::new(flash, record.active.slot.other(), place, length, digest, H::HEADER_LAST);
-        writer.make_room(flash, progress)?;
-        Ok(writer)
+        Ok((record.active.slot.other(), place))
     }
 
     /// Opens a slot whether it is active or not: for [`provision`](crate::factory::provision), which has no
@@ -91,7 +104,7 @@ impl SlotWriter {
         Ok(writer)
     }
 
-    fn new<F: NorFlash>(
+    pub(crate) fn new<F: NorFlash>(
         flash: &Flash<F>,
         slot: SlotId,
         place: Region,
@@ -175,7 +188,11 @@ impl SlotWriter {
     }
 
     /// Erases what must be, and hashes what need not come once more.
-    fn make_room<F: NorFlash>(&mut self, flash: &mut Flash<F>, progress: &mut Progress) -> Result<(), Error> {
+    pub(crate) fn make_room<F: NorFlash>(
+        &mut self,
+        flash: &mut Flash<F>,
+        progress: &mut Progress,
+    ) -> Result<(), Error> {
         let Self { slot, digest, .. } = *self;
         let needed = self.needed(flash);
         let download = Download { slot, digest };

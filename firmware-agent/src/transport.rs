@@ -40,24 +40,35 @@ impl Request {
 
     /// All of a candidate's image.
     pub fn image(candidate: &Candidate) -> Self {
-        let mut request = Self { path: String::new(), from: 0, limit: candidate.image.length, part: false };
-        // Percent-encoded, but for what RFC 3986 calls unreserved and what separates segments.
-        candidate.image.served(|byte| {
-            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/') {
-                request.add(byte);
-            } else {
-                let [high, low] = digits(byte);
-                [b'%', high, low].into_iter().for_each(|byte| request.add(byte.to_ascii_uppercase()));
-            }
-        });
+        let mut request = Self::empty();
+        request.be_image(candidate);
         request
     }
 
-    pub(crate) fn metadata(file: &FileName<'_>, limit: u32) -> Self {
-        let mut request = Self { path: String::new(), from: 0, limit, part: false };
+    /// The place for one.
+    pub(crate) const fn empty() -> Self {
+        Self { path: String::new(), from: 0, limit: 0, part: false }
+    }
+
+    /// Becomes that of a candidate's image. It was empty.
+    pub(crate) fn be_image(&mut self, candidate: &Candidate) {
+        self.limit = candidate.image.length;
+        // Percent-encoded, but for what RFC 3986 calls unreserved and what separates segments.
+        candidate.image.served(|byte| {
+            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/') {
+                self.add(byte);
+            } else {
+                let [high, low] = digits(byte);
+                [b'%', high, low].into_iter().for_each(|byte| self.add(byte.to_ascii_uppercase()));
+            }
+        });
+    }
+
+    /// Becomes that of a file of metadata. It was empty.
+    pub(crate) fn be_metadata(&mut self, file: &FileName<'_>, limit: u32) {
+        self.limit = limit;
         // Escaped already.
-        file.bytes(|byte| request.add(byte));
-        request
+        file.bytes(|byte| self.add(byte));
     }
 
     /// One byte of ASCII more of the path, which is long enough for every target path and every name.

@@ -46,20 +46,34 @@ use crate::flash::Flash;
 use crate::journal::{Journal, Kind};
 use crate::ledger::{ENTRIES, Ledger};
 
-const ROOT_FORMAT: u8 = 3;
-const FLOORS_FORMAT: u8 = 3;
+/// What is known of a record before it is read.
+#[derive(Clone, Copy)]
+struct Form {
+    kind: Kind,
+    format: u8,
+    /// Bytes of its payload at the most.
+    longest: usize,
+}
+
+const ROOT: Form = Form { kind: Kind::Root, format: 3, longest: ROOT_MAX };
+const FLOORS: Form = Form { kind: Kind::Floors, format: 3, longest: FLOORS_MAX };
 
 /// Twelve keys, all fields at their longest.
 pub(crate) const ROOT_MAX: usize = 592;
 const _: () = assert!(5 + 10 + 10 + 5 + 4 * 6 + 2 + limits::ROOT <= ROOT_MAX, "a full root fits its record");
 /// Floors, counter and number, failures and their count, what was lost, all at their longest.
 pub(crate) const FLOORS_MAX: usize = 832;
-const FLOORS: usize = {
+const FLOORS_FULL: usize = {
     let link = 1 + 5 + 10 + 10 + (5 + 32) + (5 + 5 + 33);
     let tracked = 1 + limits::TRACKED * (1 + limits::TRACKED_NAME + 5);
     5 + 2 * link + (1 + 10 * limits::HALTS) + tracked + 1 + (1 + 16 + 10 + 10 + 5) + 10
 };
-const _: () = assert!(FLOORS + 10 + (1 + 38 * ENTRIES) + 2 <= FLOORS_MAX, "a full ledger fits its record");
+const _: () =
+    assert!(FLOORS_FULL + 10 + (1 + 38 * ENTRIES) + 2 <= FLOORS_MAX, "a full ledger fits its record");
+const _: () = assert!(
+    ROOT_MAX <= DEVICE.memory() && FLOORS_MAX <= DEVICE.memory(),
+    "records are read in a cycle's memory"
+);
 
 /// What the device remembers besides metadata. None of it is ever reset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,9 +132,6 @@ impl TrustLost {
     }
 }
 
-/// The payload of the floors record.
-type FloorsRecord = (Floors, Memory, Option<TrustLost>);
-
 impl Trust {
     /// Reads the trust store.
     ///
@@ -132,29 +143,54 @@ impl Trust {
         crypto: &Crypto,
         factory: &Factory<'_>,
     ) -> Result<Self, Error> {
-        let (root, floors) = (load_root(flash), load_floors(flash));
-        let lost = match (root.is_some(), floors.is_some()) {
-            (true, true) => None,
-            (false, true) => Some(TrustLost::Root),
+        let mut trust = Self::nothing();
+        trust.load_here(flash, &mut [0; DEVICE.memory()], crypto, factory)?;
+        Ok(trust)
+    }
+
+    /// The place for it.
+    pub(crate) fn nothing() -> Self {
+        Self { trusted: Trusted::nothing(), memory: Memory::new(0), lost: None }
+    }
+
+    /// Reads the trust store in the place of what was there before, which is too long to be moved on a small device. It works
+    /// in the memory of a cycle, that nobody uses yet. After an error nothing is trusted.
+    #[inline(never)]
+    pub(crate) fn load_here<F: NorFlash>(
+        &mut self,
+        flash: &mut Flash<F>,
+        scratch: &mut [u8],
+        crypto: &Crypto,
+        factory: &Factory<'_>,
+    ) -> Result<(), Error> {
+        let Self { trusted, memory, lost } = self;
+        // The root first, for it says which floors are void.
+        let root = newest(flash, ROOT, scratch).is_some_and(|mut from| trusted.restore_root(&mut from));
+        if !root {
+            trusted.start_from_root_file(crypto, &DEVICE, scratch, factory.root)?;
+        }
+        let mut before = None;
+        let floors = newest(flash, FLOORS, scratch).is_some_and(|mut from| {
+            trusted.restore_floors(&mut from);
+            memory.read_here(&mut from);
+            before = Option::read(&mut from);
+            from.is_good()
+        });
+        if !floors {
+            trusted.drop_floors();
+            // Not the factory's counter, which may be that of an image on trial: it counts beside this one.
+            memory.counter = 0;
+            memory.ledger.clear();
+            before = None;
+        }
+        *lost = match (root, floors) {
+            (true, true) => before,
+            (false, true) => Some(TrustLost::Root.and(before)),
             (true, false) => Some(TrustLost::Floors),
             (false, false) => Some(TrustLost::All),
         };
-        let root = match root {
-            Some(root) => root,
-            None => factory_root(crypto, factory)?,
-        };
-        // Not the factory's counter, which may be that of an image on trial: it counts beside this one.
-        let (floors, memory, before) = floors.unwrap_or_else(|| (Floors::default(), Memory::new(0), None));
-        let lost = lost.map_or(before, |lost| Some(lost.and(before)));
-        Ok(Self { trusted: Trusted::restore(root, floors), memory, lost })
+        Ok(())
     }
-}
-
-/// Apart, for it needs a stack of its own, which a device whose store is sound should not have to reserve.
-#[inline(never)]
-fn factory_root(crypto: &Crypto, factory: &Factory<'_>) -> Result<Root, Error> {
-    let mut memory = [0; DEVICE.memory()];
-    Ok(Trusted::from_root_file(crypto, &DEVICE, &mut memory, factory.root)?.root().clone())
 }
 
 /// Makes this the stored root.
@@ -163,16 +199,15 @@ fn factory_root(crypto: &Crypto, factory: &Factory<'_>) -> Result<Root, Error> {
 ///
 /// [`Environment::RecordBack`] when the stored root is newer, and those of [`Journal::append`].
 pub fn store_root<F: NorFlash>(flash: &mut Flash<F>, root: &Root<[u8]>) -> Result<(), Error> {
-    let kind = Kind::Root;
-    // An agent that had read it would have gone on from there.
-    let stored: Option<Root> = load_root(flash);
-    if stored.is_some_and(|stored| stored.version() > root.version()) {
-        return Err(Environment::RecordBack { kind }.into());
-    }
     let mut buffer = [0; ROOT_MAX];
+    // An agent that had read it would have gone on from there.
+    let stored = newest(flash, ROOT, &mut buffer).and_then(|mut from| <Root>::read_version(&mut from));
+    if stored.is_some_and(|stored| stored > root.version()) {
+        return Err(Environment::RecordBack { kind: ROOT.kind }.into());
+    }
     let mut to = Writer::new(&mut buffer);
     root.write(&mut to);
-    store(flash, (kind, ROOT_FORMAT), to)
+    store(flash, ROOT, to)
 }
 
 /// Makes these the stored floors and memory. `lost` is what they stand in for.
@@ -190,12 +225,23 @@ pub fn store_floors<F: NorFlash>(
     if TrustLost::has_floors(lost) {
         check_lost(flash)?;
     }
+    write_floors(flash, floors, memory, lost)
+}
+
+// Out of line: its stack is not to lie below that of the check.
+#[inline(never)]
+fn write_floors<F: NorFlash>(
+    flash: &mut Flash<F>,
+    floors: &Floors,
+    memory: &Memory,
+    lost: Option<TrustLost>,
+) -> Result<(), Error> {
     let mut buffer = [0; FLOORS_MAX];
     let mut to = Writer::new(&mut buffer);
     floors.write(&mut to);
     memory.write(&mut to);
     lost.write(&mut to);
-    store(flash, (Kind::Floors, FLOORS_FORMAT), to)
+    store(flash, FLOORS, to)
 }
 
 /// Writes a lost trust store anew, once the repository was verified from the factory's facts on.
@@ -215,51 +261,37 @@ pub fn replace_lost<F: NorFlash>(
         check_lost(flash)?;
     }
     store_root(flash, root)?;
-    store_floors(flash, floors, memory, None)
+    write_floors(flash, floors, memory, None)
 }
 
+#[inline(never)]
 fn check_lost<F: NorFlash>(flash: &mut Flash<F>) -> Result<(), Error> {
-    let kind = Kind::Floors;
-    let stored: Option<FloorsRecord> = load_floors(flash);
-    match stored {
-        Some((_, _, before)) if !TrustLost::has_floors(before) => {
-            Err(Environment::RecordBack { kind }.into())
-        }
-        _ => Ok(()),
+    let mut buffer = [0; FLOORS_MAX];
+    let Some(mut from) = newest(flash, FLOORS, &mut buffer) else { return Ok(()) };
+    // For what comes behind.
+    drop(Floors::read(&mut from));
+    drop(Memory::read(&mut from));
+    let before = Option::read(&mut from);
+    if from.is_good() && !TrustLost::has_floors(before) {
+        return Err(Environment::RecordBack { kind: FLOORS.kind }.into());
     }
+    Ok(())
 }
 
-/// Reads the newest record of a kind, of which this is the format, by this.
-fn load<F: NorFlash, T>(
+/// Reads the newest record, if it is of this format.
+fn newest<'b, F: NorFlash>(
     flash: &mut Flash<F>,
-    (kind, format): (Kind, u8),
-    buffer: &mut [u8],
-    read: impl FnOnce(&mut Reader<'_>) -> T,
-) -> Option<T> {
+    Form { kind, format, longest }: Form,
+    buffer: &'b mut [u8],
+) -> Option<Reader<'b>> {
+    let buffer = buffer.get_mut(..longest)?;
     let record = Journal::new(flash.map(), kind).newest(flash, buffer).ok()?;
-    if record.format != format {
-        return None;
-    }
-    let mut from = Reader::new(record.payload);
-    let read = read(&mut from);
-    from.is_good().then_some(read)
-}
-
-#[inline(never)]
-fn load_root<F: NorFlash>(flash: &mut Flash<F>) -> Option<Root> {
-    load(flash, (Kind::Root, ROOT_FORMAT), &mut [0; ROOT_MAX], Root::read)
-}
-
-#[inline(never)]
-fn load_floors<F: NorFlash>(flash: &mut Flash<F>) -> Option<FloorsRecord> {
-    load(flash, (Kind::Floors, FLOORS_FORMAT), &mut [0; FLOORS_MAX], |from| {
-        (Floors::read(from), Memory::read(from), Option::read(from))
-    })
+    (record.format == format).then(|| Reader::new(record.payload))
 }
 
 fn store<F: NorFlash>(
     flash: &mut Flash<F>,
-    (kind, format): (Kind, u8),
+    Form { kind, format, .. }: Form,
     record: Writer<'_>,
 ) -> Result<(), Error> {
     let payload = record.done().ok_or(Misuse::RecordTooLong { kind })?;
@@ -274,7 +306,17 @@ impl Stored for Memory {
     }
 
     fn read(from: &mut Reader<'_>) -> Self {
-        Self { counter: from.number(), ledger: Ledger::read(from) }
+        let mut memory = Self::new(0);
+        memory.read_here(from);
+        memory
+    }
+}
+
+impl Memory {
+    /// Reads what was stored in the place of this.
+    fn read_here(&mut self, from: &mut Reader<'_>) {
+        self.counter = from.number();
+        self.ledger.read_here(from);
     }
 }
 

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 use tuffet_client::limits::DEVICE;
 use tuffet_client::time::Date;
+use tuffet_client::wire::{Reader, Stored, Writer};
 use tuffet_client::{
-    Ban, Bound, Clock, Device, Environment, Error, Field, Goal, Misuse, Plan, Refresh, Rejected, Role,
-    SOFTWARE, Trusted, Want,
+    Ban, Bound, Clock, Device, Entry, Environment, Error, Field, Floors, Goal, Misuse, Plan, Refresh,
+    Rejected, Role, SOFTWARE, Trusted, Want,
 };
 use tuffet_tests::expect::*;
 use tuffet_tests::simulator::*;
@@ -197,6 +198,52 @@ fn floors_are_kept_beside_a_root_that_is_read_from_its_file_again() {
     let read = Trusted::from_root_file(&SOFTWARE, &DEVICE, &mut [0; DEVICE.memory()], file);
     let read: Trusted = read.expect("a root signed by its own keys");
     assert_eq!(Trusted::restore(read.root().clone(), subject.floors.clone()).floors(), &subject.floors);
+}
+
+#[test]
+fn place_of_what_is_trusted_has_what_was_stored_or_nothing_of_what_it_had() {
+    let (_, subject) = settled();
+    let (mut root, mut floors) = ([0; 1024], [0; 1024]);
+    let mut to = Writer::new(&mut root);
+    subject.root.write(&mut to);
+    let root = to.done().expect("room");
+    let mut to = Writer::new(&mut floors);
+    subject.floors.write(&mut to);
+    let floors = to.done().expect("room");
+
+    let whole = Trusted::restore(subject.root.clone(), subject.floors.clone());
+    let mut place: Trusted = Trusted::nothing();
+    assert!(place.restore_root(&mut Reader::new(root)));
+    assert!(place.restore_floors(&mut Reader::new(floors)));
+    assert_eq!(place, whole);
+    for length in 0..floors.len() {
+        assert!(!place.restore_floors(&mut Reader::new(&floors[..length])), "{length}");
+        assert_eq!(place, Trusted::restore(subject.root.clone(), Floors::default()), "{length}");
+        assert!(place.restore_floors(&mut Reader::new(floors)));
+    }
+    for length in 0..root.len() {
+        assert!(!place.restore_root(&mut Reader::new(&root[..length])), "{length}");
+        assert_eq!(place, Trusted::nothing(), "{length}");
+        assert!(place.restore_root(&mut Reader::new(root)));
+        assert!(place.restore_floors(&mut Reader::new(floors)));
+    }
+    assert_eq!(place, whole);
+}
+
+#[test]
+fn machine_without_a_cycle_takes_no_file_and_looks_for_nothing() {
+    let (_, subject) = settled();
+    let mut trusted: Trusted = Trusted::restore(subject.root.clone(), subject.floors.clone());
+    let mut memory = [0; DEVICE.memory()];
+    let (goal, entry, clock) = (Goal::Target("targets/none"), Entry::Refresh, Clock::At(NOW));
+    let plan = Plan { crypto: &SOFTWARE, limits: &DEVICE, goal, entry, clock, kept: None };
+    let mut refresh = Refresh::idle(plan, &mut trusted, &mut memory);
+    assert_eq!(refresh.want(), Want::Over(Rejected::NoRelease));
+    assert_eq!(refresh.feed(b"{"), Err(Misuse::CycleOver.into()));
+    assert_eq!(refresh.find("targets/none"), Err(Misuse::NotFetching.into()));
+    // It begins as any other.
+    assert_eq!(refresh.again(goal, entry, clock), Ok(()));
+    assert!(matches!(refresh.want(), Want::Fetch { file, .. } if file.role == Role::Root));
 }
 
 #[test]

@@ -224,11 +224,24 @@ impl<const N: usize> Root<[u8; N]> {
     /// Reads a root that was stored. The store it lay in is as trusted as it is.
     pub fn read(from: &mut Reader<'_>) -> Self {
         let mut root = Root::empty();
+        root.read_here(from);
+        root
+    }
+
+    /// The version of a root that was stored, if there is one; it needs no room for the rest.
+    pub fn read_version(from: &mut Reader<'_>) -> Option<u32> {
+        let RootFacts { version, .. } = RootFacts::read(from);
+        let length = from.length(N);
+        let _ = from.bytes(length);
+        from.is_good().then_some(version)
+    }
+
+    /// The same in the place of this one.
+    pub(crate) fn read_here(&mut self, from: &mut Reader<'_>) {
         let facts = RootFacts::read(from);
         let length = from.length(N);
-        if root.replace(facts, Keys(from.bytes(length))).is_none() {
+        if self.replace(facts, Keys(from.bytes(length))).is_none() {
             from.fail();
         }
-        root
     }
 }

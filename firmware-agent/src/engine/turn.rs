@@ -4,7 +4,7 @@ use embedded_storage::nor_flash::NorFlash;
 use tuffet_client::limits::DEVICE;
 use tuffet_client::time::Date;
 use tuffet_client::{
-    Candidate, Change, Clock, Crypto, Device, Entry, Floors, Goal, Plan, Refresh, Role, Want as Wanted,
+    Candidate, Change, Clock, Device, Entry, Floors, Goal, Plan, Refresh, Role, Want as Wanted,
 };
 
 use super::{After, Engine, Input, Outcome, Source, Want};
@@ -13,7 +13,7 @@ use crate::error::{Environment, Error, Misuse, Rejected};
 use crate::event::Event;
 use crate::factory::Factory;
 use crate::flash::Flash;
-use crate::flash_map::SlotId;
+use crate::flash_map::{Region, SlotId};
 use crate::handover::{Handover, Standing};
 use crate::product::{Ask, Health, Now, Product};
 use crate::progress::{Download, Progress};
@@ -106,15 +106,30 @@ enum End {
 }
 
 impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
+    /// A turn that has begun. It is moved once, to its place; so what it is made of is made before, and on another stack.
     #[inline(never)]
-    pub(super) fn new(
+    pub(super) fn begun(
         engine: &'t mut Engine<'_, F, H>,
         trust: &'t mut Trust,
         scratch: &'t mut [u8],
         source: Source,
+        standing: (BootRecord, Progress, Now),
         product: &mut dyn Product,
-    ) -> Result<Self, Error> {
-        let Engine { flash, handover, crypto, factory, id, settings, bans, after } = engine;
+    ) -> Self {
+        let mut turn = Self::new(engine, trust, scratch, source, standing);
+        let begun = turn.begin(product);
+        turn.settle_for(begun, product);
+        turn
+    }
+
+    /// How things are, which is not known if this fails: then there is no turn.
+    #[inline(never)]
+    pub(super) fn look(
+        engine: &mut Engine<'_, F, H>,
+        trust: &mut Trust,
+        product: &mut dyn Product,
+    ) -> Result<(BootRecord, Progress, Now), Error> {
+        let Engine { flash, handover, factory, id, bans, after, .. } = engine;
         let Trust { trusted, memory, lost } = trust;
         if let Some(lost) = *lost {
             product.observe(Event::TrustLost(lost));
@@ -137,6 +152,23 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
                 let _ = progress.store(flash);
             }
         }
+        // With other names it has no repository.
+        let Factory { product: name, hardware, channel, .. } = *factory;
+        Device { product: name, hardware, channel, id, sequence: 0, counter: 0, banned: &[] }
+            .release_path()?;
+        Ok((record, progress, now))
+    }
+
+    #[inline(never)]
+    fn new(
+        engine: &'t mut Engine<'_, F, H>,
+        trust: &'t mut Trust,
+        scratch: &'t mut [u8],
+        source: Source,
+        (record, progress, now): (BootRecord, Progress, Now),
+    ) -> Self {
+        let Engine { flash, handover, crypto, factory, id, settings, bans, after } = engine;
+        let Trust { trusted, memory, lost } = trust;
         let Factory { product: name, hardware, channel, counter, .. } = *factory;
         // The running image's own counter binds what it installs. It is not stored, for this may be a trial.
         let counter = memory.counter.max(counter);
@@ -148,10 +180,10 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
         let (state, want, outcome) = (State::Over, Want::Wait(0), Ok(Outcome::NotAllowed));
         let asked_for = core::mem::take(&mut after.hurry);
         let image = record.active.clone();
-        Ok(Turn {
+        Turn {
             flash,
             handover,
-            refresh: Refresh::new(plan, trusted, scratch)?,
+            refresh: Refresh::idle(plan, trusted, scratch),
             memory,
             lost,
             factory,
@@ -168,7 +200,7 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
             state,
             want,
             outcome,
-        })
+        }
     }
 }
 
@@ -195,17 +227,23 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
 
     /// The file that is wanted.
     pub fn request(&self) -> Option<Request> {
+        let mut request = Request::empty();
+        self.write_request(&mut request).then_some(request)
+    }
+
+    /// The same in the place of an empty one; whether a file is wanted.
+    fn write_request(&self, request: &mut Request) -> bool {
         match (&self.state, self.refresh.want()) {
             (State::Download { writer, end, .. }, Wanted::Install(candidate)) => {
-                let mut request = Request::image(candidate);
+                request.be_image(candidate);
                 (request.from, request.limit, request.part) = (writer.next(), *end, *end < self.image.length);
-                Some(request)
             }
             (State::Refresh(_), Wanted::Fetch { file, limit } | Wanted::Again { file, limit }) => {
-                Some(Request::metadata(&file, limit))
+                request.be_metadata(&file, limit);
             }
-            _ => None,
+            _ => return false,
         }
+        true
     }
 
     /// Takes what happened, and says what to do. A turn that is over takes nothing, and says so again.
@@ -220,12 +258,6 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         };
         self.settle_for(went, product);
         self.want
-    }
-
-    /// Begins, where it lies: it is too long to be moved about.
-    pub(super) fn start(&mut self, product: &mut dyn Product) {
-        let begun = self.begin(product);
-        self.settle_for(begun, product);
     }
 
     /// Where a turn begins.
@@ -306,7 +338,8 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         let sequence = running.sequence;
         self.refresh.again(Goal::Release(Device { sequence, ..self.device }), entry, clock)?;
         self.state = State::Refresh(purpose);
-        self.go_on(product)
+        // It begins with a file in any case.
+        self.fetch(product)
     }
 
     fn chunk(&mut self, bytes: &[u8], product: &mut dyn Product) -> Result<Option<End>, Error> {
@@ -440,15 +473,18 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         }
     }
 
+    #[inline(never)]
     fn fetch(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
         self.want = Want::Fetch;
-        if let Some(request) = self.request() {
+        let mut request = Request::empty();
+        if self.write_request(&mut request) {
             product.observe(Event::Fetch(&request));
         }
         Ok(None)
     }
 
     /// A release was found: has its image in the slot, from the repository unless it is there already.
+    #[inline(never)]
     fn selected(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
         if let Wanted::Install(candidate) = self.refresh.want() {
             product.observe(Event::Selected(candidate));
@@ -474,13 +510,25 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             return Ok(Some(End::NotYet));
         }
         let SlotImage { length, digest, .. } = self.image;
-        let writer = SlotWriter::open(self.flash, self.handover, &mut self.progress, length, digest)?;
+        let (slot, place) = SlotWriter::inactive(self.flash, self.handover, length, digest)?;
+        self.download(slot, place);
+        let State::Download { writer, end, .. } = &mut self.state else {
+            return Err(Misuse::TurnOver.into());
+        };
+        writer.make_room(self.flash, &mut self.progress)?;
+        *end = writer.end();
         if writer.next() > 0 {
             product.observe(Event::Resumed(writer.next()));
         }
-        let (good_until, end) = (self.refresh.good_until(), writer.end());
-        self.state = State::Download { good_until, end, writer };
         self.fetch(product)
+    }
+
+    /// The image is what comes next, into this slot. Out of line, for the writer is on the stack on its way to its place.
+    #[inline(never)]
+    fn download(&mut self, slot: SlotId, place: Region) {
+        let SlotImage { length, digest, .. } = self.image;
+        let writer = SlotWriter::new(self.flash, slot, place, length, digest, H::HEADER_LAST);
+        self.state = State::Download { good_until: self.refresh.good_until(), end: length, writer };
     }
 
     /// The image is in its slot. Between that and a restart the release is authorised again.
@@ -551,7 +599,8 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         Ok(Some(End::Confirmed))
     }
 
-    /// Ends the turn, unless it goes on.
+    /// Ends the turn, unless it goes on. Out of line, so that its stack is not below that of a verification.
+    #[inline(never)]
     fn settle_for(&mut self, went: Result<Option<End>, Error>, product: &mut dyn Product) {
         let mut went = match went {
             Ok(None) => return,
@@ -762,17 +811,6 @@ fn today(start: u64, now: Now) -> u32 {
     let start = start.saturating_add(since.into()).checked_shr(shifts).unwrap_or(0);
     let day = DAY.checked_shr(shifts).unwrap_or(DAY);
     u32::try_from(start).unwrap_or(u32::MAX).checked_div(day).unwrap_or(0)
-}
-
-/// Reads the trust store. Out of line, so that its stack is not under all that a turn does.
-#[inline(never)]
-pub(super) fn load_trust<'t, F: NorFlash>(
-    place: &'t mut Option<Trust>,
-    flash: &mut Flash<F>,
-    crypto: &Crypto,
-    factory: &Factory<'_>,
-) -> Result<&'t mut Trust, Error> {
-    Ok(place.insert(Trust::load(flash, crypto, factory)?))
 }
 
 /// Brings ledger and counter up to what the boot record says, and tells whether a trial was entered. Done at every turn, so that a cut between

@@ -97,27 +97,40 @@ impl<'d, B: Board> Device<'d, B> {
         work: &mut Work,
         line: &mut dyn Transport,
     ) -> ! {
-        let source = if line.is_bundle() { Source::Bundle } else { Source::Repository };
         loop {
-            let want = {
-                // Looked at where it lies: a turn is long, and a copy of it would be as long.
-                let mut begun = engine.turn(work, source, self);
-                match &mut begun {
-                    Ok(turn) => {
-                        drive_until(turn, line, self, &|| false);
-                        self.ended(turn);
-                        Ok(turn.want())
-                    }
-                    Err(error) => Err(*error),
-                }
-            };
-            let want = want.unwrap_or_else(|error| {
-                let want = engine.after(&error, self);
-                self.say(FAILED, Some(&error));
-                want
-            });
+            let want = self.turn(engine, work, line);
             self.obey(want);
         }
+    }
+
+    /// One turn. It stays where it is made: it is the largest thing on the stack, and must not be there twice.
+    #[inline(never)]
+    fn turn<F: NorFlash, H: Handover<F>>(
+        &mut self,
+        engine: &mut Engine<'_, F, H>,
+        work: &mut Work,
+        line: &mut dyn Transport,
+    ) -> Want {
+        let source = if line.is_bundle() { Source::Bundle } else { Source::Repository };
+        let error = match &mut engine.turn(work, source, self) {
+            Ok(turn) => return self.drive(turn, line),
+            Err(error) => *error,
+        };
+        let want = engine.after(&error, self);
+        self.say(FAILED, Some(&error));
+        want
+    }
+
+    /// A turn to its end. Out of line, so that its request is not on the stack while a turn begins.
+    #[inline(never)]
+    fn drive<F: NorFlash, H: Handover<F>>(
+        &mut self,
+        turn: &mut Turn<'_, F, H>,
+        line: &mut dyn Transport,
+    ) -> Want {
+        drive_until(turn, line, self, &|| false);
+        self.ended(turn);
+        turn.want()
     }
 
     /// A turn is over.

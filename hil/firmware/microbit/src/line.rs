@@ -1,0 +1,126 @@
+//! Files over the line, by the protocol of `hil/protocol`.
+
+use tuffet_agent::{Error, Request, Transport, TransportFault};
+use tuffet_hil_protocol::line::{Answer, FRAME_MAX, Fault, PIECE_MAX, Read, Receiver, Reply, ToHost, encode};
+
+use crate::{timer, uart};
+
+/// Ticks without a byte after which a question is asked again.
+const PATIENCE: u32 = 3 * timer::SECOND;
+
+/// How often a question is asked.
+const TRIES: u32 = 4;
+
+/// The way to the host.
+#[derive(Debug)]
+pub struct Line {
+    /// One frame: first the question, then what comes.
+    frame: [u8; FRAME_MAX],
+    number: u32,
+    /// The host has a bundle, and no repository.
+    pub is_bundle: bool,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Line {
+    /// The line to a host with a repository.
+    pub const fn new() -> Self {
+        Self { frame: [0; FRAME_MAX], number: 0, is_bundle: false }
+    }
+
+    /// Asks until there is an answer, and gives it to `take`.
+    fn ask<T>(
+        &mut self,
+        path: &str,
+        from: u32,
+        length: u16,
+        take: &mut dyn FnMut(&Reply<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.number = self.number.wrapping_add(1);
+        for _ in 0..TRIES {
+            let question = ToHost::Read(Read { number: self.number, path, from, length });
+            let frame = encode(&question, &mut self.frame).ok_or(TransportFault::NotFound)?;
+            frame.bytes.iter().copied().for_each(uart::send);
+            let to = frame.checksum;
+            let mut receiver = Receiver::new(&mut self.frame);
+            let mut heard = timer::ticks();
+            while timer::ticks().wrapping_sub(heard) < PATIENCE {
+                let Some(byte) = uart::receive() else { continue };
+                heard = timer::ticks();
+                let message = receiver.push(byte);
+                match message.and_then(|message| message.read::<Answer<'_>>()) {
+                    Some(answer) if answer.to == to => return take(&answer.reply),
+                    _ => {}
+                }
+            }
+        }
+        Err(TransportFault::Timeout.into())
+    }
+}
+
+impl Transport for Line {
+    fn fetch(
+        &mut self,
+        request: &Request,
+        sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Request { path, from, limit, part } = request;
+        let mut at = *from;
+        loop {
+            let room = usize::try_from(limit.saturating_sub(at)).unwrap_or(usize::MAX);
+            if room == 0 && *part {
+                return Ok(());
+            }
+            // Where there is no room, one byte shows that the file goes on.
+            let length = room.clamp(1, PIECE_MAX);
+            let wanted = u16::try_from(length).unwrap_or(u16::MAX);
+            let (came, last) = self.ask(path, at, wanted, &mut |reply| match *reply {
+                Reply::Bytes { from, bytes, .. } if from != at || bytes.len() > length => {
+                    Err(TransportFault::Range { from: at }.into())
+                }
+                Reply::Bytes { bytes, .. } if bytes.len() > room => {
+                    Err(TransportFault::TooLong { limit: *limit }.into())
+                }
+                Reply::Bytes { bytes, last, .. } => {
+                    if !bytes.is_empty() {
+                        sink(bytes)?;
+                    }
+                    Ok((u32::try_from(bytes.len()).unwrap_or(u32::MAX), last))
+                }
+                Reply::Fault(fault) => Err(reason(fault, at).into()),
+            })?;
+            at = at.saturating_add(came);
+            match (last, came) {
+                (true, _) => return Ok(()),
+                // Nothing, and not the end: no host says so.
+                (false, 0) => return Err(TransportFault::Connection.into()),
+                (false, _) if at >= *limit && !part => {
+                    return Err(TransportFault::TooLong { limit: *limit }.into());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn is_bundle(&self) -> bool {
+        self.is_bundle
+    }
+}
+
+fn reason(fault: Fault, at: u32) -> TransportFault {
+    match fault {
+        Fault::NotFound => TransportFault::NotFound,
+        Fault::Range => TransportFault::Range { from: at },
+        Fault::Status(code) => TransportFault::Status { code },
+        Fault::Busy { code, after } => TransportFault::Busy { code, after },
+        Fault::Timeout => TransportFault::Timeout,
+        Fault::Connection => TransportFault::Connection,
+        Fault::Tls => TransportFault::Tls,
+        Fault::Unreadable => TransportFault::Unreadable { at },
+    }
+}
