@@ -51,13 +51,16 @@ impl Line {
             let mut heard = timer::ticks();
             while timer::ticks().wrapping_sub(heard) < PATIENCE {
                 let Some(byte) = uart::receive() else { continue };
-                heard = timer::ticks();
+                let now = timer::ticks();
+                timer::waited(now.wrapping_sub(heard));
+                heard = now;
                 let message = receiver.push(byte);
                 match message.and_then(|message| message.read::<Answer<'_>>()) {
                     Some(answer) if answer.to == to => return take(&answer.reply),
                     _ => {}
                 }
             }
+            timer::waited(PATIENCE);
         }
         Err(TransportFault::Timeout.into())
     }

@@ -102,12 +102,11 @@ impl Board for Microbit {
     const HARDWARE: &'static str = MICROBIT.name;
 
     fn uptime(&mut self) -> u32 {
-        timer::ticks() / timer::SECOND
+        timer::seconds()
     }
 
     fn wait(&mut self, seconds: u32) {
-        let begin = timer::ticks();
-        while timer::ticks().wrapping_sub(begin) < seconds.saturating_mul(timer::SECOND) {}
+        timer::wait(seconds);
     }
 
     fn disarm(&mut self) {
@@ -116,6 +115,10 @@ impl Board for Microbit {
 
     fn wire(&self) -> [u32; 2] {
         uart::counts()
+    }
+
+    fn busy(&self) -> Option<u32> {
+        Some(timer::busy())
     }
 
     fn stack(&self) -> u32 {
