@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use tuffet::demo::attacker::Attack;
-use tuffet::demo::mirror::Fault;
+use tuffet::demo::mirror::{Fault, Request};
 use tuffet::release::Ramp;
 use tuffet::release::change::Change;
 use tuffet_tests::simulator::{DAY, NOW};
@@ -117,17 +117,17 @@ impl Case {
         Ok(case)
     }
 
-    /// Plays it, and says what came out.
+    /// Plays it, and says what came out. `hear` is told all that the device said, after each start.
     ///
     /// # Errors
     /// What keeps it from being played.
-    pub fn play(&self, firmware: &Firmware) -> Result<String, Failure> {
+    pub fn play(&self, firmware: &Firmware, hear: &mut dyn FnMut(&str)) -> Result<String, Failure> {
         let mut world = World::new(firmware)?;
         let mut outcome = String::new();
         for (line, words) in &self.commands {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             if words == ["start"] {
-                outcome += &start(&mut world).map_err(|error| format!("line {line}: {error}"))?;
+                outcome += &start(&mut world, hear).map_err(|error| format!("line {line}: {error}"))?;
             } else {
                 obey(&mut world, &words)
                     .map_err(|error| format!("line {line}: {}: {error}", words.join(" ")))?;
@@ -184,11 +184,12 @@ fn read(path: &Path) -> Result<Option<String>, Failure> {
 }
 
 /// The device is switched on, and runs until it sleeps. What it said, and what its flash says.
-fn start(world: &mut World<'_>) -> Result<String, Failure> {
+fn start(world: &mut World<'_>, hear: &mut dyn FnMut(&str)) -> Result<String, Failure> {
     let mut machine = Machine::start(world.firmware, &world.flash_at_start(), world.files()?, Watch::End)?;
     let halt = machine.run(PATIENCE)?;
     let flash = machine.flash()?;
     let log = machine.switch_off()?;
+    log.iter().for_each(|line| hear(line));
     if halt != Halt::Off(true) {
         let last = log.iter().rev().take(12).rev().cloned().collect::<Vec<_>>().join("\n  ");
         return Err(
@@ -205,6 +206,13 @@ fn start(world: &mut World<'_>) -> Result<String, Failure> {
         writeln!(outcome, "{line}")?;
     }
     write!(outcome, "{verdict}")?;
+    // A device that is fed asks its gateway, and that asks for all it reads in one piece.
+    let goes_on =
+        |request: &Request| request.path.contains(".bin") && request.from.is_some_and(|from| from > 0);
+    if !world.firmware.board.is_fed() && world.mirror.requests().iter().any(goes_on) {
+        writeln!(outcome, "= the image went on where it had ended")?;
+    }
+    world.mirror.clear_requests();
     Ok(outcome)
 }
 

@@ -10,6 +10,7 @@
 //! * [`machine`] is an emulator: it runs a device until its power goes, and hands back its flash and its log.
 //! * [`judge`] reads a flash's bytes. The firmware's own word is not asked.
 //! * [`case`](mod@case) plays a scenario, and [`cuts`] cuts the power in the middle of one.
+//! * [`measure`](mod@measure) counts what all of it takes.
 //! * [`simulate`] is the same device in the simulator, for a board to be held against.
 
 pub mod board;
@@ -20,6 +21,7 @@ pub mod gateway;
 pub mod gdb;
 pub mod judge;
 pub mod machine;
+pub mod measure;
 pub mod simulate;
 pub mod world;
 

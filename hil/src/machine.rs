@@ -60,6 +60,8 @@ pub enum Watch {
     End,
     /// Each operation of its flash, and each of its starts.
     Operations,
+    /// Its end, with one instruction each nanosecond.
+    Counting,
 }
 
 impl Machine {
@@ -81,8 +83,11 @@ impl Machine {
         if board.has_flash_file() {
             fs::write(&nor, flash)?;
         }
-        let mut child = board
-            .emulator(&bootloader, &socket, &nor)
+        let mut emulator = board.emulator(&bootloader, &socket, &nor);
+        if watch == Watch::Counting {
+            emulator.args(["-icount", "shift=0"]);
+        }
+        let mut child = emulator
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

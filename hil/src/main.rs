@@ -15,6 +15,7 @@ use tuffet_hil::board::Board;
 use tuffet_hil::case::{Case, Outcome};
 use tuffet_hil::cuts::Recording;
 use tuffet_hil::firmware::Firmware;
+use tuffet_hil::measure;
 
 /// Runs real firmware on emulated boards, and cuts its power.
 #[derive(Parser)]
@@ -39,6 +40,9 @@ enum Command {
         /// Expects from now on what comes out
         #[arg(long)]
         overwrite: bool,
+        /// Shows all that the device says
+        #[arg(long, short)]
+        verbose: bool,
     },
     /// Cuts the power during an update, and holds what is left against the simulator
     Cuts {
@@ -54,6 +58,12 @@ enum Command {
         /// So many at a time
         #[arg(long, default_value_t = 2)]
         jobs: usize,
+    },
+    /// Measures what the firmware takes of its boards, and holds it against budgets and docs/budgets.md
+    Measure {
+        /// Writes the table into docs/budgets.md
+        #[arg(long)]
+        update: bool,
     },
     /// Lists the scenarios
     List,
@@ -79,26 +89,32 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
             }
             Ok(true)
         }
+        Command::Measure { update } => weigh(*update),
         Command::Cuts { board, count, seed, jobs } => cut(*board, *count, *seed, *jobs),
-        Command::Run { cases, board, overwrite } => {
+        Command::Run { cases, board, overwrite, verbose } => {
             for name in cases {
                 if !all.iter().any(|case| case.name == *name) {
                     return Err(format!("there is no case {name}; see tuffet-hil list").into());
                 }
             }
             let wanted = all.iter().filter(|case| cases.is_empty() || cases.contains(&case.name));
-            play(&wanted.collect::<Vec<_>>(), *board, *overwrite)
+            play(&wanted.collect::<Vec<_>>(), *board, *overwrite, *verbose)
         }
     }
 }
 
-fn play(cases: &[&Case], only: Option<Board>, overwrite: bool) -> Result<bool, Failure> {
+fn play(cases: &[&Case], only: Option<Board>, overwrite: bool, verbose: bool) -> Result<bool, Failure> {
     let (mut played, mut others) = (0, 0);
     for board in Board::ALL.into_iter().filter(|board| only.is_none_or(|only| only == *board)) {
         let firmware = Firmware::build(board, &build_directory())?;
         for case in cases.iter().filter(|case| case.boards.contains(&board)) {
             let start = Instant::now();
-            let came = match case.play(&firmware) {
+            let mut hear = |line: &str| {
+                if verbose {
+                    println!("{board}: {line}");
+                }
+            };
+            let came = match case.play(&firmware, &mut hear) {
                 Ok(came) => came,
                 Err(error) => {
                     println!("{board:12} {:24} FAILED: {error}", case.name);
@@ -160,6 +176,21 @@ fn cut(only: Option<Board>, count: Option<usize>, seed: u64, jobs: usize) -> Res
         well &= tally.failed.is_empty();
     }
     Ok(well)
+}
+
+fn weigh(update: bool) -> Result<bool, Failure> {
+    let rows = measure::measure(&build_directory())?;
+    println!("{}", measure::table(&rows));
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/budgets.md");
+    if update {
+        measure::update(&page, &rows)?;
+    }
+    let mut wrong: Vec<String> = rows.iter().flat_map(measure::Row::over).collect();
+    wrong.extend(measure::differences(&page, &rows)?);
+    for line in &wrong {
+        println!("{line}");
+    }
+    Ok(wrong.is_empty())
 }
 
 /// What the compiler makes of the boards' programs lasts.

@@ -1,6 +1,6 @@
 //! A static file server on a loopback port, and the faults with which an attacker who owns it answers.
 //!
-//! It answers `Range: bytes=N-` as RFC 9110 says, which is what a device asks for that goes on with a download.
+//! It answers `Range: bytes=N-` and `bytes=N-M` as RFC 9110 says, which is what a device asks for that goes on with a download.
 //!
 //! It is what the demo and the tests put between a repository directory and a device: real HTTP/1.1 over real
 //! sockets, so that the device's own transport is what meets a hang, a cut connection or an endless body.
@@ -88,6 +88,8 @@ pub struct Request {
     pub method: String,
     /// The path, with its leading slash, still percent-encoded, without the query.
     pub path: String,
+    /// The first byte that is asked for, if not the whole file is.
+    pub from: Option<u64>,
 }
 
 impl Mirror {
@@ -194,9 +196,9 @@ impl Shared {
 
     /// Writes the request down and says what is wrong with its answer, in one step: a fault that is set while a
     /// request is logged applies either to it or to the next, never to neither.
-    fn arrive(&self, method: &Method, path: &str) -> Option<Fault> {
+    fn arrive(&self, method: &Method, path: &str, from: Option<u64>) -> Option<Fault> {
         let mut state = self.state();
-        state.requests.push(Request { method: method.to_string(), path: path.into() });
+        state.requests.push(Request { method: method.to_string(), path: path.into(), from });
         match state.faults.get(path) {
             Some((_, true)) => state.faults.remove(path).map(|(fault, _)| fault),
             fault => fault.map(|(fault, _)| fault.clone()),
@@ -235,16 +237,16 @@ async fn accept(listener: tokio::net::TcpListener, shared: Arc<Shared>) {
 }
 
 async fn answer<B>(shared: &Shared, request: &hyper::Request<B>) -> Response<Either<Full<Bytes>, Streamed>> {
-    let (method, path) = (request.method(), request.uri().path());
-    match shared.arrive(method, path) {
+    let (method, path, range) = (request.method(), request.uri().path(), range(request.headers()));
+    match shared.arrive(method, path, range.map(|(from, _)| from)) {
         None if method != Method::GET && method != Method::HEAD => {
             let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
             answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
             answer
         }
         None => match shared.open(path).await {
-            Some((file, length)) => match from(request.headers()) {
-                Some(from) => part(file, from, length).await,
+            Some((file, length)) => match range {
+                Some((from, end)) => part(file, from, end, length).await,
                 None => streamed(Streamed::whole(file, length)),
             },
             None => plain(StatusCode::NOT_FOUND, "no such file\n"),
@@ -270,14 +272,18 @@ async fn answer<B>(shared: &Shared, request: &hyper::Request<B>) -> Response<Eit
     }
 }
 
-/// The first byte that is asked for. A range of another form is none that is answered, which RFC 9110 allows.
-fn from(headers: &header::HeaderMap) -> Option<u64> {
-    headers.get(header::RANGE)?.to_str().ok()?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
+/// The first byte that is asked for, and the one behind the last. A range of another form is none that is answered, which RFC
+/// 9110 allows.
+fn range(headers: &header::HeaderMap) -> Option<(u64, u64)> {
+    let (from, last) = headers.get(header::RANGE)?.to_str().ok()?.strip_prefix("bytes=")?.split_once('-')?;
+    let from = from.parse().ok()?;
+    let end = if last.is_empty() { u64::MAX } else { last.parse::<u64>().ok()?.saturating_add(1) };
+    (from < end).then_some((from, end))
 }
 
-/// The rest of a file.
-async fn part(mut file: File, from: u64, length: u64) -> Response<Either<Full<Bytes>, Streamed>> {
-    let (mut answer, range) = match length.checked_sub(from) {
+/// A part of a file.
+async fn part(mut file: File, from: u64, end: u64, length: u64) -> Response<Either<Full<Bytes>, Streamed>> {
+    let (mut answer, range) = match end.min(length).checked_sub(from) {
         None | Some(0) => (
             plain(StatusCode::RANGE_NOT_SATISFIABLE, "the file ends before that\n"),
             format!("bytes */{length}"),
@@ -286,7 +292,7 @@ async fn part(mut file: File, from: u64, length: u64) -> Response<Either<Full<By
             Ok(_) => {
                 let mut answer = streamed(Streamed::whole(file, rest));
                 *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
-                (answer, format!("bytes {from}-{}/{length}", length.saturating_sub(1)))
+                (answer, format!("bytes {from}-{}/{length}", end.min(length).saturating_sub(1)))
             }
             Err(_) => return plain(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read\n"),
         },
@@ -531,16 +537,21 @@ mod tests {
                 .unwrap();
             read_reply(&stream)
         };
-        for (from, said) in [(0, "bytes 0-328913/328914"), (20_000, "bytes 20000-328913/328914")] {
-            let reply = ask_from(&format!("bytes={from}-"));
+        for (range, part, said) in [
+            ("0-", 0..328_914, "bytes 0-328913/328914"),
+            ("20000-", 20_000..328_914, "bytes 20000-328913/328914"),
+            ("20000-20001", 20_000..20_002, "bytes 20000-20001/328914"),
+            ("328913-999999", 328_913..328_914, "bytes 328913-328913/328914"),
+        ] {
+            let reply = ask_from(&format!("bytes={range}"));
             assert_eq!((reply.status, reply.header("Content-Range")), (206, Some(said)));
-            assert!(reply.body == image()[from..], "{from}");
+            assert!(reply.body == image()[part], "{range}");
         }
         for from in [328_914_u64, u64::MAX] {
             let reply = ask_from(&format!("bytes={from}-"));
             assert_eq!((reply.status, reply.header("Content-Range")), (416, Some("bytes */328914")));
         }
-        for other in ["bytes=1-2", "bytes=-5", "lines=1-", "bytes=1-2,4-"] {
+        for other in ["bytes=2-1", "bytes=-5", "lines=1-", "bytes=1-2,4-"] {
             let reply = ask_from(other);
             assert!(reply.status == 200 && reply.body == image(), "{other}");
         }
@@ -644,7 +655,7 @@ mod tests {
         mirror.clear_requests();
         ask(&mut stream, "GET", "/empty");
         read_reply(&stream);
-        assert_eq!(mirror.requests(), [Request { method: "GET".into(), path: "/empty".into() }]);
+        assert_eq!(mirror.requests(), [Request { method: "GET".into(), path: "/empty".into(), from: None }]);
     }
 
     #[test]

@@ -1,0 +1,372 @@
+//! What the firmware takes of its boards: bytes by their linker's output, stack and instructions by the boards themselves.
+//!
+//! The emulator executes one instruction each nanosecond, and the firmware counts the time in which it does not wait. So a
+//! microsecond is a thousand instructions. Real cores take 1.3 to 1.8 cycles for each, and their flash takes time, too: what
+//! follows from the instructions is a lower bound.
+
+use core::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind};
+
+use crate::Failure;
+use crate::board::Board;
+use crate::case::PATIENCE;
+use crate::firmware::{Behaviour, Firmware};
+use crate::machine::{Halt, Machine, Watch};
+use crate::world::{Wanted, World};
+
+/// Instructions in a microsecond of the emulator's.
+const A_MICROSECOND: u64 = 1000;
+
+/// Between these lines of `docs/budgets.md` is the table.
+const BEGIN: &str = "<!-- boards -->\n";
+const END: &str = "<!-- /boards -->";
+
+/// A row: what was measured on each board, and what it may be at the most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    what: String,
+    /// In the order of [`Board::ALL`]; nothing where a board does not have it.
+    measured: [Option<u64>; 2],
+    budget: [Option<u64>; 2],
+    /// A number that follows from another one has no say.
+    derived: bool,
+    /// How far it may be off from what the page says, in hundredths: a network is not the same twice.
+    tolerance: u64,
+}
+
+/// What one board takes.
+#[derive(Clone, Debug, Default)]
+struct Taken {
+    /// Bytes of code and constants by their owners, in the order of [`OWNERS`].
+    code: [u64; 6],
+    image: u64,
+    bootloader: u64,
+    statics: u64,
+    stack: u64,
+    /// Instructions, and bytes received and sent.
+    refresh: Turn,
+    poll: Turn,
+    rotation: Turn,
+    update: Turn,
+    confirm: Turn,
+}
+
+/// One turn, as the log tells it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Turn {
+    outcome: u64,
+    instructions: u64,
+    received: u64,
+    sent: u64,
+}
+
+/// Whose code it is, and by which crates that is told; the first that fits has it.
+const OWNERS: [(&str, &[&str]); 6] = [
+    ("agent", &["tuffet_agent", "embassy_boot", "3crc"]),
+    ("client", &["tuffet_client"]),
+    (
+        "cryptography",
+        &[
+            "p256",
+            "ecdsa",
+            "elliptic_curve",
+            "prime",
+            "crypto_bigint",
+            "wnaf",
+            "sha2",
+            "digest",
+            "block_buffer",
+        ],
+    ),
+    (
+        "network, or line",
+        &["smoltcp", "4http", "7network", "4emac", "4line", "hil_protocol", "cobs", "postcard"],
+    ),
+    (
+        "drivers, product and log",
+        &["tuffet_device", "tuffet_emcraft", "tuffet_microbit", "sf2_app", "microbit_app", "defmt"],
+    ),
+    ("core, and what has no name", &[""]),
+];
+
+/// Measures both boards.
+///
+/// # Errors
+/// What keeps it from being measured.
+pub fn measure(directory: &Path) -> Result<Vec<Row>, Failure> {
+    let mut taken = Vec::new();
+    for board in Board::ALL {
+        taken.push(Taken::by(&Firmware::build(board, directory)?)?);
+    }
+    let [one, other] = [0, 1].map(|number: usize| taken[number].clone());
+    Ok(rows([&one, &other]))
+}
+
+impl Taken {
+    fn by(firmware: &Firmware) -> Result<Taken, Failure> {
+        let mut taken = Taken { image: firmware.length() as u64, ..Taken::default() };
+        taken.weigh(&firmware.application)?;
+        let mut boot = Taken::default();
+        boot.weigh(&firmware.bootloader)?;
+        taken.bootloader = boot.code.iter().sum();
+
+        let mut world = World::new(firmware)?;
+        taken.refresh = only(taken.turns(&mut world)?, 701)?;
+        taken.poll = only(taken.turns(&mut world)?, 701)?;
+        world.team.replace_online_keys()?;
+        taken.rotation = only(taken.turns(&mut world)?, 701)?;
+        let wanted = Wanted { version: "1.0.0", behaviour: Behaviour::Well, counter: 0, rollout: None };
+        world.release(&wanted)?;
+        let turns = taken.turns(&mut world)?;
+        let of = |outcome| turns.iter().copied().find(|turn| turn.outcome == outcome);
+        taken.update = of(703).ok_or("the release was not installed")?;
+        taken.confirm = of(705).ok_or("the release was not confirmed")?;
+        Ok(taken)
+    }
+
+    /// Adds up what is linked into a program.
+    fn weigh(&mut self, elf: &[u8]) -> Result<(), Failure> {
+        let file = object::File::parse(elf)?;
+        let mut texts = Vec::new();
+        for section in file.sections() {
+            match section.kind() {
+                SectionKind::Text => texts.push(section.index()),
+                SectionKind::ReadOnlyData | SectionKind::ReadOnlyString if section.name()? != ".defmt" => {
+                    // Tables and words are everybody's.
+                    self.code[5] += section.size();
+                }
+                SectionKind::Data => {
+                    self.code[5] += section.size();
+                    self.statics += section.size();
+                }
+                SectionKind::UninitializedData => self.statics += section.size(),
+                _ => {}
+            }
+        }
+        let mut places = std::collections::BTreeMap::new();
+        for symbol in file.symbols() {
+            if symbol.size() > 0 && symbol.section_index().is_some_and(|index| texts.contains(&index)) {
+                places.insert(symbol.address(), (symbol.name()?, symbol.size()));
+            }
+        }
+        for (name, size) in places.into_values() {
+            let owner = OWNERS.iter().position(|(_, crates)| crates.iter().any(|word| name.contains(word)));
+            self.code[owner.unwrap_or(5)] += size;
+        }
+        Ok(())
+    }
+
+    /// One time that the device is on: its turns.
+    fn turns(&mut self, world: &mut World<'_>) -> Result<Vec<Turn>, Failure> {
+        let mut machine =
+            Machine::start(world.firmware, &world.flash_at_start(), world.files()?, Watch::Counting)?;
+        let halt = machine.run(PATIENCE * 4)?;
+        world.flash = machine.flash()?;
+        let log = machine.switch_off()?;
+        if halt != Halt::Off(true) {
+            return Err(format!("the device did not go to sleep: {halt:?}; it said {log:?}").into());
+        }
+        let (mut turns, mut wire): (Vec<Turn>, _) = (Vec::new(), [0; 2]);
+        for line in &log {
+            let words: Vec<&str> = line.split(' ').collect();
+            match words.as_slice() {
+                ["start", _] => wire = [0; 2],
+                ["turn", outcome, _] => turns.push(Turn { outcome: outcome.parse()?, ..Turn::default() }),
+                ["wire", received, sent] => {
+                    let now = [received.parse::<u64>()?, sent.parse::<u64>()?];
+                    if let Some(turn) = turns.last_mut() {
+                        (turn.received, turn.sent) = (now[0] - wire[0], now[1] - wire[1]);
+                    }
+                    wire = now;
+                }
+                ["busy", microseconds] => {
+                    if let Some(turn) = turns.last_mut() {
+                        turn.instructions = microseconds.parse::<u64>()? * A_MICROSECOND;
+                    }
+                }
+                ["stack", bytes] => self.stack = self.stack.max(bytes.parse()?),
+                _ => {}
+            }
+        }
+        Ok(turns)
+    }
+}
+
+/// The one turn that there was.
+fn only(turns: Vec<Turn>, outcome: u64) -> Result<Turn, Failure> {
+    match turns.as_slice() {
+        [turn] if turn.outcome == outcome => Ok(*turn),
+        turns => Err(format!("there should be one turn that ends with {outcome}: {turns:?}").into()),
+    }
+}
+
+/// What it may be at the most, in the order of [`Board::ALL`]: bytes, then instructions and bytes on the wire.
+const BUDGETS: [(&str, [u64; 2]); 10] = [
+    ("image", [0, 0]),
+    ("bootloader", [0, 0]),
+    ("RAM: statics", [0, 0]),
+    ("RAM: stack, at the most", [0, 0]),
+    ("RAM: both", [0, 0]),
+    ("poll: instructions", [0, 0]),
+    ("first refresh: instructions", [0, 0]),
+    ("refresh with a new root: instructions", [0, 0]),
+    ("update: instructions", [0, 0]),
+    ("poll: bytes received", [0, 0]),
+];
+
+fn rows(taken: [&Taken; 2]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let mut row = |what: &str, of: &dyn Fn(&Taken) -> u64, tolerance: u64| {
+        let budget = BUDGETS.iter().find(|(name, _)| *name == what).map(|(_, budget)| *budget);
+        rows.push(Row {
+            what: what.to_owned(),
+            measured: taken.map(|taken| Some(of(taken))),
+            budget: [0, 1].map(|board| budget.map(|budget| budget[board])),
+            derived: false,
+            tolerance,
+        });
+    };
+    row("image", &|taken| taken.image, 2);
+    for (number, (owner, _)) in OWNERS.iter().enumerate() {
+        row(&format!("of it, {owner}"), &|taken| taken.code[number], 2);
+    }
+    row("bootloader", &|taken| taken.bootloader, 2);
+    row("RAM: statics", &|taken| taken.statics, 2);
+    row("RAM: stack, at the most", &|taken| taken.stack, 2);
+    row("RAM: both", &|taken| taken.statics + taken.stack, 2);
+    for (what, turn) in [
+        ("poll", (|taken| taken.poll) as fn(&Taken) -> Turn),
+        ("first refresh", |taken| taken.refresh),
+        ("refresh with a new root", |taken| taken.rotation),
+        ("update", |taken| taken.update),
+        ("confirmation", |taken| taken.confirm),
+    ] {
+        row(&format!("{what}: instructions"), &|taken| turn(taken).instructions, 10);
+        row(&format!("{what}: bytes received"), &|taken| turn(taken).received, 5);
+        row(&format!("{what}: bytes sent"), &|taken| turn(taken).sent, 10);
+    }
+    row("image, taken, written, read back: instructions a KiB", &|taken| per_kib(taken), 10);
+    for megahertz in [16, 64, 120] {
+        for (what, turn) in
+            [("poll", (|taken| taken.poll) as fn(&Taken) -> Turn), ("update", |taken| taken.update)]
+        {
+            let what = format!("{what} at {megahertz} MHz: ms, at the least");
+            row(&what, &|taken| turn(taken).instructions / (megahertz * 1000), 10);
+        }
+    }
+    for row in &mut rows {
+        row.derived = row.what.contains("MHz");
+    }
+    rows
+}
+
+/// What is left of an update without the refresh.
+fn per_kib(taken: &Taken) -> u64 {
+    taken.update.instructions.saturating_sub(taken.refresh.instructions) * 1024 / taken.image.max(1)
+}
+
+impl Row {
+    /// What is over its budget, in words.
+    #[must_use]
+    pub fn over(&self) -> Vec<String> {
+        let each = Board::ALL.iter().zip(self.measured).zip(self.budget);
+        each.filter_map(|((board, measured), budget)| match (measured, budget) {
+            (Some(measured), Some(budget)) if measured > budget => {
+                Some(format!("{board}, {}: {measured} is over {budget}", self.what))
+            }
+            _ => None,
+        })
+        .collect()
+    }
+}
+
+/// The table.
+#[must_use]
+pub fn table(rows: &[Row]) -> String {
+    let mut text = String::from("| what |");
+    for board in Board::ALL {
+        let _ = write!(text, " {board} | budget |");
+    }
+    text.push_str("\n|---|---:|---:|---:|---:|\n");
+    for row in rows {
+        let _ = write!(text, "| {} |", row.what);
+        for (measured, budget) in row.measured.into_iter().zip(row.budget) {
+            for number in [measured, budget] {
+                let _ = write!(text, " {} |", number.map_or_else(|| "-".to_owned(), grouped));
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Digits in groups of three.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Writes the table into the page.
+///
+/// # Errors
+/// A page without a place for it, or the system's.
+pub fn update(page: &Path, rows: &[Row]) -> Result<(), Failure> {
+    let text = fs::read_to_string(page)?;
+    let [before, _, after] = parts(&text)?;
+    Ok(fs::write(page, format!("{before}{BEGIN}{}{END}{after}", table(rows)))?)
+}
+
+/// What the page says otherwise than it was measured.
+///
+/// # Errors
+/// A page without a table, or the system's.
+pub fn differences(page: &Path, rows: &[Row]) -> Result<Vec<String>, Failure> {
+    let text = fs::read_to_string(page)?;
+    let [_, recorded, _] = parts(&text)?;
+    let mut lines = recorded.lines().skip(2);
+    let mut differences = Vec::new();
+    for row in rows {
+        let line = lines.next().unwrap_or_default();
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let number = |cell: &str| cell.replace(',', "").parse::<u64>().ok();
+        let is_near =
+            |cell: Option<&&str>, measured: Option<u64>| match (cell.and_then(|cell| number(cell)), measured)
+            {
+                (Some(recorded), Some(measured)) => {
+                    recorded.abs_diff(measured) * 100 <= recorded.max(1) * row.tolerance
+                }
+                (recorded, measured) => recorded == measured,
+            };
+        let same_budget =
+            |cell: Option<&&str>, budget: Option<u64>| cell.and_then(|cell| number(cell)) == budget;
+        let is_true = cells.first() == Some(&row.what.as_str())
+            && is_near(cells.get(1), row.measured[0])
+            && same_budget(cells.get(2), row.budget[0])
+            && is_near(cells.get(3), row.measured[1])
+            && same_budget(cells.get(4), row.budget[1]);
+        if !is_true && !row.derived {
+            differences
+                .push(format!("docs/budgets.md says {line:?}, and {row:?} was measured; see --update"));
+        }
+    }
+    Ok(differences)
+}
+
+/// What stands before, between and behind the two lines.
+fn parts(page: &str) -> Result<[&str; 3], Failure> {
+    let parts = page.split_once(BEGIN).and_then(|(before, rest)| {
+        let (table, after) = rest.split_once(END)?;
+        Some([before, table, after])
+    });
+    parts.ok_or_else(|| format!("docs/budgets.md has no table between {} and {END}", BEGIN.trim_end()).into())
+}
