@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
 use std::time::Instant;
 
 use anstream::{eprintln, println};
@@ -43,6 +45,9 @@ enum Command {
         /// Shows all that the device says
         #[arg(long, short)]
         verbose: bool,
+        /// So many at a time
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
     },
     /// Cuts the power during an update, and holds what is left against the simulator
     Cuts {
@@ -69,6 +74,14 @@ enum Command {
     List,
 }
 
+/// How scenarios are played.
+struct Options {
+    only: Option<Board>,
+    overwrite: bool,
+    verbose: bool,
+    jobs: usize,
+}
+
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
@@ -91,57 +104,73 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
         }
         Command::Measure { update } => weigh(*update),
         Command::Cuts { board, count, seed, jobs } => cut(*board, *count, *seed, *jobs),
-        Command::Run { cases, board, overwrite, verbose } => {
+        Command::Run { cases, board, overwrite, verbose, jobs } => {
             for name in cases {
                 if !all.iter().any(|case| case.name == *name) {
                     return Err(format!("there is no case {name}; see tuffet-hil list").into());
                 }
             }
             let wanted = all.iter().filter(|case| cases.is_empty() || cases.contains(&case.name));
-            play(&wanted.collect::<Vec<_>>(), *board, *overwrite, *verbose)
+            let (only, overwrite, verbose) = (*board, *overwrite, *verbose);
+            // One board's outcome is the other's expectation.
+            let jobs = if overwrite { 1 } else { *jobs };
+            play(&wanted.collect::<Vec<_>>(), &Options { only, overwrite, verbose, jobs })
         }
     }
 }
 
-fn play(cases: &[&Case], only: Option<Board>, overwrite: bool, verbose: bool) -> Result<bool, Failure> {
-    let (mut played, mut others) = (0, 0);
+fn play(cases: &[&Case], options: &Options) -> Result<bool, Failure> {
+    let Options { only, overwrite, verbose, jobs } = *options;
+    let mut firmwares = Vec::new();
     for board in Board::ALL.into_iter().filter(|board| only.is_none_or(|only| only == *board)) {
-        let firmware = Firmware::build(board, &build_directory())?;
-        for case in cases.iter().filter(|case| case.boards.contains(&board)) {
+        firmwares.push(Firmware::build(board, &build_directory())?);
+    }
+    let pairs = |firmware| cases.iter().map(move |case| (firmware, *case));
+    let all: Vec<(&Firmware, &Case)> = firmwares.iter().flat_map(pairs).collect();
+    let all: Vec<_> =
+        all.into_iter().filter(|(firmware, case)| case.boards.contains(&firmware.board)).collect();
+    let (next, others) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || -> Result<(), Failure> {
+        while let Some((firmware, case)) = all.get(next.fetch_add(1, Relaxed)) {
+            let board = firmware.board;
             let start = Instant::now();
             let mut hear = |line: &str| {
                 if verbose {
                     println!("{board}: {line}");
                 }
             };
-            let came = match case.play(&firmware, &mut hear) {
-                Ok(came) => came,
+            let came = case.play(firmware, &mut hear);
+            let head = format!("{board:12} {:28} {:3} s ", case.name, start.elapsed().as_secs());
+            match came.map(|came| case.judge(board, came)) {
                 Err(error) => {
-                    println!("{board:12} {:24} FAILED: {error}", case.name);
-                    others += 1;
-                    continue;
+                    others.fetch_add(1, Relaxed);
+                    println!("{head} FAILED: {error}");
                 }
-            };
-            played += 1;
-            let took = start.elapsed().as_secs();
-            match case.judge(board, came)? {
-                Outcome::Same => println!("{board:12} {:24} as expected, {took} s", case.name),
-                Outcome::Other { came, .. } if overwrite => {
-                    case.overwrite(board, &came)?;
-                    println!("{board:12} {:24} is expected from now on, {took} s:\n{came}", case.name);
-                }
-                Outcome::Other { came, expected } => {
-                    others += 1;
-                    let expected = expected.unwrap_or_else(|| "nothing\n".to_owned());
-                    println!(
-                        "{board:12} {:24} OTHERWISE, {took} s\nexpected:\n{expected}came:\n{came}",
-                        case.name
-                    );
-                }
+                Ok(judged) => match judged? {
+                    Outcome::Same => println!("{head} as expected"),
+                    Outcome::Other { came, .. } if overwrite => {
+                        case.overwrite(board, &came)?;
+                        println!("{head} is expected from now on:\n{came}");
+                    }
+                    Outcome::Other { came, expected } => {
+                        others.fetch_add(1, Relaxed);
+                        let expected = expected.unwrap_or_else(|| "nothing\n".to_owned());
+                        println!("{head} OTHERWISE\nexpected:\n{expected}came:\n{came}");
+                    }
+                },
             }
         }
-    }
-    println!("{played} played, {others} otherwise than expected");
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| match worker.join() {
+            Ok(done) => done,
+            Err(_) => Err("the runner itself panicked".into()),
+        })
+    })?;
+    let others = others.into_inner();
+    println!("{} played, {others} otherwise than expected", all.len());
     Ok(others == 0)
 }
 

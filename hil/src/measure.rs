@@ -169,11 +169,12 @@ impl Taken {
         if halt != Halt::Off(true) {
             return Err(format!("the device did not go to sleep: {halt:?}; it said {log:?}").into());
         }
-        let (mut turns, mut wire): (Vec<Turn>, _) = (Vec::new(), [0; 2]);
+        // All of them are counted from a start on.
+        let (mut turns, mut wire, mut busy): (Vec<Turn>, _, _) = (Vec::new(), [0; 2], 0);
         for line in &log {
             let words: Vec<&str> = line.split(' ').collect();
             match words.as_slice() {
-                ["start", _] => wire = [0; 2],
+                ["start", _] => (wire, busy) = ([0; 2], 0),
                 ["turn", outcome, _] => turns.push(Turn { outcome: outcome.parse()?, ..Turn::default() }),
                 ["wire", received, sent] => {
                     let now = [received.parse::<u64>()?, sent.parse::<u64>()?];
@@ -183,9 +184,11 @@ impl Taken {
                     wire = now;
                 }
                 ["busy", microseconds] => {
+                    let now = microseconds.parse::<u64>()?;
                     if let Some(turn) = turns.last_mut() {
-                        turn.instructions = microseconds.parse::<u64>()? * A_MICROSECOND;
+                        turn.instructions = (now - busy) * A_MICROSECOND;
                     }
+                    busy = now;
                 }
                 ["stack", bytes] => self.stack = self.stack.max(bytes.parse()?),
                 _ => {}
