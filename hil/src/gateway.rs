@@ -20,7 +20,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// Where files come from.
 pub enum Files {
     /// A web server.
-    Repository(Repository),
+    Repository(Box<Repository>),
     /// A bundle.
     Bundle(Bundle<File>),
 }
@@ -40,7 +40,7 @@ impl Files {
     /// Files below this address, which is plain HTTP to a server of one's own.
     #[must_use]
     pub fn repository(url: &str) -> Self {
-        Self::Repository(Repository::new(url))
+        Self::Repository(Box::new(Repository::new(url)))
     }
 
     /// Files in this bundle.
