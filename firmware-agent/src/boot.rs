@@ -458,6 +458,8 @@ pub(crate) fn mark_pending_at<F: NorFlash>(
 /// # Errors
 ///
 /// [`Misuse::NoTrial`], [`Misuse::NotOnTrial`], and those of [`Journal::append`].
+// Out of line, and `revert`: their record is not to lie below what the caller does next.
+#[inline(never)]
 pub fn confirm<F: NorFlash>(flash: &mut Flash<F>, running: &[u8; 32]) -> Result<(), Error> {
     let mut record = BootRecord::load(flash)?;
     let Some(trial) = &record.trial else {
@@ -477,6 +479,7 @@ pub fn confirm<F: NorFlash>(flash: &mut Flash<F>, running: &[u8; 32]) -> Result<
 ///
 /// [`Misuse::NoTrial`], [`Environment::ActiveDamaged`] when there would be nothing to start then, and those of
 /// [`Journal::append`].
+#[inline(never)]
 pub fn revert<F: NorFlash>(flash: &mut Flash<F>, why: Unfit) -> Result<(), Error> {
     let mut record = BootRecord::load(flash)?;
     if record.trial.is_none() {

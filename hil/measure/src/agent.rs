@@ -1,8 +1,8 @@
 //! The whole agent over the files of a repository, and over a flash that outlives it, counted.
 //!
 //! It is a device between two starts: what it does, its boot record says. With nothing on trial it is first shown forged
-//! files, each time as it was when it started, and then honest ones, which it must install. On trial it must confirm
-//! itself, and from then on find nothing new.
+//! files, each time as it was when it started, and then honest ones, which it must install; those once more when it has lost
+//! its trust store. On trial it must confirm itself, and from then on find nothing new.
 //!
 //! Instructions are those of the calls of the agent, without what the flash takes: reading files and saying numbers lie
 //! between them.
@@ -211,7 +211,13 @@ fn forgeries(root: &[u8]) -> bool {
     let loaded = load(&mut bytes);
     first_turn("forged", root, Some(Forged::Image), &mut bytes);
     untouched(&bytes);
-    loaded
+    // And a device that lost its trust store: it begins with what it was born with, which it has to verify first.
+    let restored = load(&mut bytes);
+    let Region { offset, length } = MAP.layout().trust;
+    let lost = bytes.get_mut(offset as usize..).and_then(|bytes| bytes.get_mut(..length as usize));
+    lost.unwrap_or_default().fill(0xFF);
+    first_turn("lost", root, None, &mut bytes);
+    loaded && restored
 }
 
 /// Says how many bytes of the boot journal and of the active slot, which is A, are other ones than before the device

@@ -103,8 +103,14 @@ impl Device {
     fn update(&mut self, said: &str, delegates: bool) -> Result<(), Failure> {
         let all = lines(said).ok_or_else(|| refused(said))?;
         let all = borrowed(&all);
-        let &[("turn", honest), ("spent", &[bytes, _, installing, _]), ("sizes", sizes), ref forged @ ..] =
-            all.as_slice()
+        let &[
+            ("turn", honest),
+            ("spent", &[bytes, _, installing, _]),
+            ("sizes", sizes),
+            ref forged @ ..,
+            ("lost", lost),
+            ("spent", _),
+        ] = all.as_slice()
         else {
             return Err(refused(said));
         };
@@ -118,6 +124,12 @@ impl Device {
         self.installing = installing * TICK;
         let right = [how, sequence, timestamp, snapshot, targets, bytes] == [INSTALL, 2, 1, 1, 1, IMAGE];
         self.expect("the release", right);
+        let &[0, 0, how, sequence, .., timestamp, snapshot, targets, stack] = lost else {
+            return Err(refused(said));
+        };
+        self.stack = self.stack.max(stack);
+        let right = [how, sequence, timestamp, snapshot, targets] == [INSTALL, 2, 1, 1, 1];
+        self.expect("the release, for a device that lost its trust store", right);
 
         let roles = VERDICTS.iter().take(if delegates { 4 } else { 3 });
         let mut verdicts: Vec<(u64, &Verdict, u64)> =
