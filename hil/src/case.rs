@@ -217,8 +217,7 @@ fn start(world: &mut World<'_>, hear: &mut dyn FnMut(&str)) -> Result<String, Fa
 }
 
 /// Whether a device says this line the same each time.
-#[must_use]
-pub fn is_stable(line: &str) -> bool {
+fn is_stable(line: &str) -> bool {
     line.split(' ').next().is_some_and(|first| STABLE.contains(&first))
 }
 

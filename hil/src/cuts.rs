@@ -8,8 +8,8 @@
 //! The same cut is made in the laboratory's simulator. Its flash must be the board's, byte for byte, at the cut, and say the
 //! same in the end.
 
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use core::time::Duration;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::Instant;
 
@@ -52,8 +52,8 @@ pub struct Recording<'f> {
 pub enum Moment {
     /// At an operation of a start.
     Operation(Cut, u8),
-    /// So many milliseconds after a start.
-    Time(u64),
+    /// So many milliseconds after a start; what is under way then is torn by this noise.
+    Time(u64, u8),
 }
 
 /// What a round of cuts came to.
@@ -153,7 +153,7 @@ impl<'f> Recording<'f> {
             if number % 5 == 4 {
                 let start = random.below(self.starts.len() as u64) as usize;
                 let took = self.starts[start].took.as_millis() as u64;
-                moments.push((start, Moment::Time(random.below(took.max(1)))));
+                moments.push((start, Moment::Time(random.below(took.max(1)), random.below(256) as u8)));
                 continue;
             }
             // Spread evenly, and by chance within each share.
@@ -239,7 +239,7 @@ impl<'f> Recording<'f> {
         let (began, mut count, mut last) = (Instant::now(), 0, None);
         let patience = match moment {
             Moment::Operation(..) => PATIENCE,
-            Moment::Time(milliseconds) => Duration::from_millis(milliseconds),
+            Moment::Time(milliseconds, _) => Duration::from_millis(milliseconds),
         };
         let mut is_first = true;
         loop {
@@ -258,7 +258,7 @@ impl<'f> Recording<'f> {
                     count += 1;
                     last = Some((operation, bytes));
                 }
-                Halt::Late | Halt::Reset | Halt::Off(true) if matches!(moment, Moment::Time(_)) => break,
+                Halt::Late | Halt::Reset | Halt::Off(true) if matches!(moment, Moment::Time(..)) => break,
                 halt => {
                     return Err(
                         format!("before the cut it came to {halt:?}, after {count} operations").into()
@@ -269,21 +269,15 @@ impl<'f> Recording<'f> {
         // Any moment: what is under way then was begun, and is not complete.
         let mut flash = machine.flash()?;
         machine.switch_off()?;
-        if let Some((operation, bytes)) = last {
+        if let (Some((operation, bytes)), Moment::Time(_, noise)) = (last, moment) {
             let now = &flash[operation.range()];
             let is_complete = match &operation {
                 Operation::Write(_) => now == bytes,
                 Operation::Erase(_) => now.iter().all(|byte| *byte == 0xFF),
             };
             if !is_complete {
-                let done = bytes.len() / 2;
-                tear(
-                    &mut flash,
-                    &operation,
-                    &bytes,
-                    Tear::Within { done },
-                    began.elapsed().subsec_nanos() as u8,
-                );
+                let done = usize::from(noise) * now.len() / 256;
+                tear(&mut flash, &operation, &bytes, Tear::Within { done }, noise);
             }
         }
         Ok(flash)

@@ -13,6 +13,8 @@
 //! * [`measure`](mod@measure) counts what all of it takes.
 //! * [`simulate`] is the same device in the simulator, for a board to be held against.
 
+#![allow(clippy::disallowed_methods, reason = "emulators run in real time, and have to be given up on")]
+
 pub mod board;
 pub mod case;
 pub mod cuts;

@@ -216,8 +216,8 @@ pub fn tear(flash: &mut [u8], operation: &Operation, bytes: &[u8], tear: Tear, n
         }
         Operation::Erase(_) => {
             flash[start..start + done].fill(0xFF);
-            for at in start + done..end {
-                flash[at] = halfway(flash[at], 0xFF, at, noise);
+            for (at, byte) in flash.iter_mut().enumerate().take(end).skip(start + done) {
+                *byte = halfway(*byte, 0xFF, at, noise);
             }
         }
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use embedded_storage::nor_flash::NorFlash;
@@ -304,14 +303,6 @@ impl<'f> World<'f> {
         self.bundle = Some(path);
         self.page.bundle = true;
         Ok(())
-    }
-
-    /// Writes what is on the flash to a file, for a person to look at.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn keep_flash(&self, path: &std::path::Path) -> Result<(), Failure> {
-        Ok(File::create(path)?.write_all(&self.flash_at_start())?)
     }
 }
 
