@@ -318,3 +318,50 @@ fn attack_name(attack: Attack) -> &'static str {
         Attack::OwnRepository => "own-repository",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_case_says_what_it_is_about_and_what_is_expected() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
+        let cases = Case::all(&directory).unwrap();
+        assert!(cases.len() > 20, "{} cases", cases.len());
+        for case in cases {
+            assert!(case.about.ends_with('.'), "{}: its first line is a remark", case.name);
+            assert!(case.commands.iter().any(|(_, words)| words == &["start"]), "{}", case.name);
+            let expected = fs::read_to_string(&case.expected).unwrap();
+            let commands = case.commands.iter().map(|(_, words)| format!("> {}", words.join(" ")));
+            let said = expected.lines().filter(|line| line.starts_with('>'));
+            assert!(commands.eq(said), "{}: other commands are expected than it has", case.name);
+        }
+    }
+
+    #[test]
+    fn outcome_is_held_against_the_board_s_own_file_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("some.case");
+        fs::write(&path, "# Some case.\nboards microbit emcraft-sf2\nstart # on\n").unwrap();
+        let [case] = &Case::all(directory.path()).unwrap()[..] else { panic!("one case") };
+        assert_eq!(case.boards, [Board::Microbit, Board::EmcraftSf2]);
+        let [first, second] = [Board::Microbit, Board::EmcraftSf2];
+        let judge = |board, came: &str| case.judge(board, came.to_owned()).unwrap() == Outcome::Same;
+        assert!(!judge(first, "one"), "nothing is expected yet");
+        case.overwrite(first, "one").unwrap();
+        case.overwrite(second, "one").unwrap();
+        assert!(judge(first, "one") && judge(second, "one") && !judge(second, "two"));
+        case.overwrite(second, "two").unwrap();
+        assert!(judge(first, "one") && judge(second, "two") && !judge(second, "one"));
+        case.overwrite(second, "one").unwrap();
+        assert!(judge(second, "one") && !judge(second, "two"), "its own file is gone");
+    }
+
+    #[test]
+    fn case_for_a_board_that_there_is_not_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("some.case"), "# Some case.\nboards z80\n").unwrap();
+        let error = Case::all(directory.path()).unwrap_err().to_string();
+        assert!(error.contains("emcraft-sf2 and microbit"), "{error}");
+    }
+}

@@ -373,3 +373,36 @@ fn parts(page: &str) -> Result<[&str; 3], Failure> {
     });
     parts.ok_or_else(|| format!("docs/budgets.md has no table between {} and {END}", BEGIN.trim_end()).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_that_says_something_else_is_told() {
+        let row = |measured| Row {
+            what: "image".to_owned(),
+            measured: [Some(measured), None],
+            budget: [Some(100_000), None],
+            derived: false,
+            tolerance: 2,
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let page = directory.path().join("budgets.md");
+        fs::write(&page, "# Budgets\n").unwrap();
+        assert!(update(&page, &[row(1)]).is_err(), "the page has no place for a table");
+        fs::write(&page, format!("# Budgets\n{BEGIN}{END}\nmore\n")).unwrap();
+        update(&page, &[row(99_000)]).unwrap();
+        let text = fs::read_to_string(&page).unwrap();
+        assert!(text.contains("| image | 99,000 | 100,000 | - | - |") && text.ends_with("more\n"), "{text}");
+        for (measured, told) in [(99_000, 0), (100_900, 0), (97_100, 0), (101_000, 1), (96_900, 1)] {
+            assert_eq!(differences(&page, &[row(measured)]).unwrap().len(), told, "{measured}");
+        }
+        let other = Row { budget: [Some(1), None], ..row(99_000) };
+        assert_eq!(
+            (differences(&page, core::slice::from_ref(&other)).unwrap().len(), other.over().len()),
+            (1, 1)
+        );
+        assert_eq!(row(100_000).over().len() + row(100_001).over().len(), 1);
+    }
+}

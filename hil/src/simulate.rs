@@ -226,3 +226,41 @@ pub fn tear(flash: &mut [u8], operation: &Operation, bytes: &[u8], tear: Tear, n
 fn words(error: impl core::fmt::Display) -> String {
     error.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A flash on which something stands already.
+    fn flash() -> Nor<256, 4> {
+        let mut nor = Nor::new(512, 0xFF);
+        nor.write(0, &[0x5A; 64]).unwrap();
+        nor
+    }
+
+    #[test]
+    fn cut_tears_the_board_s_flash_as_the_simulator_s() {
+        let bytes: Vec<u8> = (0..32).map(|byte: u8| byte.wrapping_mul(37)).collect();
+        for operation in [Operation::Write(64..96), Operation::Erase(0..256)] {
+            let cuts = Cut::all(core::slice::from_ref(&operation));
+            let cuts: Vec<Cut> = cuts
+                .into_iter()
+                .filter(|cut| !matches!(cut.tear, Tear::Unreadable { .. } | Tear::Unstable { .. }))
+                .collect();
+            assert!(cuts.len() > 16, "{} cuts", cuts.len());
+            for (cut, noise) in cuts.into_iter().zip((0..u8::MAX).cycle()) {
+                let mut nor = flash();
+                let mut torn = nor.bytes().to_vec();
+                nor.disturb(noise);
+                nor.plan(Some(cut));
+                let done = match operation {
+                    Operation::Write(_) => nor.write(64, &bytes),
+                    Operation::Erase(_) => nor.erase(0, 256),
+                };
+                assert!(done.is_err(), "the power is gone");
+                tear(&mut torn, &operation, &bytes, cut.tear, noise);
+                assert_eq!(torn, nor.bytes(), "{cut:?}");
+            }
+        }
+    }
+}
