@@ -45,6 +45,10 @@ struct Taken {
     image: u64,
     bootloader: u64,
     statics: u64,
+    /// Of them, the agent's with the client's, and the network's or line's.
+    shares: [u64; 2],
+    /// The bootloader's.
+    boot_statics: u64,
     stack: u64,
     /// Instructions, and bytes received and sent.
     refresh: Turn,
@@ -92,6 +96,9 @@ const OWNERS: [(&str, &[&str]); 6] = [
     ("core, and what has no name", &[""]),
 ];
 
+/// Statics of the applications' `main`: the agent's and the client's, and the network's or line's.
+const SHARES: [&[&str]; 2] = [&["4WORK", "6ENGINE"], &["3DMA", "7BUFFERS", "7SOCKETS", "7NETWORK", "4LINE"]];
+
 /// Measures both boards.
 ///
 /// # Errors
@@ -112,6 +119,7 @@ impl Taken {
         let mut boot = Taken::default();
         boot.weigh(&firmware.bootloader)?;
         taken.bootloader = boot.code.iter().sum();
+        taken.boot_statics = boot.statics;
 
         let mut world = World::new(firmware)?;
         taken.refresh = only(taken.turns(&mut world)?, 701)?;
@@ -130,7 +138,7 @@ impl Taken {
     /// Adds up what is linked into a program.
     fn weigh(&mut self, elf: &[u8]) -> Result<(), Failure> {
         let file = object::File::parse(elf)?;
-        let mut texts = Vec::new();
+        let (mut texts, mut memories) = (Vec::new(), Vec::new());
         for section in file.sections() {
             match section.kind() {
                 SectionKind::Text => texts.push(section.index()),
@@ -138,18 +146,28 @@ impl Taken {
                     // Tables and words are everybody's.
                     self.code[5] += section.size();
                 }
-                SectionKind::Data => {
-                    self.code[5] += section.size();
+                kind @ (SectionKind::Data | SectionKind::UninitializedData) => {
+                    memories.push(section.index());
                     self.statics += section.size();
+                    if kind == SectionKind::Data {
+                        self.code[5] += section.size();
+                    }
                 }
-                SectionKind::UninitializedData => self.statics += section.size(),
                 _ => {}
             }
         }
         let mut places = std::collections::BTreeMap::new();
         for symbol in file.symbols() {
-            if symbol.size() > 0 && symbol.section_index().is_some_and(|index| texts.contains(&index)) {
+            let Some(index) = symbol.section_index().filter(|_| symbol.size() > 0) else { continue };
+            if texts.contains(&index) {
                 places.insert(symbol.address(), (symbol.name()?, symbol.size()));
+            }
+            if memories.contains(&index) {
+                let name = symbol.name()?;
+                let share = SHARES.iter().position(|statics| statics.iter().any(|word| name.contains(word)));
+                if let Some(share) = share {
+                    self.shares[share] += symbol.size();
+                }
             }
         }
         for (name, size) in places.into_values() {
@@ -238,8 +256,11 @@ fn rows(taken: [&Taken; 2]) -> Vec<Row> {
     }
     row("bootloader", &|taken| taken.bootloader, 2);
     row("RAM: statics", &|taken| taken.statics, 2);
+    row("of them, agent with client", &|taken| taken.shares[0], 2);
+    row("of them, network, or line", &|taken| taken.shares[1], 2);
     row("RAM: stack, at the most", &|taken| taken.stack, 2);
     row("RAM: both", &|taken| taken.statics + taken.stack, 2);
+    row("RAM: statics of the bootloader", &|taken| taken.boot_statics, 2);
     for (what, turn) in [
         ("poll", (|taken| taken.poll) as fn(&Taken) -> Turn),
         ("first refresh", |taken| taken.refresh),
