@@ -1,5 +1,8 @@
 //! One turn of an engine, from one file to the next.
 
+mod day;
+mod pause;
+
 use embedded_storage::nor_flash::NorFlash;
 use tuffet_client::limits::DEVICE;
 use tuffet_client::time::Date;
@@ -7,6 +10,7 @@ use tuffet_client::{
     Candidate, Change, Clock, Crypto, Device, Entry, Floors, Goal, Plan, Refresh, Role, Want as Wanted,
 };
 
+use self::day::{UNNOTED, not_before, today};
 use super::{After, Engine, Input, Outcome, Source, Want};
 use crate::boot::{self, BootRecord, SlotImage, Trial, Unfit};
 use crate::error::{Environment, Error, Misuse, Rejected};
@@ -17,18 +21,10 @@ use crate::flash_map::SlotId;
 use crate::handover::{Handover, Standing};
 use crate::product::{Ask, Health, Now, Product};
 use crate::progress::{Download, Progress};
-use crate::report::FAILED;
-use crate::schedule::{ASK_AGAIN, DAY, ERASES_A_DAY, HEALTH_AGAIN, Settings, one_more};
+use crate::schedule::{ASK_AGAIN, ERASES_A_DAY, Settings};
 use crate::slot::{SlotWriter, abandon};
 use crate::transport::{Request, TransportFault};
 use crate::trust_store::{Memory, Trust, TrustLost, replace_lost, store_floors, store_root};
-
-/// Bytes of metadata that may come on every day, however few its settings allow.
-const LEAST: u32 = 8 * 1024;
-
-/// Bytes that come before they are noted in the progress record, or a sixteenth of what may come on a day. What was not noted
-/// is forgotten at a restart.
-const UNNOTED: u32 = 1024;
 
 /// A turn under way.
 #[derive(Debug)]
@@ -66,8 +62,6 @@ enum State {
     Refresh(Purpose),
     /// The image comes.
     Download {
-        /// Whose file of those that lead to it expires first, and when.
-        good_until: (Role, u64),
         /// What of it is fetched now ends here.
         end: u32,
         writer: SlotWriter,
@@ -126,7 +120,7 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
             progress.failed_on = 0;
         }
         let now = product.now();
-        let today = today(trusted.start_time(not_before(factory, now.clock)), now);
+        let today = today(trusted, factory, now);
         // A clock that went back does not make a pause longer.
         let failed_on = Some(progress.failed_on).filter(|day| (1..=today).contains(day)).unwrap_or(today);
         memory.ledger.ban(bans, today.saturating_sub(failed_on));
@@ -234,7 +228,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         if let Some(Trial { image, .. }) = &self.record.trial {
             self.image.clone_from(image);
             if self.after.on_trial {
-                return self.prove(self.now, product);
+                return self.prove(product);
             }
             if first && self.waits_first() {
                 return Ok(Some(End::TooEarly));
@@ -247,7 +241,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
                 return Ok(Some(End::Pending));
             }
             self.after.denied = 0;
-            return self.refresh(Purpose::Review, self.now, product);
+            return self.refresh(Purpose::Review, product);
         }
         if first && self.waits_first() {
             return Ok(Some(End::TooEarly));
@@ -261,19 +255,14 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         if !product.may(Ask::Check) {
             return Ok(Some(End::NotAllowed));
         }
-        self.refresh(Purpose::Release { poll: !self.asked_for }, self.now, product)
-    }
-
-    /// Whether the first turn after a start waits, for the last ones before it failed.
-    fn waits_first(&self) -> bool {
-        !self.asked_for && self.progress.failures > 0
+        self.refresh(Purpose::Release { poll: !self.asked_for }, product)
     }
 
     /// The image on trial runs.
-    fn prove(&mut self, now: Now, product: &mut dyn Product) -> Result<Option<End>, Error> {
+    fn prove(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
         match product.health(&self.image) {
             Health::Unknown => Ok(Some(End::Undecided)),
-            Health::Good => self.refresh(Purpose::Contact, now, product),
+            Health::Good => self.refresh(Purpose::Contact, product),
             Health::Bad => {
                 self.handover.revert(self.flash, Unfit::Health)?;
                 self.settle_again()?;
@@ -284,19 +273,14 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     }
 
     /// Begins to verify files.
-    fn refresh(
-        &mut self,
-        purpose: Purpose,
-        now: Now,
-        product: &mut dyn Product,
-    ) -> Result<Option<End>, Error> {
-        let clock = not_before(self.factory, now.clock);
-        self.begin_day(now);
+    fn refresh(&mut self, purpose: Purpose, product: &mut dyn Product) -> Result<Option<End>, Error> {
+        let clock = self.now.clock;
+        self.begin_day();
         // Without a clock it is the timestamp that says what day it is.
-        if self.left() == 0 && purpose != Purpose::Contact && now.clock != Clock::Unknown {
+        if self.left() == 0 && purpose != Purpose::Contact && clock != Clock::Unknown {
             return Ok(Some(End::Spent));
         }
-        self.now = now;
+        let clock = not_before(self.factory, clock);
         let entry = match (self.source, purpose) {
             (Source::Bundle, _) => Entry::Offline,
             (Source::Repository, Purpose::Release { poll: true }) => Entry::Poll,
@@ -345,7 +329,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
                 if contact {
                     return self.confirm(product);
                 }
-                self.begin_day(self.now);
+                self.begin_day();
                 if is_timestamp && self.left() == 0 && purpose != Purpose::Contact {
                     return Ok(Some(End::Spent));
                 }
@@ -364,7 +348,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
                     return Err(Rejected::ImageTooShort { length, received }.into());
                 }
                 writer.finish(self.flash, &mut self.progress)?;
-                self.staged(product)
+                self.staged(true, product)
             }
             State::Over => Err(Misuse::TurnOver.into()),
         }
@@ -459,13 +443,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         let staged = BootRecord::load(self.flash)?.staged == Some(digest)
             && self.progress.download == Some(Download { slot, digest });
         if staged && boot::holds_at(self.flash, place, &self.image) {
-            product.observe(Event::Staged(&self.image));
-            // What was found a moment ago need not be found again.
-            return if self.may_install(product) {
-                self.request_trial(product)
-            } else {
-                Ok(Some(End::Staged))
-            };
+            return self.staged(false, product);
         }
         if self.progress.erased >= ERASES_A_DAY {
             return Ok(Some(End::Spent));
@@ -478,37 +456,29 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         if writer.next() > 0 {
             product.observe(Event::Resumed(writer.next()));
         }
-        let (good_until, end) = (self.refresh.good_until(), writer.end());
-        self.state = State::Download { good_until, end, writer };
+        self.state = State::Download { end: writer.end(), writer };
         self.fetch(product)
     }
 
-    /// The image is in its slot. Between that and a restart the release is authorised again.
-    fn staged(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
-        let State::Download { good_until, .. } = self.state else { return Err(Misuse::TurnOver.into()) };
+    /// The image is in its slot. If it only just `came`, the release is authorised again; what was found a moment ago need
+    /// not be.
+    fn staged(&mut self, came: bool, product: &mut dyn Product) -> Result<Option<End>, Error> {
         self.state = State::Over;
         product.observe(Event::Staged(&self.image));
-        if !self.may_install(product) {
-            return Ok(Some(End::Staged));
-        }
-        let now = product.now();
-        match self.source {
-            Source::Repository => self.refresh(Purpose::Again, now, product),
-            // A bundle says what it said, and a line may not say it twice. But it may have expired on the line.
-            Source::Bundle => {
-                if let Err(expired) = self.still_good(good_until, now.clock) {
-                    self.abandon()?;
-                    return Err(expired);
-                }
-                self.request_trial(product)
-            }
-        }
-    }
-
-    fn may_install(&mut self, product: &mut dyn Product) -> bool {
         let may = product.may(Ask::Install(&self.image));
         self.after.waiting = (!may).then(|| self.image.clone());
-        may
+        if !may {
+            return Ok(Some(End::Staged));
+        }
+        if came {
+            self.now = product.now();
+            match self.source {
+                Source::Repository => return self.refresh(Purpose::Again, product),
+                // A bundle says what it said, and a line may not say it twice. But it may have expired on the line.
+                Source::Bundle => self.still_good()?,
+            }
+        }
+        self.request_trial(product)
     }
 
     fn request_trial(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
@@ -549,147 +519,6 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         self.settle_again()?;
         product.observe(Event::Confirmed(&self.image));
         Ok(Some(End::Confirmed))
-    }
-
-    /// Ends the turn, unless it goes on.
-    fn settle_for(&mut self, went: Result<Option<End>, Error>, product: &mut dyn Product) {
-        let mut went = match went {
-            Ok(None) => return,
-            Ok(Some(end)) => Ok(end),
-            Err(error) => Err(error),
-        };
-        let purpose = match self.state {
-            State::Refresh(purpose) => Some(purpose),
-            _ => None,
-        };
-        // A repository that cannot be asked has not changed its mind: what was downloaded may wait in the slot, which
-        // no boot record names.
-        if let (Some(Purpose::Again), Err(Error::Rejected(_))) = (purpose, went)
-            && let Err(error) = self.abandon()
-        {
-            went = Err(error);
-        }
-        self.state = State::Over;
-        self.after.on_trial &= went != Ok(End::Confirmed);
-        if let (Some(Purpose::Contact), Err(error)) = (purpose, went) {
-            self.after.contacts = one_more(self.after.contacts);
-            product.observe(Event::NoContact(error));
-            self.want = Want::Wait(self.settings.pause_after(self.after.contacts, self.device.id));
-            self.outcome = Ok(Outcome::NoContact(self.image.clone(), error));
-        } else {
-            self.want = self.pause(went, product);
-            self.outcome = went.map(|end| self.ended(end));
-        }
-        self.after.last = match &self.outcome {
-            Ok(outcome @ Outcome::NoContact(_, error)) => (outcome.code(), error.code()),
-            Ok(outcome) => (outcome.code(), 0),
-            Err(error) => (FAILED, error.code()),
-        };
-    }
-
-    fn ended(&self, end: End) -> Outcome {
-        let image = self.image.clone();
-        match end {
-            End::UpToDate => Outcome::UpToDate,
-            End::Superseded => Outcome::Superseded,
-            End::NotAllowed | End::NotYet => Outcome::NotAllowed,
-            End::TooEarly => Outcome::TooEarly,
-            End::Spent => Outcome::Spent,
-            End::Staged => Outcome::Staged(image),
-            End::Pending => Outcome::Pending(image),
-            End::Confirmed => Outcome::Confirmed(image),
-            End::Reverted => Outcome::Reverted(image),
-            End::Undecided => Outcome::Undecided(image),
-        }
-    }
-
-    /// What to do after the turn. Notes what has to be known after a restart.
-    fn pause(&mut self, went: Result<End, Error>, product: &mut dyn Product) -> Want {
-        let (settings, id) = (*self.settings, self.device.id);
-        let failures = match went {
-            Err(_) if !self.asked_for => one_more(self.progress.failures),
-            // A bootloader that was asked before this turn has not tried it yet.
-            Ok(End::Pending) if self.authorised && self.record.trial.is_some() => {
-                one_more(self.progress.failures)
-            }
-            Ok(End::Pending) if !self.authorised => self.progress.failures,
-            Ok(End::UpToDate | End::Staged | End::Pending | End::Superseded | End::Confirmed) => 0,
-            // A device that is switched off before the pause is over has waited, too.
-            Ok(End::TooEarly) => self.progress.failures >> 1,
-            _ => self.progress.failures,
-        };
-        let paused = self.progress.failures;
-        if failures != self.progress.failures {
-            self.progress.failures = failures;
-            // What cannot be noted is counted again after a restart.
-            let _ = self.note();
-        }
-        let seconds = match went {
-            Err(error) => {
-                product.observe(Event::Failed(error));
-                let pause = settings.pause_after(failures, id);
-                match error {
-                    Error::Environment(Environment::Transport(TransportFault::Busy { after, .. })) => {
-                        pause.max(after.min(DAY))
-                    }
-                    // What the server says it does not have, or does not give to us, it will not have in a minute.
-                    Error::Environment(Environment::Transport(
-                        TransportFault::Status { code: 400..=499 } | TransportFault::NotFound,
-                    ))
-                    | Error::Environment(Environment::Metadata(tuffet_client::Environment::Missing {
-                        ..
-                    })) => pause.max(settings.pause(id)),
-                    _ => pause,
-                }
-            }
-            Ok(End::TooEarly) => settings.pause_after(paused, id),
-            // Whoever asks a product each minute need not ask the repository each time.
-            Ok(End::UpToDate | End::NotYet) => settings.pause(id),
-            Ok(End::Spent) => settings.pause(id).max(60 * 60),
-            Ok(End::Superseded) => settings.retry,
-            Ok(End::Confirmed) => 1,
-            Ok(End::Undecided) => HEALTH_AGAIN,
-            Ok(End::Staged | End::NotAllowed) => ASK_AGAIN,
-            // Not if it was refused a moment ago: what is pending is authorised before a restart, and not after it was asked.
-            Ok(End::Pending) if !self.authorised => ASK_AGAIN,
-            Ok(End::Pending | End::Reverted) => {
-                if product.may(Ask::Restart(&self.image)) {
-                    return Want::Restart;
-                }
-                ASK_AGAIN
-            }
-        };
-        Want::Wait(seconds)
-    }
-
-    /// Another day has other bounds. A clock that goes back gives nothing back.
-    fn begin_day(&mut self, now: Now) {
-        let start = self.refresh.trusted().start_time(not_before(self.factory, now.clock));
-        let day = today(start, now);
-        if day > self.progress.day {
-            (self.progress.spent, self.progress.erased) = (0, 0);
-        }
-        self.progress.day = day;
-    }
-
-    /// Bytes that may still come today.
-    fn left(&self) -> u32 {
-        if self.source == Source::Bundle {
-            return u32::MAX;
-        }
-        let spent = self.progress.spent.saturating_add(self.after.unnoted);
-        // What came of an erase unit that is not full is fetched once more: with less than this an image would never be whole.
-        let least = self.flash.map().layout().erase_unit.saturating_mul(2).saturating_add(LEAST);
-        self.settings.bytes_a_day.max(least).saturating_sub(spent)
-    }
-
-    /// Not while the floors are lost: what is written there erases, in time, and they may read again.
-    fn note(&mut self) -> Result<(), Error> {
-        if TrustLost::has_floors(*self.lost) {
-            return Ok(());
-        }
-        self.progress.spent = self.progress.spent.saturating_add(core::mem::take(&mut self.after.unnoted));
-        self.progress.store(self.flash)
     }
 
     fn persist(&mut self, product: &mut dyn Product) -> Result<(), Error> {
@@ -735,33 +564,17 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         abandon(self.flash, &mut self.progress, self.record.active.slot.other(), place)
     }
 
-    /// Whether metadata that are good until then are good yet.
-    fn still_good(&self, (role, expires): (Role, u64), clock: Clock) -> Result<(), Error> {
-        let start = self.refresh.trusted().start_time(not_before(self.factory, clock));
+    /// Whether what a bundle said of the image is good yet.
+    fn still_good(&mut self) -> Result<(), Error> {
+        let (role, expires) = self.refresh.good_until();
+        let start = self.refresh.trusted().start_time(not_before(self.factory, self.now.clock));
         if expires > start {
             return Ok(());
         }
+        self.abandon()?;
         let freeze = tuffet_client::Rejected::Freeze { role, expires: Date(expires), start: Date(start) };
         Err(Rejected::Metadata(freeze).into())
     }
-}
-
-/// It is later than the image was built, whatever the clock says.
-fn not_before(factory: &Factory<'_>, clock: Clock) -> Clock {
-    Clock::At(match clock {
-        Clock::At(now) => now.max(factory.built),
-        Clock::Unknown => factory.built,
-    })
-}
-
-/// Days since 1970. Without a clock it is the day of the newest date that was signed, and then some.
-fn today(start: u64, now: Now) -> u32 {
-    let since = if now.clock == Clock::Unknown { now.uptime } else { 0 };
-    // In two steps, for devices that divide 64 bits by 900 bytes of code.
-    let shifts = DAY.trailing_zeros();
-    let start = start.saturating_add(since.into()).checked_shr(shifts).unwrap_or(0);
-    let day = DAY.checked_shr(shifts).unwrap_or(DAY);
-    u32::try_from(start).unwrap_or(u32::MAX).checked_div(day).unwrap_or(0)
 }
 
 /// Reads the trust store. Out of line, so that its stack is not under all that a turn does.

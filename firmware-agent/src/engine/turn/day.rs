@@ -1,0 +1,70 @@
+//! What day it is, and what may come of files on one.
+
+use embedded_storage::nor_flash::NorFlash;
+use tuffet_client::{Clock, Trusted};
+
+use super::Turn;
+use crate::engine::Source;
+use crate::error::Error;
+use crate::factory::Factory;
+use crate::handover::Handover;
+use crate::product::Now;
+use crate::schedule::DAY;
+use crate::trust_store::TrustLost;
+
+/// Bytes of metadata that may come on every day, however few its settings allow.
+const LEAST: u32 = 8 * 1024;
+
+/// Bytes that come before they are noted in the progress record, or a sixteenth of what may come on a day. What was not noted
+/// is forgotten at a restart.
+pub(super) const UNNOTED: u32 = 1024;
+
+impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
+    /// Another day has other bounds. A clock that goes back gives nothing back.
+    pub(super) fn begin_day(&mut self) {
+        let day = today(self.refresh.trusted(), self.factory, self.now);
+        if day > self.progress.day {
+            (self.progress.spent, self.progress.erased) = (0, 0);
+        }
+        self.progress.day = day;
+    }
+
+    /// Bytes that may still come today.
+    pub(super) fn left(&self) -> u32 {
+        if self.source == Source::Bundle {
+            return u32::MAX;
+        }
+        let spent = self.progress.spent.saturating_add(self.after.unnoted);
+        // What came of an erase unit that is not full is fetched once more: with less than this an image would never be whole.
+        let least = self.flash.map().layout().erase_unit.saturating_mul(2).saturating_add(LEAST);
+        self.settings.bytes_a_day.max(least).saturating_sub(spent)
+    }
+
+    /// Not while the floors are lost: what is written there erases, in time, and they may read again.
+    pub(super) fn note(&mut self) -> Result<(), Error> {
+        if TrustLost::has_floors(*self.lost) {
+            return Ok(());
+        }
+        self.progress.spent = self.progress.spent.saturating_add(core::mem::take(&mut self.after.unnoted));
+        self.progress.store(self.flash)
+    }
+}
+
+/// It is later than the image was built, whatever the clock says.
+pub(super) fn not_before(factory: &Factory<'_>, clock: Clock) -> Clock {
+    Clock::At(match clock {
+        Clock::At(now) => now.max(factory.built),
+        Clock::Unknown => factory.built,
+    })
+}
+
+/// Days since 1970. Without a clock it is the day of the newest date that was signed, and then some.
+pub(super) fn today(trusted: &Trusted<[u8]>, factory: &Factory<'_>, now: Now) -> u32 {
+    let start = trusted.start_time(not_before(factory, now.clock));
+    let since = if now.clock == Clock::Unknown { now.uptime } else { 0 };
+    // In two steps, for devices that divide 64 bits by 900 bytes of code.
+    let shifts = DAY.trailing_zeros();
+    let start = start.saturating_add(since.into()).checked_shr(shifts).unwrap_or(0);
+    let day = DAY.checked_shr(shifts).unwrap_or(DAY);
+    u32::try_from(start).unwrap_or(u32::MAX).checked_div(day).unwrap_or(0)
+}
