@@ -12,7 +12,7 @@ use tuffet_client::{
 
 use self::day::{UNNOTED, not_before, today};
 use super::{After, Engine, Input, Outcome, Source, Want};
-use crate::boot::{self, BootRecord, SlotImage, Trial, Unfit};
+use crate::boot::{self, BootRecord, SlotImage, Trial, TrialEnd, Unfit};
 use crate::error::{Environment, Error, Misuse, Rejected};
 use crate::event::Event;
 use crate::factory::Factory;
@@ -116,9 +116,7 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
         let Standing { mut record, on_trial } = handover.standing(flash)?;
         (after.on_trial, after.errors) = (on_trial, 0);
         let mut progress = Progress::load(flash);
-        if settle(flash, &mut record, trusted.floors(), memory, *lost)? {
-            progress.failed_on = 0;
-        }
+        settle(flash, &mut record, trusted.floors(), memory, &mut progress, *lost)?;
         let now = product.now();
         let today = today(trusted, factory, now);
         // A clock that went back does not make a pause longer.
@@ -550,12 +548,8 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     /// The boot record changed: so do ledger and counter.
     fn settle_again(&mut self) -> Result<(), Error> {
         self.record = BootRecord::load(self.flash)?;
-        let Self { record, memory, lost, refresh, flash, .. } = self;
-        if settle(flash, record, refresh.trusted().floors(), memory, **lost)? {
-            // It counts from the day on which the next turn begins.
-            self.progress.failed_on = 0;
-        }
-        Ok(())
+        let Self { record, memory, progress, lost, refresh, flash, .. } = self;
+        settle(flash, record, refresh.trusted().floors(), memory, progress, **lost)
     }
 
     /// What is in the slot is not to be started, nor gone on with.
@@ -588,31 +582,41 @@ pub(super) fn load_trust<'t, F: NorFlash>(
     Ok(place.insert(Trust::load(flash, crypto, factory)?))
 }
 
-/// Brings ledger and counter up to what the boot record says, and tells whether a trial was entered. Done at every turn, so that a cut between
-/// the two records leaves nothing undone.
+/// Brings ledger and counter up to what the boot record says. Done at every turn, so that a cut between the two records leaves
+/// nothing undone.
 fn settle<F: NorFlash>(
     flash: &mut Flash<F>,
     record: &mut BootRecord,
     floors: &Floors,
     memory: &mut Memory,
+    progress: &mut Progress,
     lost: Option<TrustLost>,
-) -> Result<bool, Error> {
+) -> Result<(), Error> {
     if record.trial.is_none() {
         // Early, so that a refused image changes no byte here. Before a slot is erased it is insisted upon.
         let _ = record.store_apart(flash);
     }
-    let entered = record.ended.is_some_and(|ended| memory.ledger.enter(&ended));
-    let mut changed = entered;
+    let entered = record.ended.filter(|ended| memory.ledger.enter(ended));
+    let mut changed = entered.is_some();
     if memory.counter < record.active.counter {
         memory.counter = record.active.counter;
         changed = true;
     }
     // While the floors are lost nothing is in a hurry to overwrite them, for they may read again; the boot
     // record says the same at the next turn, and what is verified is stored along with this.
-    if changed && !TrustLost::has_floors(lost) {
+    let keeps = !TrustLost::has_floors(lost);
+    if entered.is_some_and(|ended| !matches!(ended.end, TrialEnd::Confirmed | TrialEnd::Withdrawn)) {
+        // The pauses count from the day on which the next turn begins. First, for after a cut behind this the trial is entered
+        // again, and after one behind the other the pauses would count from an earlier failure.
+        progress.failed_on = 0;
+        if keeps {
+            progress.store(flash)?;
+        }
+    }
+    if changed && keeps {
         store_floors(flash, floors, memory, lost)?;
     }
-    Ok(entered)
+    Ok(())
 }
 
 fn role(refresh: &Refresh<'_>) -> Option<Role> {

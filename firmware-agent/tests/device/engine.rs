@@ -19,16 +19,16 @@ use crate::nor::{Cut, Nor, Operation, Tear};
 use crate::repository::{DAY, Mirror, NOW, Repository};
 
 /// A product that allows what it is told to.
-struct Lamp {
-    now: Now,
+pub(crate) struct Lamp {
+    pub(crate) now: Now,
     /// What it does not allow: check, download, install, restart.
-    denied: Vec<&'static str>,
+    pub(crate) denied: Vec<&'static str>,
     /// And this, once.
-    denied_once: Option<&'static str>,
-    health: Health,
+    pub(crate) denied_once: Option<&'static str>,
+    pub(crate) health: Health,
     /// What it was asked.
-    asked: Vec<&'static str>,
-    resumed: Vec<u32>,
+    pub(crate) asked: Vec<&'static str>,
+    pub(crate) resumed: Vec<u32>,
 }
 
 impl Lamp {
@@ -66,21 +66,26 @@ impl Product for Lamp {
 }
 
 /// A device between two turns: its flash, and the engine that a start begins with.
-struct Device<'a> {
-    engine: Engine<'a, TestNor, Direct>,
-    mirror: Mirror,
-    lamp: Lamp,
+pub(crate) struct Device<'a> {
+    pub(crate) engine: Engine<'a, TestNor, Direct>,
+    pub(crate) mirror: Mirror,
+    pub(crate) lamp: Lamp,
     root: &'a [u8],
-    settings: Settings,
+    pub(crate) settings: Settings,
 }
 
 impl<'a> Device<'a> {
-    fn new(root: &'a [u8], repository: &Repository) -> Self {
+    pub(crate) fn new(root: &'a [u8], repository: &Repository) -> Self {
         let flash = device(root);
         Self::start(root, flash, Mirror::of(repository), Settings::default())
     }
 
-    fn start(root: &'a [u8], mut flash: Flash<TestNor>, mirror: Mirror, settings: Settings) -> Self {
+    pub(crate) fn start(
+        root: &'a [u8],
+        mut flash: Flash<TestNor>,
+        mirror: Mirror,
+        settings: Settings,
+    ) -> Self {
         let running = decide_boot(&mut flash).unwrap().start.digest;
         let direct = Direct { running: Some(running) };
         let engine = Engine::new(flash, direct, &SOFTWARE, factory(root), b"lamp-17").with(settings);
@@ -88,7 +93,7 @@ impl<'a> Device<'a> {
     }
 
     /// Off and on again.
-    fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let flash = self.engine.flash_mut();
         let (nor, map) = (flash.nor_mut().clone(), *flash.map());
         let flash = Flash::new(nor, map).unwrap();
@@ -103,7 +108,7 @@ impl<'a> Device<'a> {
     }
 
     /// A turn: how it ended, and what is to be done then.
-    fn turn(&mut self) -> (Result<Outcome, Error>, Want) {
+    pub(crate) fn turn(&mut self) -> (Result<Outcome, Error>, Want) {
         self.mirror.requests.clear();
         self.mirror.sent.clear();
         self.lamp.asked.clear();
@@ -114,20 +119,29 @@ impl<'a> Device<'a> {
         (outcome, turn.want())
     }
 
-    fn outcome(&mut self) -> Outcome {
+    /// A turn whose power may fail, or that cannot begin.
+    pub(crate) fn attempt(&mut self) {
+        let Self { engine, mirror, lamp, .. } = self;
+        let mut work = Work::default();
+        if let Ok(mut turn) = engine.turn(&mut work, Source::Repository, lamp) {
+            let _ = drive(&mut turn, mirror, lamp);
+        }
+    }
+
+    pub(crate) fn outcome(&mut self) -> Outcome {
         self.turn().0.unwrap()
     }
 
     /// Bytes that came in the last turn.
-    fn received(&self) -> usize {
+    pub(crate) fn received(&self) -> usize {
         self.mirror.sent.values().sum()
     }
 
-    fn trust(&mut self) -> Trust {
+    pub(crate) fn trust(&mut self) -> Trust {
         self.engine.trust().unwrap()
     }
 
-    fn later(&mut self, seconds: u64) {
+    pub(crate) fn later(&mut self, seconds: u64) {
         let Clock::At(now) = self.lamp.now.clock else { return };
         self.lamp.now.clock = Clock::At(now + seconds);
     }

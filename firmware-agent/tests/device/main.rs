@@ -16,5 +16,6 @@ mod linux;
 #[path = "../../../tests/src/lab/nor.rs"]
 mod nor;
 mod repository;
+mod restarts;
 mod slot;
 mod trailer;

@@ -1,0 +1,82 @@
+//! What a device still knows after a restart, and what it may spend on a day.
+
+use tuffet_agent::boot::confirm;
+use tuffet_agent::engine::Outcome;
+
+use crate::agent::{release, repository};
+use crate::engine::Device;
+use crate::nor::{Cut, Tear};
+use crate::repository::{DAY, Mirror, NOW, Repository};
+
+/// An image that crashes was tried at noon, so often that it is passed over for two days, and found nothing else since.
+fn crashed<'a>(root: &'a [u8], repository: &Repository) -> Device<'a> {
+    let mut device = Device::new(root, repository);
+    for _ in 0..3 {
+        crash(&mut device);
+    }
+    assert_eq!(device.outcome(), Outcome::UpToDate);
+    device
+}
+
+/// A trial of three starts, and a start of the image before it.
+fn crash(device: &mut Device<'_>) {
+    assert!(matches!(device.outcome(), Outcome::Pending(_)));
+    (0..4).for_each(|_| device.restart());
+}
+
+#[test]
+fn cut_while_a_failed_trial_is_entered_makes_no_pause_shorter() {
+    let repository = Repository { timestamp_expires: NOW + 30 * DAY, ..repository() };
+    let root = repository.first_root();
+    let mut device = crashed(&root, &repository);
+    device.later(DAY);
+    crash(&mut device);
+    // What the turn writes that learns of it. It is cut behind each of these operations.
+    let before = device.engine.flash_mut().nor_mut().clone();
+    device.engine.flash_mut().nor_mut().plan(None);
+    assert_eq!(device.outcome(), Outcome::UpToDate);
+    let operations = device.engine.flash_mut().nor_mut().operations.len();
+    assert!(operations > 2, "{operations}");
+    for operation in 0..operations {
+        let mut device = Device::new(&root, &repository);
+        device.later(DAY);
+        *device.engine.flash_mut().nor_mut() = before.clone();
+        device.engine.flash_mut().nor_mut().plan(Some(Cut { operation, tear: Tear::After }));
+        device.attempt();
+        device.engine.flash_mut().nor_mut().power_on();
+        device.restart();
+        assert_eq!(device.outcome(), Outcome::UpToDate, "{operation}");
+        device.later(DAY);
+        assert_eq!(device.outcome(), Outcome::UpToDate, "two days, now: {operation}");
+        device.later(DAY);
+        assert!(matches!(device.outcome(), Outcome::Pending(_)), "{operation}");
+    }
+}
+
+#[test]
+fn confirmed_trial_leaves_the_pauses_of_other_images_as_they_are() {
+    let repository = Repository { timestamp_expires: NOW + 30 * DAY, ..repository() };
+    let root = repository.first_root();
+    for is_cut in [false, true] {
+        let mut device = crashed(&root, &repository);
+        device.later(DAY);
+        crash(&mut device);
+        assert_eq!(device.outcome(), Outcome::UpToDate);
+        // A day later there is another release below it, and that is well.
+        device.later(DAY);
+        let releases = vec![repository.releases[0].clone(), release(6, "0.9.9", 1234)];
+        device.mirror = Mirror::of(&Repository { version: 6, releases, ..repository.clone() });
+        let Outcome::Pending(image) = device.outcome() else { panic!() };
+        device.restart();
+        if is_cut {
+            confirm(device.engine.flash_mut(), &image.digest).unwrap();
+            device.restart();
+            assert_eq!(device.outcome(), Outcome::UpToDate);
+        } else {
+            assert_eq!(device.outcome(), Outcome::Confirmed(image));
+        }
+        device.restart();
+        device.later(DAY);
+        assert!(matches!(device.outcome(), Outcome::Pending(image) if image.sequence == 7));
+    }
+}
