@@ -398,7 +398,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
                 tuffet_client::Rejected::NoRelease
                 | tuffet_client::Rejected::ImageNotAuthorised { .. }
                 | tuffet_client::Rejected::RoleNotListed,
-            ) if purpose == Purpose::Review => false,
+            ) if matches!(purpose, Purpose::Again | Purpose::Review) => false,
             Wanted::Over(why) => return Err(Rejected::Metadata(why).into()),
             _ => false,
         };
@@ -559,13 +559,12 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     }
 
     /// Whether what a bundle said of the image is good yet.
-    fn still_good(&mut self) -> Result<(), Error> {
+    fn still_good(&self) -> Result<(), Error> {
         let (role, expires) = self.refresh.good_until();
         let start = self.refresh.trusted().start_time(not_before(self.factory, self.now.clock));
         if expires > start {
             return Ok(());
         }
-        self.abandon()?;
         let freeze = tuffet_client::Rejected::Freeze { role, expires: Date(expires), start: Date(start) };
         Err(Rejected::Metadata(freeze).into())
     }

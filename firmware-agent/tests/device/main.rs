@@ -10,12 +10,12 @@ mod engine;
 mod external;
 mod handover;
 mod journal;
+mod kept;
 #[cfg(feature = "linux")]
 mod linux;
 #[allow(dead_code, unreachable_pub, reason = "the power-cut laboratory uses more of it")]
 #[path = "../../../tests/src/lab/nor.rs"]
 mod nor;
 mod repository;
-mod restarts;
 mod slot;
 mod trailer;

@@ -20,25 +20,15 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
 
     /// Ends the turn, unless it goes on.
     pub(super) fn settle_for(&mut self, went: Result<Option<End>, Error>, product: &mut dyn Product) {
-        let mut went = match went {
+        let went = match went {
             Ok(None) => return,
             Ok(Some(end)) => Ok(end),
             Err(error) => Err(error),
         };
-        let purpose = match self.state {
-            State::Refresh(purpose) => Some(purpose),
-            _ => None,
-        };
-        // A repository that cannot be asked has not changed its mind: what was downloaded may wait in the slot, which
-        // no boot record names.
-        if let (Some(Purpose::Again), Err(Error::Rejected(_))) = (purpose, went)
-            && let Err(error) = self.abandon()
-        {
-            went = Err(error);
-        }
+        let proves = matches!(self.state, State::Refresh(Purpose::Contact));
         self.state = State::Over;
         self.after.on_trial &= went != Ok(End::Confirmed);
-        if let (Some(Purpose::Contact), Err(error)) = (purpose, went) {
+        if let (true, Err(error)) = (proves, went) {
             self.after.contacts = one_more(self.after.contacts);
             product.observe(Event::NoContact(error));
             self.want = Want::Wait(self.settings.pause_after(self.after.contacts, self.device.id));

@@ -1,7 +1,9 @@
-//! What a device still knows after a restart, and what it may spend on a day.
+//! What a device keeps: over a restart, over files that are rubbish, and of what it may spend on a day.
 
-use tuffet_agent::boot::confirm;
+use tuffet_agent::boot::{BootRecord, confirm};
 use tuffet_agent::engine::Outcome;
+use tuffet_agent::progress::Progress;
+use tuffet_agent::{Error, Rejected};
 
 use crate::agent::{release, repository};
 use crate::engine::Device;
@@ -78,5 +80,38 @@ fn confirmed_trial_leaves_the_pauses_of_other_images_as_they_are() {
         device.restart();
         device.later(DAY);
         assert!(matches!(device.outcome(), Outcome::Pending(image) if image.sequence == 7));
+    }
+}
+
+#[test]
+fn image_is_kept_when_the_files_that_authorise_it_again_are_rubbish() {
+    let repository = repository();
+    let root = repository.first_root();
+    let file = repository.releases[0].file();
+    let newer = Repository { version: 6, ..repository.clone() }.files();
+    for name in ["2.root.json", "timestamp.json", "6.snapshot.json", "6.targets.json"] {
+        let mut device = Device::new(&root, &repository);
+        let mut files = newer.clone();
+        files.insert(name.to_owned(), b"<html>".to_vec());
+        device.mirror.after = Some((file.clone(), files));
+        let (outcome, _) = device.turn();
+        assert!(matches!(outcome, Err(Error::Rejected(Rejected::Metadata(_)))), "{name}: {outcome:?}");
+        let record = BootRecord::load(device.engine.flash_mut()).unwrap();
+        assert_eq!((record.trial, record.staged), (None, Some(repository.releases[0].digest())), "{name}");
+        device.restart();
+        assert_eq!(device.outcome(), Outcome::TooEarly);
+        device.mirror.files = newer.clone();
+        assert!(matches!(device.outcome(), Outcome::Pending(_)), "{name}");
+        assert!(!device.mirror.requests.contains(&file), "{name}: it is in its slot");
+        assert_eq!(Progress::load(device.engine.flash_mut()).erased, 1, "{name}");
+    }
+    // What verifiably does not want it drops it: nothing for this device, or no image any more.
+    let gone = Repository { version: 6, releases: vec![release(1, "0.9.0", 900)], ..repository.clone() };
+    let bare = Repository { version: 6, without_images: true, ..repository.clone() };
+    for other in [gone, bare] {
+        let mut device = Device::new(&root, &repository);
+        device.mirror.after = Some((file.clone(), other.files()));
+        assert_eq!(device.outcome(), Outcome::Superseded);
+        assert_eq!(Progress::load(device.engine.flash_mut()).download, None);
     }
 }
