@@ -81,7 +81,7 @@ struct After {
     errors: u8,
     /// How often a restart to the pending image was not allowed since that was authorised.
     denied: u32,
-    /// How the last turn ended: codes of its outcome and of its error.
+    /// How the last turn ended that did not merely wait: codes of its outcome and of its error. 0 if there was none.
     last: (u16, u16),
     /// The image on trial is the one that runs.
     on_trial: bool,
@@ -205,7 +205,7 @@ impl<'a, F: NorFlash, H> Engine<'a, F, H> {
         self.after.hurry = true;
     }
 
-    /// How the last turn ended, and whether what runs is on trial.
+    /// How the last turn of this start ended that did not merely wait, and whether what runs is on trial.
     pub(crate) fn last(&self) -> ((u16, u16), bool) {
         (self.after.last, self.after.on_trial)
     }

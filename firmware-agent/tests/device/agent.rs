@@ -1054,7 +1054,7 @@ fn update_cut_at_any_operation_starts_something_and_is_installed_in_the_end() {
         }
     }
     // Twelve erases and twelve writes of the image, the rest are records.
-    assert_eq!((operations.len(), cases), (128, 4 * 128));
+    assert_eq!((operations.len(), cases), (138, 4 * 138));
 }
 
 /// What an event is, in words.

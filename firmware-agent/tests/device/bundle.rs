@@ -85,11 +85,19 @@ fn bundle_older_than_what_the_device_knows_is_a_rollback() {
     let mut nor = factory_new(&root);
     let bytes = encode(&contents(&newer, 1));
     assert_eq!(check(&mut nor, &root, &bytes[..], NOW), Ok(Checked::UpToDate));
-    let before = nor.bytes().to_vec();
     let bytes = encode(&contents(&rotated(), 1));
+    let state = |nor: &mut TestNor| {
+        let trust = agent(nor, &root, Bundle::open(&bytes[..]).unwrap()).trust().clone();
+        // Beside roots and floors lies what the last turn ended in.
+        let Region { offset, length } = map().layout().trust;
+        let mut rest = nor.bytes().to_vec();
+        rest.drain(offset as usize..(offset + length) as usize);
+        (trust, rest)
+    };
+    let before = state(&mut nor);
     let rollback = Refused::Rollback { role: Role::Timestamp, trusted: 6, offered: 5 };
     assert_eq!(check(&mut nor, &root, &bytes[..], NOW), Err(Rejected::Metadata(rollback).into()));
-    assert_eq!(nor.bytes(), before);
+    assert!(state(&mut nor) == before);
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use tuffet_agent::boot::{BootRecord, confirm};
 use tuffet_agent::engine::Outcome;
-use tuffet_agent::progress::Progress;
-use tuffet_agent::{Error, Rejected};
+use tuffet_agent::journal::{Journal, Kind};
+use tuffet_agent::progress::{Download, Progress};
+use tuffet_agent::{Error, Rejected, SlotId, TransportFault};
 
 use crate::agent::{release, repository};
 use crate::engine::Device;
@@ -114,4 +115,82 @@ fn image_is_kept_when_the_files_that_authorise_it_again_are_rubbish() {
         assert_eq!(device.outcome(), Outcome::Superseded);
         assert_eq!(Progress::load(device.engine.flash_mut()).download, None);
     }
+}
+
+/// What the device says of its last turn.
+fn last(device: &mut Device<'_>) -> (u16, u16) {
+    device.engine.report().unwrap().last
+}
+
+#[test]
+fn refusal_is_still_said_after_a_restart() {
+    let repository = repository();
+    let root = repository.first_root();
+    for asked_for in [false, true] {
+        let mut device = Device::new(&root, &repository);
+        assert_eq!(last(&mut device), (0, 0));
+        let file = repository.releases[0].file();
+        let good = device.mirror.files.insert(file.clone(), vec![0; 3000]).unwrap();
+        if asked_for {
+            device.engine.hurry();
+        }
+        assert_eq!(device.turn().0, Err(Rejected::ImageDigest.into()));
+        let refused = (700, Error::from(Rejected::ImageDigest).code());
+        assert_eq!(last(&mut device), refused);
+        device.restart();
+        assert_eq!(last(&mut device), refused);
+        // A device that waits, for whatever, has nothing else to say.
+        device.lamp.denied = vec!["check"];
+        for _ in 0..3 {
+            assert!(matches!(device.outcome(), Outcome::TooEarly | Outcome::NotAllowed));
+            assert_eq!(last(&mut device), refused);
+        }
+        device.restart();
+        assert_eq!(last(&mut device), refused);
+        device.mirror.files.insert(file, good);
+        device.engine.hurry();
+        let Outcome::Pending(image) = device.outcome() else { panic!() };
+        assert_eq!(last(&mut device), (703, 0));
+        device.restart();
+        assert_eq!(last(&mut device), (703, 0));
+        assert_eq!(device.outcome(), Outcome::Confirmed(image));
+        // To look each hour and find nothing new writes nothing.
+        assert_eq!(device.outcome(), Outcome::UpToDate);
+        device.engine.flash_mut().nor_mut().plan(None);
+        assert_eq!(device.outcome(), Outcome::UpToDate);
+        assert_eq!(device.engine.flash_mut().nor_mut().operations, []);
+        assert_eq!(last(&mut device), (701, 0));
+        device.restart();
+        assert_eq!(last(&mut device), (705, 0));
+    }
+}
+
+#[test]
+fn failure_that_is_always_the_same_is_written_once() {
+    let repository = repository();
+    let root = repository.first_root();
+    let mut device = Device::new(&root, &repository);
+    device.mirror.faults.insert("timestamp.json".into(), (0, TransportFault::Connection));
+    for number in 0..3 {
+        device.engine.flash_mut().nor_mut().plan(None);
+        device.engine.hurry();
+        device.turn().0.unwrap_err();
+        let operations = &device.engine.flash_mut().nor_mut().operations;
+        assert_eq!(operations.is_empty(), number > 0, "{operations:?}");
+    }
+}
+
+#[test]
+fn record_of_an_earlier_build_is_read() {
+    let repository = repository();
+    let root = repository.first_root();
+    let mut device = Device::new(&root, &repository);
+    let flash = device.engine.flash_mut();
+    // Slot B, a digest, 3 failures, day 300, 1000 bytes, 2 erases, failed on day 299; and nothing behind that.
+    let payload = [&[1, 1][..], &[7; 32], &[3, 0xAC, 2, 0xE8, 7, 2, 0xAB, 2]].concat();
+    Journal::new(flash.map(), Kind::Progress).append(flash, 1, &payload).unwrap();
+    let download = Some(Download { slot: SlotId::B, digest: [7; 32] });
+    let progress =
+        Progress { download, failures: 3, day: 300, spent: 1000, erased: 2, ..Progress::default() };
+    assert_eq!(Progress::load(flash), Progress { failed_on: 299, ..progress });
 }

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::factory::Factory;
 use crate::handover::Handover;
 use crate::product::Now;
+use crate::progress::LAST_DAY;
 use crate::schedule::DAY;
 use crate::trust_store::TrustLost;
 
@@ -66,5 +67,5 @@ pub(super) fn today(trusted: &Trusted<[u8]>, factory: &Factory<'_>, now: Now) ->
     let shifts = DAY.trailing_zeros();
     let start = start.saturating_add(since.into()).checked_shr(shifts).unwrap_or(0);
     let day = DAY.checked_shr(shifts).unwrap_or(DAY);
-    u32::try_from(start).unwrap_or(u32::MAX).checked_div(day).unwrap_or(0)
+    u32::try_from(start).unwrap_or(u32::MAX).checked_div(day).unwrap_or(0).min(LAST_DAY)
 }

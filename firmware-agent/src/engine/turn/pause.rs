@@ -8,6 +8,7 @@ use crate::error::{Environment, Error};
 use crate::event::Event;
 use crate::handover::Handover;
 use crate::product::{Ask, Product};
+use crate::progress::Progress;
 use crate::report::FAILED;
 use crate::schedule::{ASK_AGAIN, DAY, HEALTH_AGAIN, one_more};
 use crate::transport::TransportFault;
@@ -28,6 +29,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         let proves = matches!(self.state, State::Refresh(Purpose::Contact));
         self.state = State::Over;
         self.after.on_trial &= went != Ok(End::Confirmed);
+        let Progress { failures, last, .. } = self.progress;
         if let (true, Err(error)) = (proves, went) {
             self.after.contacts = one_more(self.after.contacts);
             product.observe(Event::NoContact(error));
@@ -37,11 +39,22 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             self.want = self.pause(went, product);
             self.outcome = went.map(|end| self.ended(end));
         }
-        self.after.last = match &self.outcome {
-            Ok(outcome @ Outcome::NoContact(_, error)) => (outcome.code(), error.code()),
-            Ok(outcome) => (outcome.code(), 0),
-            Err(error) => (FAILED, error.code()),
-        };
+        // Who only waits says what it waits for.
+        if !matches!(went, Ok(End::NotAllowed | End::NotYet | End::TooEarly)) {
+            self.after.last = match &self.outcome {
+                Ok(outcome @ Outcome::NoContact(_, error)) => (outcome.code(), error.code()),
+                Ok(outcome) => (outcome.code(), 0),
+                Err(error) => (FAILED, error.code()),
+            };
+            // Nothing new is no news, and not worth a write.
+            if went != Ok(End::UpToDate) {
+                self.progress.last = self.after.last;
+            }
+        }
+        if (failures, last) != (self.progress.failures, self.progress.last) {
+            // What cannot be noted is counted again after a restart.
+            let _ = self.note();
+        }
     }
 
     fn ended(&self, end: End) -> Outcome {
@@ -60,7 +73,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         }
     }
 
-    /// What to do after the turn. Notes what has to be known after a restart.
+    /// What to do after the turn.
     fn pause(&mut self, went: Result<End, Error>, product: &mut dyn Product) -> Want {
         let (settings, id) = (*self.settings, self.device.id);
         let failures = match went {
@@ -76,11 +89,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             _ => self.progress.failures,
         };
         let paused = self.progress.failures;
-        if failures != self.progress.failures {
-            self.progress.failures = failures;
-            // What cannot be noted is counted again after a restart.
-            let _ = self.note();
-        }
+        self.progress.failures = failures;
         let seconds = match went {
             Err(error) => {
                 product.observe(Event::Failed(error));
