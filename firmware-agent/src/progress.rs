@@ -12,9 +12,10 @@
 //! | erased | u8, how often a slot was erased on that day |
 //! | failed on | u32, the day on which the last trial failed; 0 if it was not noted yet |
 //! | last | how a turn ended at last: u8, [`Outcome::code`](crate::engine::Outcome::code) less 700; u16, the code of the error, or 0 |
+//! | busy | u16, how long a server asked to be left alone at last, in units of 64 seconds |
 //!
-//! A record that is lost, or that this build cannot read, says nothing: a download begins anew. Builds that know no `last` write
-//! none, and pass by the one of others; they read records of 52 bytes, and none is longer.
+//! A record that is lost, or that this build cannot read, says nothing: a download begins anew. Builds that know no `last` and
+//! `busy` write none, and pass by those of others; they read records of 52 bytes, and none is longer.
 
 use embedded_storage::nor_flash::NorFlash;
 
@@ -28,7 +29,7 @@ use crate::report::FAILED;
 
 const FORMAT: u8 = 1;
 
-/// An option byte, a slot, a digest, and 1, 3, 5, 1, 3, 1 and 2 bytes: 50.
+/// An option byte, a slot, a digest, and 1, 3, 5, 1, 3, 1, 2 and 2 bytes: 52.
 pub(crate) const ENCODED_MAX: usize = 52;
 
 /// The last day there is: it takes three bytes, and more than any clock needs that is right.
@@ -51,6 +52,9 @@ pub struct Progress {
     pub failed_on: u32,
     /// How the last turn ended that did more than find nothing new, or wait: codes of its outcome and of its error. 0 for none.
     pub last: (u16, u16),
+    /// How long a server asked to be left alone, and was not yet when the device started the last time, in units of 64 seconds:
+    /// a day at the most.
+    pub busy: u32,
 }
 
 /// A download that is under way. Before this was written, all of the slot that the image needs was erased; since then
@@ -73,7 +77,7 @@ impl Progress {
             let mut from = Reader::new(record.payload);
             let progress = Self::read(&mut from);
             // An earlier build's record ends here, and what is read behind that is 0.
-            from.is_good().then(|| Self { last: read_last(&mut from), ..progress })
+            from.is_good().then(|| Self { last: read_last(&mut from), busy: from.number(), ..progress })
         });
         read.unwrap_or_default()
     }
@@ -123,6 +127,7 @@ impl Stored for Progress {
         let (outcome, error) = self.last;
         to.byte(outcome.saturating_sub(FAILED).to_le_bytes()[0]);
         to.number(error.into());
+        to.number(self.busy);
     }
 
     fn read(from: &mut Reader<'_>) -> Self {
@@ -134,6 +139,7 @@ impl Stored for Progress {
             erased: from.byte(),
             failed_on: from.number(),
             last: (0, 0),
+            busy: 0,
         }
     }
 }
@@ -153,6 +159,7 @@ mod tests {
             failed_on: LAST_DAY,
             // The largest error code there may be, see the crate's golden list.
             last: (FAILED + 99, 999),
+            busy: crate::schedule::DAY.div_ceil(64),
         };
         let mut buffer = [0; 100];
         let mut to = Writer::new(&mut buffer);
@@ -160,8 +167,8 @@ mod tests {
         let payload = to.done().expect("room");
         assert!(payload.len() <= ENCODED_MAX && ENCODED_MAX == 52, "{}", payload.len());
         let mut from = Reader::new(payload);
-        let (read, last) = (Progress::read(&mut from), read_last(&mut from));
+        let (read, last, busy) = (Progress::read(&mut from), read_last(&mut from), from.number());
         assert!(from.is_good());
-        assert_eq!(Progress { last, ..read }, progress);
+        assert_eq!(Progress { last, busy, ..read }, progress);
     }
 }

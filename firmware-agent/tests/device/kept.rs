@@ -1,7 +1,7 @@
 //! What a device keeps: over a restart, over files that are rubbish, and of what it may spend on a day.
 
 use tuffet_agent::boot::{BootRecord, confirm};
-use tuffet_agent::engine::Outcome;
+use tuffet_agent::engine::{Outcome, Want};
 use tuffet_agent::journal::{Journal, Kind};
 use tuffet_agent::progress::{Download, Progress};
 use tuffet_agent::{Error, Rejected, SlotId, TransportFault};
@@ -193,4 +193,43 @@ fn record_of_an_earlier_build_is_read() {
     let progress =
         Progress { download, failures: 3, day: 300, spent: 1000, erased: 2, ..Progress::default() };
     assert_eq!(Progress::load(flash), Progress { failed_on: 299, ..progress });
+}
+
+#[test]
+fn server_that_asks_to_be_left_alone_is_after_a_restart_too() {
+    let repository = repository();
+    let root = repository.first_root();
+    for asked_for in [false, true] {
+        let mut device = Device::new(&root, &repository);
+        let busy = TransportFault::Busy { code: 503, after: 3600 };
+        device.mirror.faults.insert("timestamp.json".into(), (0, busy));
+        if asked_for {
+            device.engine.hurry();
+        }
+        assert_eq!(device.turn(), (Err(busy.into()), Want::Wait(3600)));
+        device.mirror.faults.clear();
+        // A start that waits has waited for half of it, or more than that: it is counted in units of 64 seconds.
+        let mut waits = Vec::new();
+        let outcome = loop {
+            device.restart();
+            match device.turn() {
+                (Ok(Outcome::TooEarly), Want::Wait(seconds)) => waits.push(seconds),
+                (outcome, _) => break outcome,
+            }
+            assert!(device.mirror.requests.is_empty());
+        };
+        assert_eq!(waits[..5], [3648, 1792, 896, 448, 192]);
+        assert!(waits.len() < 8, "{waits:?}");
+        assert!(matches!(outcome, Ok(Outcome::Pending(_))));
+    }
+    // Once that was waited, it is over.
+    let mut device = Device::new(&root, &repository);
+    let busy = TransportFault::Busy { code: 429, after: u32::MAX };
+    device.mirror.faults.insert("timestamp.json".into(), (0, busy));
+    device.turn().0.unwrap_err();
+    device.restart();
+    assert_eq!(device.turn(), (Ok(Outcome::TooEarly), Want::Wait(86_400)));
+    device.mirror.faults.clear();
+    assert!(matches!(device.outcome(), Outcome::Pending(_)));
+    assert_eq!(Progress::load(device.engine.flash_mut()).busy, 0);
 }

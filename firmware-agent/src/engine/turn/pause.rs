@@ -16,7 +16,7 @@ use crate::transport::TransportFault;
 impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     /// Whether the first turn after a start waits, for the last ones before it failed.
     pub(super) fn waits_first(&self) -> bool {
-        !self.asked_for && self.progress.failures > 0
+        !self.asked_for && (self.progress.failures > 0 || self.progress.busy > 0)
     }
 
     /// Ends the turn, unless it goes on.
@@ -29,7 +29,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         let proves = matches!(self.state, State::Refresh(Purpose::Contact));
         self.state = State::Over;
         self.after.on_trial &= went != Ok(End::Confirmed);
-        let Progress { failures, last, .. } = self.progress;
+        let Progress { failures, last, busy, .. } = self.progress;
         if let (true, Err(error)) = (proves, went) {
             self.after.contacts = one_more(self.after.contacts);
             product.observe(Event::NoContact(error));
@@ -51,7 +51,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
                 self.progress.last = self.after.last;
             }
         }
-        if (failures, last) != (self.progress.failures, self.progress.last) {
+        if (failures, last, busy) != (self.progress.failures, self.progress.last, self.progress.busy) {
             // What cannot be noted is counted again after a restart.
             let _ = self.note();
         }
@@ -88,16 +88,22 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             Ok(End::TooEarly) => self.progress.failures >> 1,
             _ => self.progress.failures,
         };
-        let paused = self.progress.failures;
+        let after = match went {
+            Err(Error::Environment(Environment::Transport(TransportFault::Busy { after, .. }))) => {
+                after.min(DAY)
+            }
+            _ => 0,
+        };
+        let Progress { failures: paused, busy, .. } = self.progress;
         self.progress.failures = failures;
+        // A device that is switched off before the pause is over has waited, too.
+        self.progress.busy =
+            if went == Ok(End::TooEarly) { busy >> 1 } else { after.saturating_add(63) >> 6 };
         let seconds = match went {
             Err(error) => {
                 product.observe(Event::Failed(error));
                 let pause = settings.pause_after(failures, id);
                 match error {
-                    Error::Environment(Environment::Transport(TransportFault::Busy { after, .. })) => {
-                        pause.max(after.min(DAY))
-                    }
                     // What the server says it does not have, or does not give to us, it will not have in a minute.
                     Error::Environment(Environment::Transport(
                         TransportFault::Status { code: 400..=499 } | TransportFault::NotFound,
@@ -105,10 +111,10 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
                     | Error::Environment(Environment::Metadata(tuffet_client::Environment::Missing {
                         ..
                     })) => pause.max(settings.pause(id)),
-                    _ => pause,
+                    _ => pause.max(after),
                 }
             }
-            Ok(End::TooEarly) => settings.pause_after(paused, id),
+            Ok(End::TooEarly) => settings.pause_after(paused, id).max(busy << 6),
             // Whoever asks a product each minute need not ask the repository each time.
             Ok(End::UpToDate | End::NotYet) => settings.pause(id),
             Ok(End::Spent) => settings.pause(id).max(60 * 60),
