@@ -73,8 +73,10 @@ struct After {
     hurry: bool,
     /// An image that waits for the product's leave to be installed.
     waiting: Option<SlotImage>,
-    /// Bytes that came and are not in the progress record.
-    unnoted: u32,
+    /// Bytes that the progress record counts, and that did not come yet.
+    claimed: u32,
+    /// How many were claimed at once the last time.
+    claim: u32,
     /// How often the image on trial did not reach its repository.
     contacts: u8,
     /// Turns in a row that could not begin.

@@ -8,7 +8,7 @@
 //! | download | an option of: slot (0 A, 1 B), digest 32 bytes (SHA-256) |
 //! | failures | u8, turns that failed, one after the other |
 //! | day | u32, the day that the two below are of |
-//! | spent | u32, bytes that came from the repository on that day |
+//! | spent | u32, bytes that came from the repository on that day, or may come before the next record |
 //! | erased | u8, how often a slot was erased on that day |
 //! | failed on | u32, the day on which the last trial failed; 0 if it was not noted yet |
 //! | last | how a turn ended at last: u8, [`Outcome::code`](crate::engine::Outcome::code) less 700; u16, the code of the error, or 0 |
@@ -44,7 +44,8 @@ pub struct Progress {
     pub failures: u8,
     /// The day that the next two are of: since 1970, or since the device started where it does not know the time.
     pub day: u32,
-    /// Bytes that came from the repository on that day.
+    /// Bytes that came from the repository on that day, or may come before the record is written again. None where no
+    /// bound is set.
     pub spent: u32,
     /// How often a slot was erased on that day, all of it or what was left of it.
     pub erased: u8,

@@ -10,7 +10,7 @@ use tuffet_client::{
     Candidate, Change, Clock, Crypto, Device, Entry, Floors, Goal, Plan, Refresh, Role, Want as Wanted,
 };
 
-use self::day::{UNNOTED, not_before, today};
+use self::day::{not_before, today};
 use super::{After, Engine, Input, Outcome, Source, Want};
 use crate::boot::{self, BootRecord, SlotImage, Trial, TrialEnd, Unfit};
 use crate::error::{Environment, Error, Misuse, Rejected};
@@ -292,10 +292,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     }
 
     fn chunk(&mut self, bytes: &[u8], product: &mut dyn Product) -> Result<Option<End>, Error> {
-        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        if self.source == Source::Repository {
-            self.after.unnoted = self.after.unnoted.saturating_add(length);
-        }
+        self.spend(u32::try_from(bytes.len()).unwrap_or(u32::MAX))?;
         match &mut self.state {
             State::Refresh(_) => self.refresh.feed(bytes)?,
             State::Download { writer, .. } => {
@@ -307,11 +304,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         let proves = matches!(self.state, State::Refresh(Purpose::Contact));
         let tells_the_day = self.now.clock == Clock::Unknown
             && matches!(role(&self.refresh), Some(Role::Root | Role::Timestamp));
-        let spent = self.left() == 0 && !proves && !tells_the_day;
-        if self.after.unnoted >= UNNOTED.max(self.settings.bytes_a_day >> 4) || spent {
-            self.note()?;
-        }
-        Ok(spent.then_some(End::Spent))
+        Ok((self.left() == 0 && !proves && !tells_the_day).then_some(End::Spent))
     }
 
     fn end(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
@@ -423,6 +416,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     }
 
     fn fetch(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
+        self.spend(0)?;
         self.want = Want::Fetch;
         if let Some(request) = self.request() {
             product.observe(Event::Fetch(&request));

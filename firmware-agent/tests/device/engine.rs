@@ -1,6 +1,8 @@
 //! The engine, turn by turn, with a product that allows or does not.
 
-use tuffet_agent::agent::drive;
+use core::cell::Cell;
+
+use tuffet_agent::agent::{drive, drive_until};
 use tuffet_agent::boot::{BootRecord, SlotImage, decide_boot};
 use tuffet_agent::engine::{Engine, Outcome, Source, Want, Work};
 use tuffet_agent::flash_map::{FlashMap, Layout, Region};
@@ -126,6 +128,18 @@ impl<'a> Device<'a> {
         if let Ok(mut turn) = engine.turn(&mut work, Source::Repository, lamp) {
             let _ = drive(&mut turn, mirror, lamp);
         }
+    }
+
+    /// A turn whose power fails after so many steps: a file that is asked for, a chunk, the end of a file.
+    pub(crate) fn cut_after(&mut self, steps: usize) {
+        self.mirror.requests.clear();
+        self.mirror.sent.clear();
+        let Self { engine, mirror, lamp, .. } = self;
+        let mut work = Work::default();
+        let mut turn = engine.turn(&mut work, Source::Repository, lamp).unwrap();
+        let left = Cell::new(steps);
+        let stop = || left.replace(left.get().saturating_sub(1)) == 0;
+        drive_until(&mut turn, mirror, lamp, &stop);
     }
 
     pub(crate) fn outcome(&mut self) -> Outcome {

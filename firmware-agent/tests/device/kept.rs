@@ -4,9 +4,10 @@ use tuffet_agent::boot::{BootRecord, confirm};
 use tuffet_agent::engine::{Outcome, Want};
 use tuffet_agent::journal::{Journal, Kind};
 use tuffet_agent::progress::{Download, Progress};
+use tuffet_agent::schedule::Settings;
 use tuffet_agent::{Error, Rejected, SlotId, TransportFault};
 
-use crate::agent::{release, repository};
+use crate::agent::{device, release, repository};
 use crate::engine::Device;
 use crate::nor::{Cut, Tear};
 use crate::repository::{DAY, Mirror, NOW, Repository};
@@ -232,4 +233,36 @@ fn server_that_asks_to_be_left_alone_is_after_a_restart_too() {
     device.mirror.faults.clear();
     assert!(matches!(device.outcome(), Outcome::Pending(_)));
     assert_eq!(Progress::load(device.engine.flash_mut()).busy, 0);
+}
+
+#[test]
+fn restarts_without_end_spend_no_more_than_a_day_has() {
+    const A_DAY: usize = 20_000;
+    let repository = Repository { timestamp_expires: NOW + 9 * DAY, ..repository() };
+    let root = repository.first_root();
+    let settings = Settings { bytes_a_day: A_DAY as u32, ..Settings::default() };
+    for steps in [3, 4, 5, 8, 12, 13, 14, 15, 16, 17, 30, 100] {
+        let mut device = Device::start(&root, device(&root), Mirror::of(&repository), settings);
+        for day in 0..2 {
+            let (mut received, mut starts) = (0, 0);
+            loop {
+                device.engine.hurry();
+                device.lamp.denied = vec!["download"];
+                device.cut_after(steps);
+                let came = device.received();
+                device.restart();
+                if came == 0 {
+                    break;
+                }
+                (received, starts) = (received + came, starts + 1);
+                assert!(received <= A_DAY, "{steps} steps, day {day}: {received} bytes, {starts} starts");
+            }
+            // A restart costs no more than came before it, and a claim of the least.
+            assert!(
+                2 * received + starts * 1024 + 100 >= A_DAY,
+                "{steps} steps: {received}, {starts} starts"
+            );
+            device.later(DAY);
+        }
+    }
 }

@@ -16,29 +16,52 @@ use crate::trust_store::TrustLost;
 /// Bytes of metadata that may come on every day, however few its settings allow.
 const LEAST: u32 = 8 * 1024;
 
-/// Bytes that come before they are noted in the progress record, or a sixteenth of what may come on a day. What was not noted
-/// is forgotten at a restart.
-pub(super) const UNNOTED: u32 = 1024;
+/// Bytes that are claimed at once, at the least. Half of them are to be there before anything is asked for.
+const CLAIM: u32 = 1024;
 
 impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     /// Another day has other bounds. A clock that goes back gives nothing back.
     pub(super) fn begin_day(&mut self) {
         let day = today(self.refresh.trusted(), self.factory, self.now);
         if day > self.progress.day {
-            (self.progress.spent, self.progress.erased) = (0, 0);
+            (self.progress.spent, self.progress.erased, self.after.claimed) = (0, 0, 0);
         }
         self.progress.day = day;
     }
 
     /// Bytes that may still come today.
     pub(super) fn left(&self) -> u32 {
-        if self.source == Source::Bundle {
+        if !self.is_bounded() {
             return u32::MAX;
         }
-        let spent = self.progress.spent.saturating_add(self.after.unnoted);
+        let spent = self.progress.spent.saturating_sub(self.after.claimed);
         // What came of an erase unit that is not full is fetched once more: with less than this an image would never be whole.
         let least = self.flash.map().layout().erase_unit.saturating_mul(2).saturating_add(LEAST);
         self.settings.bytes_a_day.max(least).saturating_sub(spent)
+    }
+
+    fn is_bounded(&self) -> bool {
+        self.source == Source::Repository && self.settings.bytes_a_day < u32::MAX
+    }
+
+    /// Counts bytes that came, and sees to it that some of those to come are counted already: claimed in the record, in which
+    /// no restart gives them back. A claim is twice the one before it since the start, so that a restart costs no more than came
+    /// before it, or the least; and a sixteenth of a day at the most.
+    pub(super) fn spend(&mut self, bytes: u32) -> Result<(), Error> {
+        if !self.is_bounded() {
+            return Ok(());
+        }
+        let over = bytes.saturating_sub(self.after.claimed);
+        self.after.claimed = self.after.claimed.saturating_sub(bytes);
+        // The next chunk may be as long as this one.
+        if self.after.claimed > bytes.max(CLAIM >> 1) {
+            return Ok(());
+        }
+        let claim = self.after.claim.saturating_mul(2).min(self.settings.bytes_a_day >> 4).max(CLAIM);
+        self.after.claim = claim;
+        self.after.claimed = self.after.claimed.saturating_add(claim);
+        self.progress.spent = self.progress.spent.saturating_add(over).saturating_add(claim);
+        self.note()
     }
 
     /// Not while the floors are lost: what is written there erases, in time, and they may read again.
@@ -46,7 +69,6 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         if TrustLost::has_floors(*self.lost) {
             return Ok(());
         }
-        self.progress.spent = self.progress.spent.saturating_add(core::mem::take(&mut self.after.unnoted));
         self.progress.store(self.flash)
     }
 }
