@@ -77,6 +77,8 @@ struct After {
     claimed: u32,
     /// How many were claimed at once the last time.
     claim: u32,
+    /// Up to where the download that is under way is in its slot, if it ended without a cut. See [`SlotWriter::written`].
+    written: u32,
     /// How often the image on trial did not reach its repository.
     contacts: u8,
     /// Turns in a row that could not begin.

@@ -62,6 +62,8 @@ enum State {
     Refresh(Purpose),
     /// The image comes.
     Download {
+        /// So much of it was in the slot before.
+        before: u32,
         /// What of it is fetched now ends here.
         end: u32,
         writer: SlotWriter,
@@ -432,23 +434,25 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         let place = self.handover.place(self.flash, &self.record);
         let SlotImage { slot, digest, .. } = self.image;
         // What is erased is no longer under way, whatever the note in the boot record says.
-        let staged = BootRecord::load(self.flash)?.staged == Some(digest)
-            && self.progress.download == Some(Download { slot, digest });
+        let under_way = self.progress.download == Some(Download { slot, digest });
+        let staged = under_way && BootRecord::load(self.flash)?.staged == Some(digest);
         if staged && boot::holds_at(self.flash, place, &self.image) {
             return self.staged(false, product);
         }
-        if self.progress.erased >= ERASES_A_DAY {
+        if self.progress.erased >= ERASES_A_DAY && !(under_way && self.after.written > 0) {
             return Ok(Some(End::Spent));
         }
         if !product.may(Ask::Download(&self.image)) {
             return Ok(Some(End::NotYet));
         }
         let SlotImage { length, digest, .. } = self.image;
-        let writer = SlotWriter::open(self.flash, self.handover, &mut self.progress, length, digest)?;
+        // Gone until this turn has come to its end.
+        let intact = core::mem::take(&mut self.after.written);
+        let writer = SlotWriter::open(self.flash, self.handover, &mut self.progress, length, digest, intact)?;
         if writer.next() > 0 {
             product.observe(Event::Resumed(writer.next()));
         }
-        self.state = State::Download { end: writer.end(), writer };
+        self.state = State::Download { before: writer.written(), end: writer.end(), writer };
         self.fetch(product)
     }
 

@@ -466,21 +466,21 @@ fn download_that_breaks_off_goes_on_by_a_range() {
         assert_eq!(device.mirror.sent[&file], 2000);
         if restarts {
             device.restart();
-            assert_eq!(device.outcome(), Outcome::TooEarly);
         }
         device.mirror.faults.clear();
         assert!(matches!(device.outcome(), Outcome::Pending(_)));
-        // Erase units and pages have 256 bytes: the seventh page was the last that was written.
-        assert_eq!(device.lamp.resumed, [1536]);
-        assert_eq!(device.mirror.sent[&file], 3000 - 1536);
+        // Erase units and pages have 256 bytes: the seventh page was the last that was written, and a cut may have torn it.
+        let whole = if restarts { 1536 } else { 1792 };
+        assert_eq!(device.lamp.resumed, [whole]);
+        assert_eq!(device.mirror.sent[&file], 3000 - whole as usize);
     }
     // A server that has it no longer in that length makes it come anew.
     let mut device = Device::new(&root, &repository);
     device.mirror.faults.insert(file.clone(), (2000, TransportFault::Timeout));
     device.turn().0.unwrap_err();
     device.mirror.faults.clear();
-    device.mirror.faults.insert(file, (0, TransportFault::Range { from: 1536 }));
-    assert_eq!(device.turn().0, Err(TransportFault::Range { from: 1536 }.into()));
+    device.mirror.faults.insert(file, (0, TransportFault::Range { from: 1792 }));
+    assert_eq!(device.turn().0, Err(TransportFault::Range { from: 1792 }.into()));
     device.mirror.faults.clear();
     device.lamp.resumed.clear();
     assert!(matches!(device.outcome(), Outcome::Pending(_)));

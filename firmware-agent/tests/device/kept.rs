@@ -7,9 +7,9 @@ use tuffet_agent::progress::{Download, Progress};
 use tuffet_agent::schedule::Settings;
 use tuffet_agent::{Error, Rejected, SlotId, TransportFault};
 
-use crate::agent::{device, release, repository};
+use crate::agent::{device, map, release, repository};
 use crate::engine::Device;
-use crate::nor::{Cut, Tear};
+use crate::nor::{Cut, Operation, Tear};
 use crate::repository::{DAY, Mirror, NOW, Repository};
 
 /// An image that crashes was tried at noon, so often that it is passed over for two days, and found nothing else since.
@@ -264,5 +264,39 @@ fn restarts_without_end_spend_no_more_than_a_day_has() {
             );
             device.later(DAY);
         }
+    }
+}
+
+#[test]
+fn line_that_drops_again_and_again_costs_one_erase_and_no_pause() {
+    let repository = repository();
+    let root = repository.first_root();
+    let file = repository.releases[0].file();
+    let mut device = Device::new(&root, &repository);
+    // Each connection brings a page.
+    for dropped in (300..3000).step_by(260) {
+        device.mirror.faults.insert(file.clone(), (dropped, TransportFault::Connection));
+        device.engine.flash_mut().nor_mut().plan(None);
+        let (outcome, want) = device.turn();
+        assert_eq!(outcome, Err(TransportFault::Connection.into()));
+        assert!(matches!(want, Want::Wait(30..=60)), "{dropped}: {want:?}");
+        let slot_b = map().layout().slot_b.offset as usize;
+        let erases =
+            |operation: &Operation| matches!(operation, Operation::Erase(range) if range.start >= slot_b);
+        let operations = &device.engine.flash_mut().nor_mut().operations;
+        assert_eq!(operations.iter().any(erases), dropped == 300, "{dropped}");
+        let progress = Progress::load(device.engine.flash_mut());
+        assert_eq!((progress.failures, progress.erased), (0, 1), "{dropped}");
+    }
+    device.mirror.faults.clear();
+    assert!(matches!(device.outcome(), Outcome::Pending(_)));
+    assert_eq!(Progress::load(device.engine.flash_mut()).erased, 1);
+    // Bytes that make no page move nothing on, and the pause grows: a server cannot go on like that.
+    let mut device = Device::new(&root, &repository);
+    for failures in 0..=20 {
+        device.mirror.faults.insert(file.clone(), (300 + failures, TransportFault::Connection));
+        device.turn().0.unwrap_err();
+        let progress = Progress::load(device.engine.flash_mut());
+        assert_eq!((progress.failures, progress.erased), (failures as u8, 1));
     }
 }

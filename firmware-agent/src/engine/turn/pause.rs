@@ -27,6 +27,11 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             Err(error) => Err(error),
         };
         let proves = matches!(self.state, State::Refresh(Purpose::Contact));
+        let mut moved_on = false;
+        if let (State::Download { writer, before, .. }, Some(_)) = (&self.state, self.progress.download) {
+            self.after.written = writer.written();
+            moved_on = self.after.written > *before;
+        }
         self.state = State::Over;
         self.after.on_trial &= went != Ok(End::Confirmed);
         let Progress { failures, last, busy, .. } = self.progress;
@@ -36,7 +41,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             self.want = Want::Wait(self.settings.pause_after(self.after.contacts, self.device.id));
             self.outcome = Ok(Outcome::NoContact(self.image.clone(), error));
         } else {
-            self.want = self.pause(went, product);
+            self.want = self.pause(went, moved_on, product);
             self.outcome = went.map(|end| self.ended(end));
         }
         // Who only waits says what it waits for.
@@ -73,11 +78,11 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         }
     }
 
-    /// What to do after the turn.
-    fn pause(&mut self, went: Result<End, Error>, product: &mut dyn Product) -> Want {
+    /// What to do after the turn. One in which a download moved on by a page is no failure: such turns have an end.
+    fn pause(&mut self, went: Result<End, Error>, moved_on: bool, product: &mut dyn Product) -> Want {
         let (settings, id) = (*self.settings, self.device.id);
         let failures = match went {
-            Err(_) if !self.asked_for => one_more(self.progress.failures),
+            Err(_) if !self.asked_for && !moved_on => one_more(self.progress.failures),
             // A bootloader that was asked before this turn has not tried it yet.
             Ok(End::Pending) if self.authorised && self.record.trial.is_some() => {
                 one_more(self.progress.failures)
