@@ -125,10 +125,20 @@ pub enum Source {
 pub enum Input<'i> {
     /// Bytes of the wanted file, the next ones.
     Chunk(&'i [u8]),
+    /// So many bytes came that were not asked for: those before [`Request::from`](crate::Request), of a server that knows no
+    /// ranges. They count among those of the day, and for nothing else.
+    Passed(u32),
     /// The wanted file has ended.
     End,
     /// The wanted file did not come, or not to its end. Usually a [`TransportFault`](crate::TransportFault).
     Failed(Error),
+}
+
+impl<'i> Input<'i> {
+    /// The bytes of a chunk, or none. For who fetches files for himself, whole ones.
+    pub fn bytes(&self) -> &'i [u8] {
+        if let Self::Chunk(bytes) = self { bytes } else { &[] }
+    }
 }
 
 /// What to do.

@@ -209,6 +209,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         }
         let went = match input {
             Input::Chunk(bytes) => self.chunk(bytes, product),
+            Input::Passed(bytes) => self.count(bytes),
             Input::End => self.end(product),
             Input::Failed(error) => self.failed(error, product),
         };
@@ -294,7 +295,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     }
 
     fn chunk(&mut self, bytes: &[u8], product: &mut dyn Product) -> Result<Option<End>, Error> {
-        self.spend(u32::try_from(bytes.len()).unwrap_or(u32::MAX))?;
+        let ended = self.count(u32::try_from(bytes.len()).unwrap_or(u32::MAX))?;
         match &mut self.state {
             State::Refresh(_) => self.refresh.feed(bytes)?,
             State::Download { writer, .. } => {
@@ -303,6 +304,12 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             }
             State::Over => return Err(Misuse::TurnOver.into()),
         }
+        Ok(ended)
+    }
+
+    /// Counts bytes that came. The turn ends with these if a day has no more.
+    fn count(&mut self, bytes: u32) -> Result<Option<End>, Error> {
+        self.spend(bytes)?;
         let proves = matches!(self.state, State::Refresh(Purpose::Contact));
         let tells_the_day = self.now.clock == Clock::Unknown
             && matches!(role(&self.refresh), Some(Role::Root | Role::Timestamp));

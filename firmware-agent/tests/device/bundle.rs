@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use tuffet_agent::boot::{self, BootRecord};
 use tuffet_agent::bundle::{Entry, INDEX_MAX, IndexFault, Line, Medium, Stream};
+use tuffet_agent::engine::Input;
 use tuffet_agent::flash_map::{FlashMap, Layout, Region};
 use tuffet_agent::{
     Agent, Bundle, Checked, Environment, Error, Factory, FactoryImage, Flash, Rejected, Request, SlotId,
@@ -141,7 +142,7 @@ fn network_is_judged_by_its_own_rules_beside_a_bundle() {
         fn fetch(
             &mut self,
             request: &Request,
-            sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+            sink: &mut dyn FnMut(Input<'_>) -> Result<(), Error>,
         ) -> Result<(), Error> {
             self.0.fetch(request, sink)
         }
@@ -524,7 +525,8 @@ pub(crate) fn contents(repository: &Repository, root: usize) -> Contents {
 
 fn fetch(bundle: &mut impl Transport, name: &str, limit: u32) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    bundle.fetch(&Request::whole(name, limit).unwrap(), &mut |chunk| {
+    bundle.fetch(&Request::whole(name, limit).unwrap(), &mut |input| {
+        let chunk = input.bytes();
         bytes.extend_from_slice(chunk);
         Ok(())
     })?;

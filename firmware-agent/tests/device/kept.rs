@@ -300,3 +300,28 @@ fn line_that_drops_again_and_again_costs_one_erase_and_no_pause() {
         assert_eq!((progress.failures, progress.erased), (failures as u8, 1));
     }
 }
+
+#[test]
+fn bytes_that_a_server_without_ranges_sends_are_counted() {
+    const A_DAY: usize = 30_000;
+    let repository = Repository { releases: vec![release(7, "1.0.0", 4000)], ..repository() };
+    let root = repository.first_root();
+    let file = repository.releases[0].file();
+    let settings = Settings { bytes_a_day: A_DAY as u32, ..Settings::default() };
+    let mut device = Device::start(&root, device(&root), Mirror::of(&repository), settings);
+    device.mirror.knows_no_ranges = true;
+    let (mut came, mut passed) = (0, 0);
+    for dropped in (300..4000).step_by(260) {
+        device.mirror.faults.insert(file.clone(), (dropped, TransportFault::Connection));
+        let (outcome, _) = device.turn();
+        came += device.received();
+        passed += device.mirror.sent.get(&file).copied().unwrap_or(0);
+        if outcome == Ok(Outcome::Spent) {
+            break;
+        }
+        assert_eq!(outcome, Err(TransportFault::Connection.into()));
+    }
+    assert!(passed > 5000, "{passed}");
+    // One chunk may be above it.
+    assert!((A_DAY..A_DAY + 100).contains(&came), "{came}");
+}
