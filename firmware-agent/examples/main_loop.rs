@@ -37,11 +37,10 @@ fn run<F: NorFlash>(engine: &mut Engine<'_, F, Direct>, line: &mut dyn Transport
             Err(error) => engine.after(error, lamp),
             Ok(turn) => {
                 while let Some(request) = turn.request() {
-                    let fetched =
-                        line.fetch(&request, &mut |bytes| match turn.step(Input::Chunk(bytes), lamp) {
-                            Want::Fetch => Ok(()),
-                            _ => Err(Misuse::TurnOver.into()),
-                        });
+                    let fetched = line.fetch(&request, &mut |input| match turn.step(input, lamp) {
+                        Want::Fetch => Ok(()),
+                        _ => Err(Misuse::TurnOver.into()),
+                    });
                     turn.step(fetched.map_or_else(Input::Failed, |()| Input::End), lamp);
                 }
                 println!("{:?}", turn.outcome());

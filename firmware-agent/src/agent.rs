@@ -208,11 +208,11 @@ pub fn drive_until<F: NorFlash, H: Handover<F>>(
         if stop() {
             return false;
         }
-        let fetched = transport.fetch(&request, &mut |chunk| {
+        let fetched = transport.fetch(&request, &mut |input| {
             if stop() {
                 return Err(Misuse::TurnOver.into());
             }
-            match turn.step(Input::Chunk(chunk), product) {
+            match turn.step(input, product) {
                 Want::Fetch => Ok(()),
                 // What is behind this is not of use, or must not be.
                 _ => Err(Misuse::TurnOver.into()),

@@ -25,6 +25,7 @@ use core::fmt;
 
 use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 
+use crate::engine::Input;
 use crate::error::{Error, Rejected};
 use crate::transport::{PATH_MAX, Request, Transport, TransportFault};
 
@@ -312,7 +313,7 @@ impl<M: Medium, const CHUNK: usize> Transport for Bundle<M, CHUNK> {
     fn fetch(
         &mut self,
         request: &Request,
-        sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+        sink: &mut dyn FnMut(Input<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let Request { path, from, limit, part } = request;
         let Entry { offset, length: size, .. } = self.find(path)?;
@@ -330,7 +331,7 @@ impl<M: Medium, const CHUNK: usize> Transport for Bundle<M, CHUNK> {
             if read == 0 {
                 return Err(Rejected::BundleCutShort { at }.into());
             }
-            sink(chunk.get(..read).unwrap_or_default())?;
+            sink(Input::Chunk(chunk.get(..read).unwrap_or_default()))?;
             at = at.saturating_add(length(read));
             left = left.saturating_sub(length(read));
         }

@@ -73,15 +73,19 @@ struct After {
     hurry: bool,
     /// An image that waits for the product's leave to be installed.
     waiting: Option<SlotImage>,
-    /// Bytes that came and are not in the progress record.
-    unnoted: u32,
+    /// Bytes that the progress record counts, and that did not come yet.
+    claimed: u32,
+    /// How many were claimed at once the last time.
+    claim: u32,
+    /// Up to where the download that is under way is in its slot, if it ended without a cut. See [`SlotWriter::written`].
+    written: u32,
     /// How often the image on trial did not reach its repository.
     contacts: u8,
     /// Turns in a row that could not begin.
     errors: u8,
     /// How often a restart to the pending image was not allowed since that was authorised.
     denied: u32,
-    /// How the last turn ended: codes of its outcome and of its error.
+    /// How the last turn ended that did not merely wait: codes of its outcome and of its error. 0 if there was none.
     last: (u16, u16),
     /// The image on trial is the one that runs.
     on_trial: bool,
@@ -123,10 +127,20 @@ pub enum Source {
 pub enum Input<'i> {
     /// Bytes of the wanted file, the next ones.
     Chunk(&'i [u8]),
+    /// So many bytes came that were not asked for: those before [`Request::from`](crate::Request), of a server that knows no
+    /// ranges. They count among those of the day, and for nothing else.
+    Passed(u32),
     /// The wanted file has ended.
     End,
     /// The wanted file did not come, or not to its end. Usually a [`TransportFault`](crate::TransportFault).
     Failed(Error),
+}
+
+impl<'i> Input<'i> {
+    /// The bytes of a chunk, or none. For who fetches files for himself, whole ones.
+    pub fn bytes(&self) -> &'i [u8] {
+        if let Self::Chunk(bytes) = self { bytes } else { &[] }
+    }
 }
 
 /// What to do.
@@ -207,7 +221,7 @@ impl<'a, F: NorFlash, H> Engine<'a, F, H> {
         self.after.hurry = true;
     }
 
-    /// How the last turn ended, and whether what runs is on trial.
+    /// How the last turn of this start ended that did not merely wait, and whether what runs is on trial.
     pub(crate) fn last(&self) -> ((u16, u16), bool) {
         (self.after.last, self.after.on_trial)
     }

@@ -16,6 +16,7 @@ use ureq::Body;
 use ureq::http::{Response, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
+use crate::engine::Input;
 use crate::error::Error;
 use crate::transport::{Request, Transport, TransportFault};
 
@@ -127,7 +128,7 @@ impl Transport for HttpTransport {
     fn fetch(
         &mut self,
         request: &Request,
-        sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+        sink: &mut dyn FnMut(Input<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let Request { from, limit, part, .. } = *request;
         let mut response = self.request(request).map_err(fault)?;
@@ -170,8 +171,11 @@ impl Transport for HttpTransport {
             before = before.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX));
             let bytes = bytes.get(passed..).unwrap_or_default();
             left = left.checked_sub(u32::try_from(bytes.len()).unwrap_or(u32::MAX)).ok_or(too_long)?;
+            if passed > 0 {
+                sink(Input::Passed(u32::try_from(passed).unwrap_or(u32::MAX)))?;
+            }
             if !bytes.is_empty() {
-                sink(bytes)?;
+                sink(Input::Chunk(bytes))?;
             }
         }
     }

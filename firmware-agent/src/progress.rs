@@ -8,11 +8,14 @@
 //! | download | an option of: slot (0 A, 1 B), digest 32 bytes (SHA-256) |
 //! | failures | u8, turns that failed, one after the other |
 //! | day | u32, the day that the two below are of |
-//! | spent | u32, bytes that came from the repository on that day |
+//! | spent | u32, bytes that came from the repository on that day, or may come before the next record |
 //! | erased | u8, how often a slot was erased on that day |
 //! | failed on | u32, the day on which the last trial failed; 0 if it was not noted yet |
+//! | last | how a turn ended at last: u8, [`Outcome::code`](crate::engine::Outcome::code) less 700; u16, the code of the error, or 0 |
+//! | busy | u16, how long a server asked to be left alone at last, in units of 64 seconds |
 //!
-//! A record that is lost, or that this build cannot read, says nothing: a download begins anew.
+//! A record that is lost, or that this build cannot read, says nothing: a download begins anew. Builds that know no `last` and
+//! `busy` write none, and pass by those of others; they read records of 52 bytes, and none is longer.
 
 use embedded_storage::nor_flash::NorFlash;
 
@@ -22,11 +25,15 @@ use crate::error::{Error, Misuse};
 use crate::flash::Flash;
 use crate::flash_map::SlotId;
 use crate::journal::{Journal, Kind};
+use crate::report::FAILED;
 
 const FORMAT: u8 = 1;
 
-/// An option byte, a slot, a digest, and 1, 5, 5, 1 and 5 bytes: 51.
+/// An option byte, a slot, a digest, and 1, 3, 5, 1, 3, 1, 2 and 2 bytes: 52.
 pub(crate) const ENCODED_MAX: usize = 52;
+
+/// The last day there is: it takes three bytes, and more than any clock needs that is right.
+pub(crate) const LAST_DAY: u32 = (1 << 21) - 1;
 
 /// The record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,12 +44,18 @@ pub struct Progress {
     pub failures: u8,
     /// The day that the next two are of: since 1970, or since the device started where it does not know the time.
     pub day: u32,
-    /// Bytes that came from the repository on that day.
+    /// Bytes that came from the repository on that day, or may come before the record is written again. None where no
+    /// bound is set.
     pub spent: u32,
     /// How often a slot was erased on that day, all of it or what was left of it.
     pub erased: u8,
     /// The day on which the last trial failed, from which the ledger's pauses count. 0 if it was not noted yet.
     pub failed_on: u32,
+    /// How the last turn ended that did more than find nothing new, or wait: codes of its outcome and of its error. 0 for none.
+    pub last: (u16, u16),
+    /// How long a server asked to be left alone, and was not yet when the device started the last time, in units of 64 seconds:
+    /// a day at the most.
+    pub busy: u32,
 }
 
 /// A download that is under way. Before this was written, all of the slot that the image needs was erased; since then
@@ -64,7 +77,8 @@ impl Progress {
         let read = known.and_then(|record| {
             let mut from = Reader::new(record.payload);
             let progress = Self::read(&mut from);
-            from.is_good().then_some(progress)
+            // An earlier build's record ends here, and what is read behind that is 0.
+            from.is_good().then(|| Self { last: read_last(&mut from), busy: from.number(), ..progress })
         });
         read.unwrap_or_default()
     }
@@ -82,6 +96,13 @@ impl Progress {
         let payload = to.done().ok_or(Misuse::RecordTooLong { kind })?;
         Journal::new(flash.map(), kind).append(flash, FORMAT, payload)?;
         Ok(())
+    }
+}
+
+fn read_last(from: &mut Reader<'_>) -> (u16, u16) {
+    match (from.byte(), u16::try_from(from.number()).unwrap_or_default()) {
+        (0, 0) => (0, 0),
+        (outcome, error) => (FAILED.saturating_add(outcome.into()), error),
     }
 }
 
@@ -104,6 +125,10 @@ impl Stored for Progress {
         to.number(self.spent);
         to.byte(self.erased);
         to.number(self.failed_on);
+        let (outcome, error) = self.last;
+        to.byte(outcome.saturating_sub(FAILED).to_le_bytes()[0]);
+        to.number(error.into());
+        to.number(self.busy);
     }
 
     fn read(from: &mut Reader<'_>) -> Self {
@@ -114,6 +139,37 @@ impl Stored for Progress {
             spent: from.number(),
             erased: from.byte(),
             failed_on: from.number(),
+            last: (0, 0),
+            busy: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn longest_record_is_one_that_earlier_builds_read() {
+        let progress = Progress {
+            download: Some(Download { slot: SlotId::B, digest: [7; 32] }),
+            failures: u8::MAX,
+            day: LAST_DAY,
+            spent: u32::MAX,
+            erased: u8::MAX,
+            failed_on: LAST_DAY,
+            // The largest error code there may be, see the crate's golden list.
+            last: (FAILED + 99, 999),
+            busy: crate::schedule::DAY.div_ceil(64),
+        };
+        let mut buffer = [0; 100];
+        let mut to = Writer::new(&mut buffer);
+        progress.write(&mut to);
+        let payload = to.done().expect("room");
+        assert!(payload.len() <= ENCODED_MAX && ENCODED_MAX == 52, "{}", payload.len());
+        let mut from = Reader::new(payload);
+        let (read, last, busy) = (Progress::read(&mut from), read_last(&mut from), from.number());
+        assert!(from.is_good());
+        assert_eq!(Progress { last, busy, ..read }, progress);
     }
 }

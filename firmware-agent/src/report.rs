@@ -9,7 +9,7 @@
 //! | running | version text of at most 32 bytes, sequence u32, slot (0 A, 1 B), digest 32 bytes (SHA-256) |
 //! | trial | an option of: the same, tries left u8 |
 //! | ended | an option of: number u32, digest 32 bytes, sequence u32, end (see [`TrialEnd`](crate::boot::TrialEnd)): how the last trial ended |
-//! | last | outcome u16 (see [`Outcome::code`]), error u16 (see [`Error::code`](crate::Error::code)), or 0 |
+//! | last | outcome u16 (see [`Outcome::code`]), error u16 (see [`Error::code`](crate::Error::code)), or 0: the last turn that was allowed and not too early; after a restart the last one of those that did not merely find nothing new |
 //! | failures | u8: turns that failed, one after the other |
 //! | counter | u32: security counter |
 //! | metadata | root, timestamp, snapshot, targets: u32 each, 0 for none |
@@ -54,7 +54,8 @@ pub struct Report {
     pub trial: Option<(Image, u8)>,
     /// How the last trial ended.
     pub ended: Option<EndedTrial>,
-    /// The last turn: [`Outcome::code`], and the code of its error. 0 for none.
+    /// The last turn that did not merely wait: [`Outcome::code`], and the code of its error. 0 for none. After a restart, and until
+    /// there was such a turn, it is the last one that did more than find nothing new.
     pub last: (u16, u16),
     /// Turns that failed, one after the other.
     pub failures: u8,
@@ -171,7 +172,7 @@ impl<F: NorFlash, H> Engine<'_, F, H> {
         let (last, on_trial) = self.last();
         let flash = self.flash_mut();
         let BootRecord { active, trial, ended, .. } = BootRecord::load(flash)?;
-        let failures = Progress::load(flash).failures;
+        let progress = Progress::load(flash);
         let Trust { trusted, memory, lost } = self.trust()?;
         let (root, floors) = (trusted.root(), trusted.floors());
         let online = [floors.timestamp_version(), floors.snapshot_version(), floors.targets_version()];
@@ -182,8 +183,8 @@ impl<F: NorFlash, H> Engine<'_, F, H> {
             running: running.into(),
             trial: trial.as_ref().map(|trial| ((&trial.image).into(), trial.tries_left)),
             ended,
-            last,
-            failures,
+            last: if last == (0, 0) { progress.last } else { last },
+            failures: progress.failures,
             counter: memory.counter.max(active.counter),
             metadata: [root.version(), timestamp, snapshot, targets],
             lost,

@@ -28,7 +28,8 @@ pub struct Settings {
     /// waits for half of that and a share of the other half.
     pub retry: u32,
     /// Bytes of files that may come on a day; what is left of an image comes on the next one. There are two erase units
-    /// and 8 KiB a day at the least. A restart forgets what came since the last sixteenth of them.
+    /// and 8 KiB a day at the least. Bytes are counted before they come, so that a restart may cost as many as came before
+    /// it, and 1 KiB at the least. `u32::MAX` is no bound, and counts nothing.
     pub bytes_a_day: u32,
 }
 

@@ -47,6 +47,9 @@ impl SlotWriter {
     /// Opens the inactive slot for an image of `length` bytes with this SHA-256. It sees to it that both areas of the boot
     /// journal hold the boot record, then erases the slot, or what is left of it: from here on nothing there can be started.
     ///
+    /// `intact` is what [`SlotWriter::written`] said of a writer of the same image before this one, if the power did not fail
+    /// since: then nothing is erased. 0 if it did, or if there was none.
+    ///
     /// # Errors
     ///
     /// [`Rejected::ImageLargerThanSlot`], [`Misuse::ImageEmpty`], [`Misuse::TrialUndecided`], those
@@ -58,10 +61,11 @@ impl SlotWriter {
         progress: &mut Progress,
         length: u32,
         digest: [u8; 32],
+        intact: u32,
     ) -> Result<Self, Error> {
         let (slot, place) = Self::inactive(flash, handover, length, digest)?;
         let mut writer = Self::new(flash, slot, place, length, digest, H::HEADER_LAST);
-        writer.make_room(flash, progress)?;
+        writer.make_room(flash, progress, intact)?;
         Ok(writer)
     }
 
@@ -139,6 +143,13 @@ impl SlotWriter {
         self.resumed.map_or(self.length, |(begin, _)| begin.min(self.length))
     }
 
+    /// Up to where the image is in the slot, but for what is fetched once more; 0 if that is all of it, and was not read back.
+    pub fn written(&self) -> u32 {
+        let filled = u32::try_from(self.filled).unwrap_or(u32::MAX);
+        let written = self.resumed.map_or(self.next.saturating_sub(filled), |(_, end)| end);
+        if written < self.length { written } else { 0 }
+    }
+
     /// Takes the next bytes of the image, any number of them.
     ///
     /// # Errors
@@ -192,19 +203,23 @@ impl SlotWriter {
         &mut self,
         flash: &mut Flash<F>,
         progress: &mut Progress,
+        intact: u32,
     ) -> Result<(), Error> {
         let Self { slot, digest, .. } = *self;
         let needed = self.needed(flash);
         let download = Download { slot, digest };
-        progress.erased = progress.erased.saturating_add(1);
         if progress.download == Some(download) {
-            let kept = self.kept(flash);
+            let kept = if intact > 0 { intact } else { self.kept(flash) };
             if kept > 0 {
-                progress.store(flash)?;
-                // Backwards, so that after a cut what is left still begins at the front.
                 let unit = flash.map().layout().erase_unit;
                 let from = needed.offset.saturating_add(kept);
-                let mut end = needed.end();
+                // What lies behind bytes that no cut ended is blank.
+                let mut end = if intact > 0 { from } else { needed.end() };
+                if end > from {
+                    progress.erased = progress.erased.saturating_add(1);
+                    progress.store(flash)?;
+                }
+                // Backwards, so that after a cut what is left still begins at the front.
                 while end > from {
                     let offset = end.saturating_sub(unit);
                     flash.erase(Region { offset, length: unit })?;
@@ -223,6 +238,7 @@ impl SlotWriter {
             }
         }
         // Before the erase, so that a cut within it counts as one; and so that nothing there is taken for a download.
+        progress.erased = progress.erased.saturating_add(1);
         progress.download = progress.download.filter(|download| download.slot != slot);
         progress.store(flash)?;
         flash.erase(needed)?;

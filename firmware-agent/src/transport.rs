@@ -7,6 +7,7 @@ use tuffet_client::limits::{DEVICE, PATH};
 use tuffet_client::release::digits;
 use tuffet_client::{Candidate, FileName};
 
+use crate::engine::Input;
 use crate::error::Error;
 
 /// Bytes of a request's path. The longest is that of an image whose path is all escapes: `targets/`, a digest of 64
@@ -81,8 +82,9 @@ impl Request {
 ///
 /// Implementations follow no redirect, change no byte (no decompression), and end every fetch in finite time.
 pub trait Transport {
-    /// Fetches a file and hands the bytes that are wanted of it to `sink`, in chunks of any size, in order, each once. A
-    /// transport that can only begin with the first byte passes by those before [`Request::from`].
+    /// Fetches a file and hands the bytes that are wanted of it to `sink`, in [chunks](Input::Chunk) of any size, in order, each
+    /// once. A transport that can only begin with the first byte passes by those before [`Request::from`], and says so as they
+    /// [pass](Input::Passed).
     ///
     /// # Errors
     ///
@@ -92,7 +94,7 @@ pub trait Transport {
     fn fetch(
         &mut self,
         request: &Request,
-        sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+        sink: &mut dyn FnMut(Input<'_>) -> Result<(), Error>,
     ) -> Result<(), Error>;
 
     /// Whether the files come together with a bundle, by other ways than a network. Its timestamp and snapshot may have
@@ -107,7 +109,7 @@ impl<T: Transport + ?Sized> Transport for &mut T {
     fn fetch(
         &mut self,
         request: &Request,
-        sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+        sink: &mut dyn FnMut(Input<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         (**self).fetch(request, sink)
     }

@@ -12,6 +12,7 @@ use std::thread;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use tuffet_agent::engine::Input;
 use tuffet_agent::http::{AddressError, HttpOptions, HttpTransport};
 use tuffet_agent::{Error, Misuse, Request, Transport, TransportFault};
 
@@ -71,7 +72,8 @@ fn fetch_of_a_body_longer_than_the_limit_is_cut_off() {
     for limit in [0, 1, 8192] {
         for server in &servers {
             let mut received = 0;
-            let answer = transport(&server.url).fetch(&Request::whole("a", limit).unwrap(), &mut |chunk| {
+            let answer = transport(&server.url).fetch(&Request::whole("a", limit).unwrap(), &mut |input| {
+                let chunk = input.bytes();
                 received += chunk.len();
                 Ok(())
             });
@@ -112,13 +114,14 @@ fn fetch_of_another_status_than_200_is_told_apart() {
 fn fetch_from_the_middle_takes_a_range_or_passes_by_what_comes_before() {
     let request = |from, limit, part| Request { from, limit, part, ..Request::whole("a", limit).unwrap() };
     let get = |server: &Server, request: &Request| {
-        let mut body = Vec::new();
+        let (mut body, mut passed) = (Vec::new(), 0);
         transport(&server.url)
-            .fetch(request, &mut |chunk| {
-                body.extend(chunk);
+            .fetch(request, &mut |input| {
+                body.extend(input.bytes());
+                passed += if let Input::Passed(bytes) = input { bytes } else { 0 };
                 Ok(())
             })
-            .map(|()| String::from_utf8(body).unwrap())
+            .map(|()| (String::from_utf8(body).unwrap(), passed))
     };
     let answers = |answer: &'static str| serve(move |stream| stream.write_all(answer.as_bytes()).unwrap());
     let range_of = |server: &Server| {
@@ -129,9 +132,9 @@ fn fetch_from_the_middle_takes_a_range_or_passes_by_what_comes_before() {
     let whole = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789";
     let partial =
         "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 3-7/10\r\nContent-Length: 5\r\n\r\n34567";
-    for answer in [whole, partial] {
+    for (answer, passed) in [(whole, 3), (partial, 0)] {
         let server = answers(answer);
-        assert_eq!(get(&server, &request(3, 8, true)).as_deref(), Ok("34567"), "{answer}");
+        assert_eq!(get(&server, &request(3, 8, true)), Ok(("34567".to_owned(), passed)), "{answer}");
         assert_eq!(range_of(&server).as_deref(), Some("bytes=3-7"));
     }
     // All of the rest is wanted, and there is more of it than was signed; or less than was to come.
@@ -157,7 +160,7 @@ fn fetch_from_the_middle_takes_a_range_or_passes_by_what_comes_before() {
     }
     // Whoever asks for all of a file does not speak of ranges.
     let server = answers(whole);
-    assert_eq!(get(&server, &request(0, 10, false)).as_deref(), Ok("0123456789"));
+    assert_eq!(get(&server, &request(0, 10, false)), Ok(("0123456789".to_owned(), 0)));
     assert_eq!(range_of(&server), None);
 }
 
@@ -222,7 +225,8 @@ fn fetch_from_a_server_that_trickles_ends_at_the_deadline() {
     let mut received = 0;
     let answer = HttpTransport::new(&server.url, options).unwrap().fetch(
         &Request::whole("a", 100_000).unwrap(),
-        &mut |chunk| {
+        &mut |input| {
+            let chunk = input.bytes();
             received += chunk.len();
             Ok(())
         },
@@ -304,7 +308,8 @@ fn fetch_over_tls_checks_who_answers() {
         let mut body = Vec::new();
         HttpTransport::new(&url(host), options).unwrap().fetch(
             &Request::whole("a", 5).unwrap(),
-            &mut |chunk| {
+            &mut |input| {
+                let chunk = input.bytes();
                 body.extend(chunk);
                 Ok(())
             },
@@ -367,7 +372,8 @@ fn new_with_an_address_that_will_not_do_says_why() {
 
 fn fetch(url: &str, path: &str, limit: u32) -> Result<Vec<u8>, Error> {
     let mut body = Vec::new();
-    transport(url).fetch(&Request::whole(path, limit).unwrap(), &mut |chunk| {
+    transport(url).fetch(&Request::whole(path, limit).unwrap(), &mut |input| {
+        let chunk = input.bytes();
         body.extend(chunk);
         Ok(())
     })?;

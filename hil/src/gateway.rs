@@ -128,8 +128,8 @@ fn read(bundle: &mut dyn Transport, path: &str, from: u32, length: usize) -> Res
     let mut request = Request::whole(path, limit.unwrap_or(u32::MAX)).map_err(|_| Fault::NotFound)?;
     (request.from, request.part) = (from, true);
     let mut bytes = Vec::with_capacity(length + 1);
-    let fetched = bundle.fetch(&request, &mut |chunk| {
-        bytes.extend_from_slice(chunk);
+    let fetched = bundle.fetch(&request, &mut |input| {
+        bytes.extend_from_slice(input.bytes());
         Ok(())
     });
     fetched.map_err(|error| match error {

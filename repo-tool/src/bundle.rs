@@ -371,8 +371,8 @@ impl Source for BundleFile {
         let name = if name.starts_with("targets/") { escaped(name) } else { name.to_owned() };
         let request = Request::whole(&name, limit).map_err(agent::Error::from);
         let fetched = request.and_then(|request| {
-            self.bundle.fetch(&request, &mut |chunk| {
-                sink(chunk);
+            self.bundle.fetch(&request, &mut |input| {
+                sink(input.bytes());
                 Ok(())
             })
         });

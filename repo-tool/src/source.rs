@@ -141,8 +141,8 @@ impl Source for Server {
     fn fetch(&mut self, name: &str, limit: u32, sink: &mut dyn FnMut(&[u8])) -> Result<Fetched, Error> {
         let request = Request::whole(name, limit).map_err(agent::Error::from);
         let fetched = request.and_then(|request| {
-            self.transport.fetch(&request, &mut |chunk| {
-                sink(chunk);
+            self.transport.fetch(&request, &mut |input| {
+                sink(input.bytes());
                 Ok(())
             })
         });

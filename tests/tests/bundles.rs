@@ -12,6 +12,7 @@ use tuffet::{Error, Rejected};
 use tuffet_agent::Request;
 use tuffet_agent::agent::{Agent, Checked};
 use tuffet_agent::bundle::{Line, Stream};
+use tuffet_agent::engine::Input;
 use tuffet_agent::file_flash::FileFlash;
 use tuffet_agent::{
     self as agent, Bundle, Factory, FactoryImage, Flash, FlashMap, Transport, TransportFault, provision,
@@ -148,8 +149,8 @@ fn bundle_has_what_an_offline_cycle_asks_for_whichever_roles_there_are() {
             .unwrap();
         for file in &listed {
             let mut content = Vec::new();
-            let sink = &mut |chunk: &[u8]| {
-                content.extend_from_slice(chunk);
+            let sink = &mut |input: Input<'_>| {
+                content.extend_from_slice(input.bytes());
                 Ok(())
             };
             bundle.fetch(&Request::whole(file, u32::MAX).unwrap(), sink).unwrap();

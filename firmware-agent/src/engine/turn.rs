@@ -1,5 +1,8 @@
 //! One turn of an engine, from one file to the next.
 
+mod day;
+mod pause;
+
 use embedded_storage::nor_flash::NorFlash;
 use tuffet_client::limits::DEVICE;
 use tuffet_client::time::Date;
@@ -7,8 +10,9 @@ use tuffet_client::{
     Candidate, Change, Clock, Device, Entry, Floors, Goal, Plan, Refresh, Role, Want as Wanted,
 };
 
+use self::day::{not_before, today};
 use super::{After, Engine, Input, Outcome, Source, Want};
-use crate::boot::{self, BootRecord, SlotImage, Trial, Unfit};
+use crate::boot::{self, BootRecord, SlotImage, Trial, TrialEnd, Unfit};
 use crate::error::{Environment, Error, Misuse, Rejected};
 use crate::event::Event;
 use crate::factory::Factory;
@@ -17,18 +21,10 @@ use crate::flash_map::{Region, SlotId};
 use crate::handover::{Handover, Standing};
 use crate::product::{Ask, Health, Now, Product};
 use crate::progress::{Download, Progress};
-use crate::report::FAILED;
-use crate::schedule::{ASK_AGAIN, DAY, ERASES_A_DAY, HEALTH_AGAIN, Settings, one_more};
+use crate::schedule::{ASK_AGAIN, ERASES_A_DAY, Settings};
 use crate::slot::{SlotWriter, abandon};
 use crate::transport::{Request, TransportFault};
 use crate::trust_store::{Memory, Trust, TrustLost, replace_lost, store_floors, store_root};
-
-/// Bytes of metadata that may come on every day, however few its settings allow.
-const LEAST: u32 = 8 * 1024;
-
-/// Bytes that come before they are noted in the progress record, or a sixteenth of what may come on a day. What was not noted
-/// is forgotten at a restart.
-const UNNOTED: u32 = 1024;
 
 /// A turn under way.
 #[derive(Debug)]
@@ -66,8 +62,8 @@ enum State {
     Refresh(Purpose),
     /// The image comes.
     Download {
-        /// Whose file of those that lead to it expires first, and when.
-        good_until: (Role, u64),
+        /// So much of it was in the slot before.
+        before: u32,
         /// What of it is fetched now ends here.
         end: u32,
         writer: SlotWriter,
@@ -137,11 +133,9 @@ impl<'t, F: NorFlash, H: Handover<F>> Turn<'t, F, H> {
         let Standing { mut record, on_trial } = handover.standing(flash)?;
         (after.on_trial, after.errors) = (on_trial, 0);
         let mut progress = Progress::load(flash);
-        if settle(flash, &mut record, trusted.floors(), memory, *lost)? {
-            progress.failed_on = 0;
-        }
+        settle(flash, &mut record, trusted.floors(), memory, &mut progress, *lost)?;
         let now = product.now();
-        let today = today(trusted.start_time(not_before(factory, now.clock)), now);
+        let today = today(trusted, factory, now);
         // A clock that went back does not make a pause longer.
         let failed_on = Some(progress.failed_on).filter(|day| (1..=today).contains(day)).unwrap_or(today);
         memory.ledger.ban(bans, today.saturating_sub(failed_on));
@@ -253,6 +247,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         }
         let went = match input {
             Input::Chunk(bytes) => self.chunk(bytes, product),
+            Input::Passed(bytes) => self.count(bytes),
             Input::End => self.end(product),
             Input::Failed(error) => self.failed(error, product),
         };
@@ -266,7 +261,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         if let Some(Trial { image, .. }) = &self.record.trial {
             self.image.clone_from(image);
             if self.after.on_trial {
-                return self.prove(self.now, product);
+                return self.prove(product);
             }
             if first && self.waits_first() {
                 return Ok(Some(End::TooEarly));
@@ -279,7 +274,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
                 return Ok(Some(End::Pending));
             }
             self.after.denied = 0;
-            return self.refresh(Purpose::Review, self.now, product);
+            return self.refresh(Purpose::Review, product);
         }
         if first && self.waits_first() {
             return Ok(Some(End::TooEarly));
@@ -293,19 +288,14 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         if !product.may(Ask::Check) {
             return Ok(Some(End::NotAllowed));
         }
-        self.refresh(Purpose::Release { poll: !self.asked_for }, self.now, product)
-    }
-
-    /// Whether the first turn after a start waits, for the last ones before it failed.
-    fn waits_first(&self) -> bool {
-        !self.asked_for && self.progress.failures > 0
+        self.refresh(Purpose::Release { poll: !self.asked_for }, product)
     }
 
     /// The image on trial runs.
-    fn prove(&mut self, now: Now, product: &mut dyn Product) -> Result<Option<End>, Error> {
+    fn prove(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
         match product.health(&self.image) {
             Health::Unknown => Ok(Some(End::Undecided)),
-            Health::Good => self.refresh(Purpose::Contact, now, product),
+            Health::Good => self.refresh(Purpose::Contact, product),
             Health::Bad => {
                 self.handover.revert(self.flash, Unfit::Health)?;
                 self.settle_again()?;
@@ -316,19 +306,14 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     }
 
     /// Begins to verify files.
-    fn refresh(
-        &mut self,
-        purpose: Purpose,
-        now: Now,
-        product: &mut dyn Product,
-    ) -> Result<Option<End>, Error> {
-        let clock = not_before(self.factory, now.clock);
-        self.begin_day(now);
+    fn refresh(&mut self, purpose: Purpose, product: &mut dyn Product) -> Result<Option<End>, Error> {
+        let clock = self.now.clock;
+        self.begin_day();
         // Without a clock it is the timestamp that says what day it is.
-        if self.left() == 0 && purpose != Purpose::Contact && now.clock != Clock::Unknown {
+        if self.left() == 0 && purpose != Purpose::Contact && clock != Clock::Unknown {
             return Ok(Some(End::Spent));
         }
-        self.now = now;
+        let clock = not_before(self.factory, clock);
         let entry = match (self.source, purpose) {
             (Source::Bundle, _) => Entry::Offline,
             (Source::Repository, Purpose::Release { poll: true }) => Entry::Poll,
@@ -343,10 +328,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     }
 
     fn chunk(&mut self, bytes: &[u8], product: &mut dyn Product) -> Result<Option<End>, Error> {
-        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        if self.source == Source::Repository {
-            self.after.unnoted = self.after.unnoted.saturating_add(length);
-        }
+        let ended = self.count(u32::try_from(bytes.len()).unwrap_or(u32::MAX))?;
         match &mut self.state {
             State::Refresh(_) => self.refresh.feed(bytes)?,
             State::Download { writer, .. } => {
@@ -355,14 +337,16 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             }
             State::Over => return Err(Misuse::TurnOver.into()),
         }
+        Ok(ended)
+    }
+
+    /// Counts bytes that came. The turn ends with these if a day has no more.
+    fn count(&mut self, bytes: u32) -> Result<Option<End>, Error> {
+        self.spend(bytes)?;
         let proves = matches!(self.state, State::Refresh(Purpose::Contact));
         let tells_the_day = self.now.clock == Clock::Unknown
             && matches!(role(&self.refresh), Some(Role::Root | Role::Timestamp));
-        let spent = self.left() == 0 && !proves && !tells_the_day;
-        if self.after.unnoted >= UNNOTED.max(self.settings.bytes_a_day >> 4) || spent {
-            self.note()?;
-        }
-        Ok(spent.then_some(End::Spent))
+        Ok((self.left() == 0 && !proves && !tells_the_day).then_some(End::Spent))
     }
 
     fn end(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
@@ -378,7 +362,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
                 if contact {
                     return self.confirm(product);
                 }
-                self.begin_day(self.now);
+                self.begin_day();
                 if is_timestamp && self.left() == 0 && purpose != Purpose::Contact {
                     return Ok(Some(End::Spent));
                 }
@@ -397,7 +381,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
                     return Err(Rejected::ImageTooShort { length, received }.into());
                 }
                 writer.finish(self.flash, &mut self.progress)?;
-                self.staged(product)
+                self.staged(true, product)
             }
             State::Over => Err(Misuse::TurnOver.into()),
         }
@@ -449,7 +433,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
                 tuffet_client::Rejected::NoRelease
                 | tuffet_client::Rejected::ImageNotAuthorised { .. }
                 | tuffet_client::Rejected::RoleNotListed,
-            ) if purpose == Purpose::Review => false,
+            ) if matches!(purpose, Purpose::Again | Purpose::Review) => false,
             Wanted::Over(why) => return Err(Rejected::Metadata(why).into()),
             _ => false,
         };
@@ -475,6 +459,7 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
 
     #[inline(never)]
     fn fetch(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
+        self.spend(0)?;
         self.want = Want::Fetch;
         let mut request = Request::empty();
         if self.write_request(&mut request) {
@@ -492,31 +477,31 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         let place = self.handover.place(self.flash, &self.record);
         let SlotImage { slot, digest, .. } = self.image;
         // What is erased is no longer under way, whatever the note in the boot record says.
-        let staged = BootRecord::load(self.flash)?.staged == Some(digest)
-            && self.progress.download == Some(Download { slot, digest });
+        let under_way = self.progress.download == Some(Download { slot, digest });
+        let staged = under_way && BootRecord::load(self.flash)?.staged == Some(digest);
         if staged && boot::holds_at(self.flash, place, &self.image) {
-            product.observe(Event::Staged(&self.image));
-            // What was found a moment ago need not be found again.
-            return if self.may_install(product) {
-                self.request_trial(product)
-            } else {
-                Ok(Some(End::Staged))
-            };
+            return self.staged(false, product);
         }
-        if self.progress.erased >= ERASES_A_DAY {
+        if self.progress.erased >= ERASES_A_DAY && !(under_way && self.after.written > 0) {
             return Ok(Some(End::Spent));
         }
         if !product.may(Ask::Download(&self.image)) {
             return Ok(Some(End::NotYet));
         }
         let SlotImage { length, digest, .. } = self.image;
+        // Gone until this turn has come to its end.
+        let intact = core::mem::take(&mut self.after.written);
         let (slot, place) = SlotWriter::inactive(self.flash, self.handover, length, digest)?;
         self.download(slot, place);
-        let State::Download { writer, end, .. } = &mut self.state else {
+        let State::Download { writer, before, end } = &mut self.state else {
             return Err(Misuse::TurnOver.into());
         };
-        writer.make_room(self.flash, &mut self.progress)?;
-        *end = writer.end();
+        if let Err(error) = writer.make_room(self.flash, &mut self.progress, intact) {
+            // Nobody knows what is in the slot, and the writer knows no better.
+            self.state = State::Over;
+            return Err(error);
+        }
+        (*before, *end) = (writer.written(), writer.end());
         if writer.next() > 0 {
             product.observe(Event::Resumed(writer.next()));
         }
@@ -528,35 +513,28 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     fn download(&mut self, slot: SlotId, place: Region) {
         let SlotImage { length, digest, .. } = self.image;
         let writer = SlotWriter::new(self.flash, slot, place, length, digest, H::HEADER_LAST);
-        self.state = State::Download { good_until: self.refresh.good_until(), end: length, writer };
+        self.state = State::Download { before: 0, end: length, writer };
     }
 
-    /// The image is in its slot. Between that and a restart the release is authorised again.
-    fn staged(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
-        let State::Download { good_until, .. } = self.state else { return Err(Misuse::TurnOver.into()) };
+    /// The image is in its slot. If it only just `came`, the release is authorised again; what was found a moment ago need
+    /// not be.
+    fn staged(&mut self, came: bool, product: &mut dyn Product) -> Result<Option<End>, Error> {
         self.state = State::Over;
         product.observe(Event::Staged(&self.image));
-        if !self.may_install(product) {
-            return Ok(Some(End::Staged));
-        }
-        let now = product.now();
-        match self.source {
-            Source::Repository => self.refresh(Purpose::Again, now, product),
-            // A bundle says what it said, and a line may not say it twice. But it may have expired on the line.
-            Source::Bundle => {
-                if let Err(expired) = self.still_good(good_until, now.clock) {
-                    self.abandon()?;
-                    return Err(expired);
-                }
-                self.request_trial(product)
-            }
-        }
-    }
-
-    fn may_install(&mut self, product: &mut dyn Product) -> bool {
         let may = product.may(Ask::Install(&self.image));
         self.after.waiting = (!may).then(|| self.image.clone());
-        may
+        if !may {
+            return Ok(Some(End::Staged));
+        }
+        if came {
+            self.now = product.now();
+            match self.source {
+                Source::Repository => return self.refresh(Purpose::Again, product),
+                // A bundle says what it said, and a line may not say it twice. But it may have expired on the line.
+                Source::Bundle => self.still_good()?,
+            }
+        }
+        self.request_trial(product)
     }
 
     fn request_trial(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
@@ -599,148 +577,6 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         Ok(Some(End::Confirmed))
     }
 
-    /// Ends the turn, unless it goes on. Out of line, so that its stack is not below that of a verification.
-    #[inline(never)]
-    fn settle_for(&mut self, went: Result<Option<End>, Error>, product: &mut dyn Product) {
-        let mut went = match went {
-            Ok(None) => return,
-            Ok(Some(end)) => Ok(end),
-            Err(error) => Err(error),
-        };
-        let purpose = match self.state {
-            State::Refresh(purpose) => Some(purpose),
-            _ => None,
-        };
-        // A repository that cannot be asked has not changed its mind: what was downloaded may wait in the slot, which
-        // no boot record names.
-        if let (Some(Purpose::Again), Err(Error::Rejected(_))) = (purpose, went)
-            && let Err(error) = self.abandon()
-        {
-            went = Err(error);
-        }
-        self.state = State::Over;
-        self.after.on_trial &= went != Ok(End::Confirmed);
-        if let (Some(Purpose::Contact), Err(error)) = (purpose, went) {
-            self.after.contacts = one_more(self.after.contacts);
-            product.observe(Event::NoContact(error));
-            self.want = Want::Wait(self.settings.pause_after(self.after.contacts, self.device.id));
-            self.outcome = Ok(Outcome::NoContact(self.image.clone(), error));
-        } else {
-            self.want = self.pause(went, product);
-            self.outcome = went.map(|end| self.ended(end));
-        }
-        self.after.last = match &self.outcome {
-            Ok(outcome @ Outcome::NoContact(_, error)) => (outcome.code(), error.code()),
-            Ok(outcome) => (outcome.code(), 0),
-            Err(error) => (FAILED, error.code()),
-        };
-    }
-
-    fn ended(&self, end: End) -> Outcome {
-        let image = self.image.clone();
-        match end {
-            End::UpToDate => Outcome::UpToDate,
-            End::Superseded => Outcome::Superseded,
-            End::NotAllowed | End::NotYet => Outcome::NotAllowed,
-            End::TooEarly => Outcome::TooEarly,
-            End::Spent => Outcome::Spent,
-            End::Staged => Outcome::Staged(image),
-            End::Pending => Outcome::Pending(image),
-            End::Confirmed => Outcome::Confirmed(image),
-            End::Reverted => Outcome::Reverted(image),
-            End::Undecided => Outcome::Undecided(image),
-        }
-    }
-
-    /// What to do after the turn. Notes what has to be known after a restart.
-    fn pause(&mut self, went: Result<End, Error>, product: &mut dyn Product) -> Want {
-        let (settings, id) = (*self.settings, self.device.id);
-        let failures = match went {
-            Err(_) if !self.asked_for => one_more(self.progress.failures),
-            // A bootloader that was asked before this turn has not tried it yet.
-            Ok(End::Pending) if self.authorised && self.record.trial.is_some() => {
-                one_more(self.progress.failures)
-            }
-            Ok(End::Pending) if !self.authorised => self.progress.failures,
-            Ok(End::UpToDate | End::Staged | End::Pending | End::Superseded | End::Confirmed) => 0,
-            // A device that is switched off before the pause is over has waited, too.
-            Ok(End::TooEarly) => self.progress.failures >> 1,
-            _ => self.progress.failures,
-        };
-        let paused = self.progress.failures;
-        if failures != self.progress.failures {
-            self.progress.failures = failures;
-            // What cannot be noted is counted again after a restart.
-            let _ = self.note();
-        }
-        let seconds = match went {
-            Err(error) => {
-                product.observe(Event::Failed(error));
-                let pause = settings.pause_after(failures, id);
-                match error {
-                    Error::Environment(Environment::Transport(TransportFault::Busy { after, .. })) => {
-                        pause.max(after.min(DAY))
-                    }
-                    // What the server says it does not have, or does not give to us, it will not have in a minute.
-                    Error::Environment(Environment::Transport(
-                        TransportFault::Status { code: 400..=499 } | TransportFault::NotFound,
-                    ))
-                    | Error::Environment(Environment::Metadata(tuffet_client::Environment::Missing {
-                        ..
-                    })) => pause.max(settings.pause(id)),
-                    _ => pause,
-                }
-            }
-            Ok(End::TooEarly) => settings.pause_after(paused, id),
-            // Whoever asks a product each minute need not ask the repository each time.
-            Ok(End::UpToDate | End::NotYet) => settings.pause(id),
-            Ok(End::Spent) => settings.pause(id).max(60 * 60),
-            Ok(End::Superseded) => settings.retry,
-            Ok(End::Confirmed) => 1,
-            Ok(End::Undecided) => HEALTH_AGAIN,
-            Ok(End::Staged | End::NotAllowed) => ASK_AGAIN,
-            // Not if it was refused a moment ago: what is pending is authorised before a restart, and not after it was asked.
-            Ok(End::Pending) if !self.authorised => ASK_AGAIN,
-            Ok(End::Pending | End::Reverted) => {
-                if product.may(Ask::Restart(&self.image)) {
-                    return Want::Restart;
-                }
-                ASK_AGAIN
-            }
-        };
-        Want::Wait(seconds)
-    }
-
-    /// Another day has other bounds. A clock that goes back gives nothing back.
-    fn begin_day(&mut self, now: Now) {
-        let start = self.refresh.trusted().start_time(not_before(self.factory, now.clock));
-        let day = today(start, now);
-        if day > self.progress.day {
-            (self.progress.spent, self.progress.erased) = (0, 0);
-        }
-        self.progress.day = day;
-    }
-
-    /// Bytes that may still come today.
-    fn left(&self) -> u32 {
-        if self.source == Source::Bundle {
-            return u32::MAX;
-        }
-        let spent = self.progress.spent.saturating_add(self.after.unnoted);
-        // What came of an erase unit that is not full is fetched once more: with less than this an image would never be whole.
-        let least = self.flash.map().layout().erase_unit.saturating_mul(2).saturating_add(LEAST);
-        self.settings.bytes_a_day.max(least).saturating_sub(spent)
-    }
-
-    /// Not while the floors are lost: what is written there erases, in time, and they may read again.
-    fn note(&mut self) -> Result<(), Error> {
-        if TrustLost::has_floors(*self.lost) {
-            return Ok(());
-        }
-        self.progress.spent = self.progress.spent.saturating_add(core::mem::take(&mut self.after.unnoted));
-        self.progress.store(self.flash)
-    }
-
     fn persist(&mut self, product: &mut dyn Product) -> Result<(), Error> {
         let Wanted::Persist(change) = self.refresh.want() else { return Ok(()) };
         if !TrustLost::has_floors(*self.lost) {
@@ -770,12 +606,8 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     /// The boot record changed: so do ledger and counter.
     fn settle_again(&mut self) -> Result<(), Error> {
         self.record = BootRecord::load(self.flash)?;
-        let Self { record, memory, lost, refresh, flash, .. } = self;
-        if settle(flash, record, refresh.trusted().floors(), memory, **lost)? {
-            // It counts from the day on which the next turn begins.
-            self.progress.failed_on = 0;
-        }
-        Ok(())
+        let Self { record, memory, progress, lost, refresh, flash, .. } = self;
+        settle(flash, record, refresh.trusted().floors(), memory, progress, **lost)
     }
 
     /// What is in the slot is not to be started, nor gone on with.
@@ -784,9 +616,10 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         abandon(self.flash, &mut self.progress, self.record.active.slot.other(), place)
     }
 
-    /// Whether metadata that are good until then are good yet.
-    fn still_good(&self, (role, expires): (Role, u64), clock: Clock) -> Result<(), Error> {
-        let start = self.refresh.trusted().start_time(not_before(self.factory, clock));
+    /// Whether what a bundle said of the image is good yet.
+    fn still_good(&self) -> Result<(), Error> {
+        let (role, expires) = self.refresh.good_until();
+        let start = self.refresh.trusted().start_time(not_before(self.factory, self.now.clock));
         if expires > start {
             return Ok(());
         }
@@ -795,49 +628,41 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     }
 }
 
-/// It is later than the image was built, whatever the clock says.
-fn not_before(factory: &Factory<'_>, clock: Clock) -> Clock {
-    Clock::At(match clock {
-        Clock::At(now) => now.max(factory.built),
-        Clock::Unknown => factory.built,
-    })
-}
-
-/// Days since 1970. Without a clock it is the day of the newest date that was signed, and then some.
-fn today(start: u64, now: Now) -> u32 {
-    let since = if now.clock == Clock::Unknown { now.uptime } else { 0 };
-    // In two steps, for devices that divide 64 bits by 900 bytes of code.
-    let shifts = DAY.trailing_zeros();
-    let start = start.saturating_add(since.into()).checked_shr(shifts).unwrap_or(0);
-    let day = DAY.checked_shr(shifts).unwrap_or(DAY);
-    u32::try_from(start).unwrap_or(u32::MAX).checked_div(day).unwrap_or(0)
-}
-
-/// Brings ledger and counter up to what the boot record says, and tells whether a trial was entered. Done at every turn, so that a cut between
-/// the two records leaves nothing undone.
+/// Brings ledger and counter up to what the boot record says. Done at every turn, so that a cut between the two records leaves
+/// nothing undone.
 fn settle<F: NorFlash>(
     flash: &mut Flash<F>,
     record: &mut BootRecord,
     floors: &Floors,
     memory: &mut Memory,
+    progress: &mut Progress,
     lost: Option<TrustLost>,
-) -> Result<bool, Error> {
+) -> Result<(), Error> {
     if record.trial.is_none() {
         // Early, so that a refused image changes no byte here. Before a slot is erased it is insisted upon.
         let _ = record.store_apart(flash);
     }
-    let entered = record.ended.is_some_and(|ended| memory.ledger.enter(&ended));
-    let mut changed = entered;
+    let entered = record.ended.filter(|ended| memory.ledger.enter(ended));
+    let mut changed = entered.is_some();
     if memory.counter < record.active.counter {
         memory.counter = record.active.counter;
         changed = true;
     }
     // While the floors are lost nothing is in a hurry to overwrite them, for they may read again; the boot
     // record says the same at the next turn, and what is verified is stored along with this.
-    if changed && !TrustLost::has_floors(lost) {
+    let keeps = !TrustLost::has_floors(lost);
+    if entered.is_some_and(|ended| !matches!(ended.end, TrialEnd::Confirmed | TrialEnd::Withdrawn)) {
+        // The pauses count from the day on which the next turn begins. First, for after a cut behind this the trial is entered
+        // again, and after one behind the other the pauses would count from an earlier failure.
+        progress.failed_on = 0;
+        if keeps {
+            progress.store(flash)?;
+        }
+    }
+    if changed && keeps {
         store_floors(flash, floors, memory, lost)?;
     }
-    Ok(entered)
+    Ok(())
 }
 
 fn role(refresh: &Refresh<'_>) -> Option<Role> {

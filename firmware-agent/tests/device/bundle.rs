@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use tuffet_agent::boot::{self, BootRecord};
 use tuffet_agent::bundle::{Entry, INDEX_MAX, IndexFault, Line, Medium, Stream};
+use tuffet_agent::engine::Input;
 use tuffet_agent::flash_map::{FlashMap, Layout, Region};
 use tuffet_agent::{
     Agent, Bundle, Checked, Environment, Error, Factory, FactoryImage, Flash, Rejected, Request, SlotId,
@@ -85,11 +86,19 @@ fn bundle_older_than_what_the_device_knows_is_a_rollback() {
     let mut nor = factory_new(&root);
     let bytes = encode(&contents(&newer, 1));
     assert_eq!(check(&mut nor, &root, &bytes[..], NOW), Ok(Checked::UpToDate));
-    let before = nor.bytes().to_vec();
     let bytes = encode(&contents(&rotated(), 1));
+    let state = |nor: &mut TestNor| {
+        let trust = agent(nor, &root, Bundle::open(&bytes[..]).unwrap()).trust().clone();
+        // Beside roots and floors lies what the last turn ended in.
+        let Region { offset, length } = map().layout().trust;
+        let mut rest = nor.bytes().to_vec();
+        rest.drain(offset as usize..(offset + length) as usize);
+        (trust, rest)
+    };
+    let before = state(&mut nor);
     let rollback = Refused::Rollback { role: Role::Timestamp, trusted: 6, offered: 5 };
     assert_eq!(check(&mut nor, &root, &bytes[..], NOW), Err(Rejected::Metadata(rollback).into()));
-    assert_eq!(nor.bytes(), before);
+    assert!(state(&mut nor) == before);
 }
 
 #[test]
@@ -133,7 +142,7 @@ fn network_is_judged_by_its_own_rules_beside_a_bundle() {
         fn fetch(
             &mut self,
             request: &Request,
-            sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+            sink: &mut dyn FnMut(Input<'_>) -> Result<(), Error>,
         ) -> Result<(), Error> {
             self.0.fetch(request, sink)
         }
@@ -516,7 +525,8 @@ pub(crate) fn contents(repository: &Repository, root: usize) -> Contents {
 
 fn fetch(bundle: &mut impl Transport, name: &str, limit: u32) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    bundle.fetch(&Request::whole(name, limit).unwrap(), &mut |chunk| {
+    bundle.fetch(&Request::whole(name, limit).unwrap(), &mut |input| {
+        let chunk = input.bytes();
         bytes.extend_from_slice(chunk);
         Ok(())
     })?;

@@ -10,6 +10,7 @@ mod engine;
 mod external;
 mod handover;
 mod journal;
+mod kept;
 #[cfg(feature = "linux")]
 mod linux;
 #[allow(dead_code, unreachable_pub, reason = "the power-cut laboratory uses more of it")]

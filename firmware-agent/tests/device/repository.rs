@@ -7,6 +7,7 @@ use p256::ecdsa::{Signature, SigningKey};
 use p256::pkcs8::{EncodePublicKey as _, LineEnding};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
+use tuffet_agent::engine::Input;
 use tuffet_agent::{Error, Request, Transport, TransportFault};
 use tuffet_client::time::Date;
 
@@ -226,9 +227,11 @@ pub(crate) struct Mirror {
     pub(crate) faults: BTreeMap<String, (usize, TransportFault)>,
     /// What is served from the moment on that this file was fetched.
     pub(crate) after: Option<(String, Files)>,
+    /// It sends a file from its first byte on, whatever is wanted of it.
+    pub(crate) knows_no_ranges: bool,
     /// What was asked for.
     pub(crate) requests: Vec<String>,
-    /// Bytes that were handed over, by path.
+    /// Bytes that were sent, by path.
     pub(crate) sent: BTreeMap<String, usize>,
 }
 
@@ -242,7 +245,7 @@ impl Transport for Mirror {
     fn fetch(
         &mut self,
         request: &Request,
-        sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+        sink: &mut dyn FnMut(Input<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let Request { path, from, limit, part } = request;
         let (path, from, limit) = (path.as_str(), *from as usize, *limit as usize);
@@ -260,9 +263,15 @@ impl Transport for Mirror {
         if sent < from {
             return Err(fault.map_or(TransportFault::Range { from: from as u32 }, |(_, fault)| fault).into());
         }
+        if self.knows_no_ranges {
+            for passed in file[..from].chunks(100) {
+                *self.sent.entry(path.to_owned()).or_default() += passed.len();
+                sink(Input::Passed(passed.len() as u32))?;
+            }
+        }
         for chunk in file[from..sent].chunks(100) {
             *self.sent.entry(path.to_owned()).or_default() += chunk.len();
-            sink(chunk)?;
+            sink(Input::Chunk(chunk))?;
         }
         match fault {
             Some((_, fault)) => Err(fault.into()),

@@ -338,6 +338,36 @@ fn poisoned_prefix_is_dropped_as_a_whole() {
     assert_eq!(writer.finish(), Ok(()));
 }
 
+#[test]
+fn writer_behind_intact_bytes_erases_nothing_and_writes_each_word_once() {
+    let image = image(5000);
+    let mcuboot = Mcuboot { using_offset: false, reserved: 0 };
+    goes_on_behind_intact_bytes(&image, &Direct { running: None });
+    goes_on_behind_intact_bytes(&image, &mcuboot);
+}
+
+fn goes_on_behind_intact_bytes(image: &[u8], handover: &impl Handover<Nor<1024, 4>>) {
+    for came in (0..=image.len()).step_by(250) {
+        let mut flash = device::<1024, 4>(0xFF);
+        let mut writer = open_by(&mut flash, handover, 5000, digest(image)).unwrap();
+        writer.write(&image[..came]).unwrap();
+        let (intact, mut progress) = (writer.writer.written(), writer.progress.clone());
+        flash.nor_mut().plan(None);
+        let mut writer =
+            SlotWriter::open(&mut flash, handover, &mut progress, 5000, digest(image), intact).unwrap();
+        let erases = |operation: &Operation| matches!(operation, Operation::Erase(_));
+        let erased = flash.nor_mut().operations.iter().any(erases);
+        assert_eq!((intact > 0, erased), (came >= 256, came < 256), "{came}");
+        while writer.next() < 5000 {
+            let wanted = writer.next() as usize..writer.end() as usize;
+            writer.write(&mut flash, &mut progress, &image[wanted]).unwrap();
+        }
+        writer.finish(&mut flash, &mut progress).unwrap();
+        let start = flash.map().slot(SlotId::B).offset as usize;
+        assert_eq!(flash.nor_mut().bytes()[start..start + 5000], *image, "{came}");
+    }
+}
+
 /// A writer with what it writes to.
 struct Writing<'f, const ERASE: usize, const WRITE: usize> {
     flash: &'f mut Flash<Nor<ERASE, WRITE>>,
@@ -360,7 +390,7 @@ fn open_by<'f, const ERASE: usize, const WRITE: usize>(
     digest: [u8; 32],
 ) -> Result<Writing<'f, ERASE, WRITE>, Error> {
     let mut progress = Progress::load(flash);
-    let writer = SlotWriter::open(flash, handover, &mut progress, length, digest)?;
+    let writer = SlotWriter::open(flash, handover, &mut progress, length, digest, 0)?;
     Ok(Writing { flash, progress, writer })
 }
 

@@ -188,7 +188,8 @@ fn fetch(
 ) -> Result<Option<Ended>, String> {
     let mut written = File::create(copy);
     let request = Request::whole(path, limit).map_err(|fault| fault.to_string())?;
-    let fetched = transport.fetch(&request, &mut |chunk| {
+    let fetched = transport.fetch(&request, &mut |input| {
+        let chunk = input.bytes();
         if let Ok(file) = &mut written
             && let Err(error) = file.write_all(chunk)
         {
@@ -301,7 +302,8 @@ impl Targets {
         let mut copy = File::create(&part).map_err(failed)?;
         let (mut hashing, mut written) = (Hashing::default(), Ok(()));
         let request = Request::whole(&served, target.length).map_err(|fault| format!("{path}: {fault}"))?;
-        let fetched = self.transport.fetch(&request, &mut |chunk| {
+        let fetched = self.transport.fetch(&request, &mut |input| {
+            let chunk = input.bytes();
             hashing.update(chunk);
             if written.is_ok() {
                 written = copy.write_all(chunk);

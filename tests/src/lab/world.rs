@@ -4,6 +4,7 @@ use core::cell::RefCell;
 use core::fmt;
 use std::collections::HashMap;
 
+use tuffet_agent::engine::Input;
 use tuffet_agent::{Error, Factory, FactoryImage, Request, Transport, TransportFault};
 use tuffet_client::release::Image;
 use tuffet_client::{Crypto, P256, SOFTWARE};
@@ -229,7 +230,7 @@ impl Transport for Mirror<'_> {
     fn fetch(
         &mut self,
         request: &Request,
-        sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+        sink: &mut dyn FnMut(Input<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let Request { path, from, limit, part } = request;
         let (path, from, limit) = (path.as_str(), *from as usize, *limit as usize);
@@ -269,7 +270,7 @@ impl Transport for Mirror<'_> {
             if path.starts_with("targets/") {
                 self.image_bytes += chunk.len();
             }
-            sink(chunk)?;
+            sink(Input::Chunk(chunk))?;
         }
         broken.map_or(Ok(()), |fault| Err(fault.into()))
     }

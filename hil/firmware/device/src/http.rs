@@ -3,6 +3,7 @@
 //! It gives the same faults as the transport of hosts, `tuffet_agent::http`, with one exception: a `Retry-After` that names a
 //! moment instead of seconds is not read. No redirect is followed, no byte is changed, and a head has a bound.
 
+use tuffet_agent::engine::Input;
 use tuffet_agent::{Error, Request, TransportFault};
 
 /// Bytes of a line of a head, or of a chunk's, that are kept. Those that matter are short; what is longer is passed by.
@@ -129,7 +130,7 @@ impl Answer {
         }
     }
 
-    /// Takes the next bytes, and hands those that are wanted to `sink`.
+    /// Takes the next bytes, and hands those that are wanted to `sink`, and how many passed before them.
     ///
     /// # Errors
     ///
@@ -137,7 +138,7 @@ impl Answer {
     pub fn feed(
         &mut self,
         mut bytes: &[u8],
-        sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+        sink: &mut dyn FnMut(Input<'_>) -> Result<(), Error>,
     ) -> Result<Progress, Error> {
         loop {
             if self.place == Place::Over {
@@ -210,11 +211,15 @@ impl Answer {
     fn deliver(
         &mut self,
         bytes: &[u8],
-        sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+        sink: &mut dyn FnMut(Input<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let passed = usize::try_from(self.before).unwrap_or(usize::MAX).min(bytes.len());
-        self.before = self.before.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX));
-        let bytes = bytes.get(passed..).unwrap_or_default();
+        let (before, bytes) = bytes.split_at(passed);
+        if !before.is_empty() {
+            let passed = u32::try_from(passed).unwrap_or(u32::MAX);
+            self.before = self.before.saturating_sub(passed);
+            sink(Input::Passed(passed))?;
+        }
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
         let (wanted, rest) = bytes.split_at(wanted);
         if !self.part && !rest.is_empty() {
@@ -222,7 +227,7 @@ impl Answer {
         }
         self.left = self.left.saturating_sub(u32::try_from(wanted.len()).unwrap_or(u32::MAX));
         if !wanted.is_empty() {
-            sink(wanted)?;
+            sink(Input::Chunk(wanted))?;
         }
         if self.part && self.left == 0 && self.before == 0 {
             self.place = Place::Over;

@@ -1,5 +1,9 @@
 //! Files over the line, by the protocol of `hil/protocol`.
+//!
+//! Each question says where it begins, so that no byte comes over the line that was not asked for: none
+//! [pass](tuffet_agent::engine::Input::Passed). Those of a server without ranges pass at the gateway.
 
+use tuffet_agent::engine::Input;
 use tuffet_agent::{Error, Request, Transport, TransportFault};
 use tuffet_hil_protocol::line::{Answer, FRAME_MAX, Fault, PIECE_MAX, Read, Receiver, Reply, ToHost, encode};
 
@@ -70,7 +74,7 @@ impl Transport for Line {
     fn fetch(
         &mut self,
         request: &Request,
-        sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+        sink: &mut dyn FnMut(Input<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let Request { path, from, limit, part } = request;
         let mut at = *from;
@@ -91,7 +95,7 @@ impl Transport for Line {
                 }
                 Reply::Bytes { bytes, last, .. } => {
                     if !bytes.is_empty() {
-                        sink(bytes)?;
+                        sink(Input::Chunk(bytes))?;
                     }
                     Ok((u32::try_from(bytes.len()).unwrap_or(u32::MAX), last))
                 }

@@ -11,6 +11,9 @@ use super::*;
 /// What became of an answer: the bytes that were wanted, or the fault.
 type Ended = Result<Vec<u8>, TransportFault>;
 
+/// The same, and how many bytes passed.
+type Passed = (Ended, u32);
+
 /// All of a file that has at most so many bytes.
 fn whole(limit: u32) -> Request {
     Request::whole("targets/a.bin", limit).expect("a short path")
@@ -22,32 +25,43 @@ fn range(from: u32, limit: u32, part: bool) -> Request {
 }
 
 fn comes(request: &Request, answer: &str) -> Ended {
+    passes(request, answer).0
+}
+
+fn passes(request: &Request, answer: &str) -> Passed {
     let all = by(request, answer, usize::MAX);
     assert_eq!(all, by(request, answer, 1), "in one piece, and byte by byte");
     all
 }
 
 /// Feeds pieces of so many bytes, and closes the connection.
-fn by(request: &Request, text: &str, piece: usize) -> Ended {
+fn by(request: &Request, text: &str, piece: usize) -> Passed {
     let mut answer = Answer::to(request);
-    let mut content = Vec::new();
-    let mut sink = |bytes: &[u8]| {
-        assert!(!bytes.is_empty());
-        content.extend_from_slice(bytes);
+    let (mut content, mut passed) = (Vec::new(), 0);
+    let mut sink = |input: Input<'_>| {
+        match input {
+            Input::Chunk(bytes) if !bytes.is_empty() => content.extend_from_slice(bytes),
+            Input::Passed(bytes) if bytes > 0 => passed += bytes,
+            other => panic!("{other:?} is not of a transport"),
+        }
         Ok(())
     };
     let fault = |error| match error {
         Error::Environment(tuffet_agent::Environment::Transport(fault)) => fault,
         other => panic!("{other} is no fault of a transport"),
     };
+    let mut fed = Ok(Progress::More);
     for bytes in text.as_bytes().chunks(piece.min(text.len().max(1))) {
-        match answer.feed(bytes, &mut sink).map_err(fault)? {
-            Progress::Done => return Ok(content),
-            Progress::More => {}
+        fed = answer.feed(bytes, &mut sink);
+        if fed != Ok(Progress::More) {
+            break;
         }
     }
-    answer.closed().map_err(fault)?;
-    Ok(content)
+    let ended = match fed {
+        Ok(Progress::More) => answer.closed(),
+        ended => ended.map(drop),
+    };
+    (ended.map_err(fault).map(|()| content), passed)
 }
 
 fn file(bytes: &str) -> String {
@@ -102,6 +116,10 @@ fn range_comes_from_servers_that_know_ranges_and_others() {
     assert_eq!(comes(&range(4, 10, false), &file("0123456789")), Ok(b"456789".to_vec()));
     assert_eq!(comes(&range(4, 8, true), &file("0123456789")), Ok(b"4567".to_vec()));
     assert_eq!(comes(&range(0, 8, true), &file("0123456789")), Ok(b"01234567".to_vec()));
+    // What a server without ranges sends before that is told, and of one with ranges nothing passes.
+    assert_eq!(passes(&range(4, 10, false), ranged).1, 0);
+    assert_eq!(passes(&range(4, 10, false), &file("0123456789")).1, 4);
+    assert_eq!(passes(&range(11, 20, false), &file("0123456789")).1, 10);
     let fault = |from| Err(TransportFault::Range { from });
     // Others bytes than were asked for, and none.
     assert_eq!(comes(&range(5, 10, false), ranged), fault(5));

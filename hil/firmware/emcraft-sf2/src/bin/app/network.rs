@@ -4,6 +4,7 @@ use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::tcp::{Socket, SocketBuffer};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv4Address};
+use tuffet_agent::engine::Input;
 use tuffet_agent::{Error, Request, Transport, TransportFault};
 use tuffet_device::http::{self, Answer, Progress};
 use tuffet_emcraft_sf2::emac::Emac;
@@ -127,7 +128,7 @@ impl Network {
     fn exchange(
         &mut self,
         request: &Request,
-        sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+        sink: &mut dyn FnMut(Input<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let begin = timer::milliseconds();
         let patience = PATIENCE.saturating_add(u64::from(request.limit) * 1000 / SLOWEST);
@@ -182,7 +183,7 @@ impl Transport for Network {
     fn fetch(
         &mut self,
         request: &Request,
-        sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+        sink: &mut dyn FnMut(Input<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let fetched = self.exchange(request, sink);
         self.part(fetched.is_ok());
