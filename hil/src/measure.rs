@@ -226,16 +226,17 @@ fn only(turns: Vec<Turn>, outcome: u64) -> Result<Turn, Failure> {
 
 /// What it may be at the most, in the order of [`Board::ALL`]: bytes, then instructions and bytes on the wire.
 const BUDGETS: [(&str, [u64; 2]); 10] = [
-    ("image", [0, 0]),
-    ("bootloader", [0, 0]),
-    ("RAM: statics", [0, 0]),
-    ("RAM: stack, at the most", [0, 0]),
-    ("RAM: both", [0, 0]),
-    ("poll: instructions", [0, 0]),
-    ("first refresh: instructions", [0, 0]),
-    ("refresh with a new root: instructions", [0, 0]),
-    ("update: instructions", [0, 0]),
-    ("poll: bytes received", [0, 0]),
+    ("image", [102_400, 88_064]),
+    ("bootloader", [13_312, 3_072]),
+    ("RAM: statics", [20_992, 4_480]),
+    ("RAM: stack, at the most", [11_264, 11_264]),
+    // The small board has 16,384.
+    ("RAM: both", [32_256, 15_744]),
+    ("poll: instructions", [1_500_000, 13_500_000]),
+    ("first refresh: instructions", [90_000_000, 240_000_000]),
+    ("refresh with a new root: instructions", [180_000_000, 475_000_000]),
+    ("update: instructions", [170_000_000, 420_000_000]),
+    ("poll: bytes received", [1_100, 600]),
 ];
 
 fn rows(taken: [&Taken; 2]) -> Vec<Row> {
