@@ -156,9 +156,10 @@ impl<'f> Recording<'f> {
                 moments.push((start, Moment::Time(random.below(took.max(1)), random.below(256) as u8)));
                 continue;
             }
-            // Spread evenly, and by chance within each share.
-            let share = (all.len() as u64).div_ceil(count as u64).max(1);
-            let at = (number as u64 * all.len() as u64 / count as u64 + random.below(share)) as usize;
+            // Spread evenly over those that are at an operation, and by chance within each share.
+            let (nth, of) = ((number - number / 5) as u64, (count - count / 5) as u64);
+            let share = (all.len() as u64).div_ceil(of).max(1);
+            let at = (nth * all.len() as u64 / of + random.below(share)) as usize;
             let (start, operation) = all[at % all.len()];
             let length = self.starts[start].operations[operation].0.range().len();
             let tear = match random.below(8) {
@@ -189,7 +190,7 @@ impl<'f> Recording<'f> {
             tally
         };
         thread::scope(|scope| {
-            let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+            let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
             workers.into_iter().fold(Tally::default(), |mut all, worker| {
                 let one = worker.join().unwrap_or_else(|_| Tally {
                     failed: vec!["the runner itself panicked".to_owned()],

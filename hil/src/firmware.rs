@@ -96,7 +96,7 @@ impl Firmware {
         let (Some((stamp, _)), None) = (stamps.next(), stamps.next()) else {
             return Err(format!("{} has no stamp, or several", board.programs()[1]).into());
         };
-        let places = Places::of(&bootloader, &application)?;
+        let places = Places::of(board, &bootloader, &application)?;
         Ok(Firmware { board, bootloader, application, image, stamp, places })
     }
 
@@ -131,7 +131,7 @@ impl Firmware {
 }
 
 impl Places {
-    fn of(boot: &[u8], application: &[u8]) -> Result<Places, Failure> {
+    fn of(board: Board, boot: &[u8], application: &[u8]) -> Result<Places, Failure> {
         let mut places = Places::default();
         for elf in [boot, application] {
             let file = object::File::parse(elf)?;
@@ -147,7 +147,9 @@ impl Places {
                 }
             }
         }
-        if places.erase.is_empty() || places.program.is_empty() || places.reset == 0 {
+        // Both programs change the flash, and an emulator that keeps it in memory is to be stopped before it ends.
+        let found = [&places.erase, &places.program].iter().all(|places| places.len() == 2);
+        if !found || places.reset == 0 || board.has_flash_file() != places.switch_off.is_empty() {
             return Err("the programs lack the functions at which a debugger halts".into());
         }
         Ok(places)

@@ -140,7 +140,11 @@ impl Machine {
                 self.gdb.halt()?;
                 Ok(Halt::Late)
             }
-            Some(Stop::Exited(status)) => Ok(Halt::Off(status == 0)),
+            Some(Stop::Exited(status)) => {
+                // What it wrote to the flash's file is there when it has ended.
+                self.child.wait()?;
+                Ok(Halt::Off(status == 0))
+            }
             Some(Stop::Gone) => match self.child.wait()?.code() {
                 Some(status) => Ok(Halt::Off(status == 0)),
                 None => Err("the emulator was killed".into()),

@@ -228,7 +228,8 @@ fn only(turns: Vec<Turn>, outcome: u64) -> Result<Turn, Failure> {
 const BUDGETS: [(&str, [u64; 2]); 10] = [
     ("image", [102_400, 88_064]),
     ("bootloader", [13_312, 3_072]),
-    ("RAM: statics", [20_992, 4_480]),
+    // What the small board's linker has beside 11,968 bytes of stack.
+    ("RAM: statics", [20_992, 4_416]),
     ("RAM: stack, at the most", [11_264, 11_264]),
     // The small board has 16,384.
     ("RAM: both", [32_256, 15_744]),
@@ -273,7 +274,7 @@ fn rows(taken: [&Taken; 2]) -> Vec<Row> {
         row(&format!("{what}: bytes received"), &|taken| turn(taken).received, 5);
         row(&format!("{what}: bytes sent"), &|taken| turn(taken).sent, 10);
     }
-    row("image, taken, written, read back: instructions a KiB", &|taken| per_kib(taken), 10);
+    row("update without a refresh: instructions a KiB of the image", &|taken| per_kib(taken), 10);
     for megahertz in [16, 64, 120] {
         for (what, turn) in
             [("poll", (|taken| taken.poll) as fn(&Taken) -> Turn), ("update", |taken| taken.update)]

@@ -277,8 +277,8 @@ async fn answer<B>(shared: &Shared, request: &hyper::Request<B>) -> Response<Eit
 fn range(headers: &header::HeaderMap) -> Option<(u64, u64)> {
     let (from, last) = headers.get(header::RANGE)?.to_str().ok()?.strip_prefix("bytes=")?.split_once('-')?;
     let from = from.parse().ok()?;
-    let end = if last.is_empty() { u64::MAX } else { last.parse::<u64>().ok()?.saturating_add(1) };
-    (from < end).then_some((from, end))
+    let last = if last.is_empty() { u64::MAX } else { last.parse().ok()? };
+    (from <= last).then_some((from, last.saturating_add(1)))
 }
 
 /// A part of a file.

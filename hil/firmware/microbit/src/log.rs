@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "a logger is a global variable")]
 
 use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use defmt::{Encoder, Logger, global_logger};
 use tuffet_hil_protocol::line::{ToHost, encode};
@@ -60,9 +61,19 @@ impl Pieces {
     }
 }
 
-// SAFETY: from `acquire` to `release` it is one log line's, for none is written within another.
+/// A line is being written.
+static WRITING: AtomicBool = AtomicBool::new(false);
+
+/// Whether nobody is in the middle of a line. A panic there says nothing.
+pub fn is_idle() -> bool {
+    !WRITING.load(Relaxed)
+}
+
+// SAFETY: from `acquire` to `release` it is one log line's: none is written within another, and a panic within one asks
+// `is_idle` first.
 unsafe impl Logger for Log {
     fn acquire() {
+        WRITING.store(true, Relaxed);
         with(|encoder, pieces| encoder.start_frame(|bytes| pieces.take(bytes)));
     }
 
@@ -75,6 +86,7 @@ unsafe impl Logger for Log {
             encoder.end_frame(|bytes| pieces.take(bytes));
             pieces.send();
         });
+        WRITING.store(false, Relaxed);
     }
 
     unsafe fn write(bytes: &[u8]) {

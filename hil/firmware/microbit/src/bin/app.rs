@@ -20,7 +20,7 @@ use tuffet_hil_protocol::board::{MICROBIT, Part};
 use tuffet_hil_protocol::page::{self, DevicePage};
 use tuffet_microbit::line::Line;
 use tuffet_microbit::nvmc::Nvmc;
-use tuffet_microbit::{power, stack, timer, uart};
+use tuffet_microbit::{log, power, stack, timer, uart};
 
 const fn region(Part { offset, length }: Part) -> Region {
     Region { offset, length }
@@ -141,6 +141,8 @@ impl Board for Microbit {
 
 #[panic_handler]
 fn panic(_: &PanicInfo) -> ! {
-    info!("panicked");
+    if log::is_idle() {
+        info!("panicked");
+    }
     power::reset()
 }
