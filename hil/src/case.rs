@@ -12,8 +12,9 @@
 //! | `rotate` | a new root has other online keys |
 //! | `revoke` | a new root has another key for one release holder |
 //! | `withdraw`, `pause` | the newest release is taken back, or no longer handed out |
-//! | `attack NAME` | the mirror is somebody else's |
-//! | `fault FILE FAULT` | the mirror fails for `image` or a file: `status CODE`, `drop PERCENT`, `hang`, `endless`; with `once` behind it for one request |
+//! | `steal COUNT` | a thief has both online keys and so many release keys |
+//! | `attack NAME` | the mirror is somebody else's: one of the demo's, or `thief` or `old-targets` of who stole |
+//! | `fault FILE FAULT` | the mirror fails for `image` or a file: `status CODE`, `drop PERCENT`, `hang`, `endless`, `redirect`; with `once` behind it for one request |
 //! | `honest` | the mirror is honest again |
 //! | `bundle` | files come from a bundle of what is published now |
 //! | `start` | the device is switched on, and runs until it sleeps |
@@ -236,13 +237,14 @@ fn obey(world: &mut World<'_>, words: &[&str]) -> Result<(), Failure> {
         }
         ["withdraw"] => world.change(&Change::Withdraw)?,
         ["pause"] => world.change(&Change::Pause)?,
-        ["attack", "thief"] => world.rob()?,
+        ["steal", drawers] => world.rob(drawers.parse()?),
+        ["attack", "thief"] => world.forge()?,
+        ["attack", "old-targets"] => world.roll_back()?,
         ["attack", name] => {
             let attack = Attack::ALL.into_iter().find(|attack| attack_name(*attack) == *name);
-            world
-                .attack(attack.ok_or_else(|| {
-                    format!("there are thief, {}", Attack::ALL.map(attack_name).join(", "))
-                })?)?;
+            world.attack(attack.ok_or_else(|| {
+                format!("there are thief, old-targets, {}", Attack::ALL.map(attack_name).join(", "))
+            })?)?;
         }
         ["fault", file, fault @ ..] => {
             let path = match *file {
@@ -258,6 +260,7 @@ fn obey(world: &mut World<'_>, words: &[&str]) -> Result<(), Failure> {
                 ["drop", percent] => Fault::DropAfter(world.image_length() * percent.parse::<u64>()? / 100),
                 ["hang"] => Fault::Hang,
                 ["endless"] => Fault::Endless,
+                ["redirect"] => Fault::Redirect(format!("{}/elsewhere.json", world.mirror.url())),
                 _ => return Err("no such fault".into()),
             };
             match once {

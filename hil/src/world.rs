@@ -11,6 +11,7 @@ use tuffet::config::Hardware;
 use tuffet::demo::attacker::{Attack, Loot};
 use tuffet::demo::mirror::{Fault, Mirror};
 use tuffet::demo::team::{Build, CHANNEL, PRODUCT, Team};
+use tuffet::demo::thief::Thief;
 use tuffet::release::change::Change;
 use tuffet::release::{Channel, Ramp, Staged};
 use tuffet::repository::target_name;
@@ -57,6 +58,8 @@ pub struct World<'f> {
     images: BTreeMap<[u8; 32], Image>,
     /// The last release.
     staged: Option<Staged>,
+    /// Who has stolen keys.
+    thief: Option<Thief>,
     directory: TempDir,
 }
 
@@ -116,6 +119,7 @@ impl<'f> World<'f> {
             root: ceremony.root,
             images: BTreeMap::new(),
             staged: None,
+            thief: None,
             directory,
         };
         let first = Wanted { version: FACTORY, behaviour: Behaviour::Well, counter: 0, rollout: None };
@@ -275,18 +279,40 @@ impl<'f> World<'f> {
         Ok(files)
     }
 
-    /// A thief has both online keys and one release key, and the mirror.
+    /// A thief copies both online keys, and so many release keys: first the one that [`Team::replace_release_key`] replaces.
+    pub fn rob(&mut self, drawers: usize) {
+        self.thief = Some(self.team.robbed(drawers));
+    }
+
+    /// The thief has the mirror, too, and releases an image of his own.
     ///
     /// # Errors
-    /// What signing says.
-    pub fn rob(&mut self) -> Result<(), Failure> {
+    /// What signing says, or that there is no thief.
+    pub fn forge(&mut self) -> Result<(), Failure> {
         let image = self.build("6.6.6", Behaviour::Well, 0)?.bytes;
         let today = self.team.history().last().cloned().unwrap_or_default();
         let hardware = self.firmware.board.name();
-        for (name, file) in self.team.robbed().forge(&today, hardware, &image, NOW)? {
+        let thief = self.thief.as_ref().ok_or("nobody stole anything")?;
+        let files = thief.forge(&today, hardware, &image, NOW)?;
+        self.serve(files);
+        Ok(())
+    }
+
+    /// The thief gives devices the targets of the day before the last again.
+    ///
+    /// # Errors
+    /// What signing says, or that there is no thief or no such day.
+    pub fn roll_back(&mut self) -> Result<(), Failure> {
+        let [.., day, _] = self.team.history() else { return Err("there was no earlier day".into()) };
+        let files = self.thief.as_ref().ok_or("nobody stole anything")?.roll_back(day, NOW)?;
+        self.serve(files);
+        Ok(())
+    }
+
+    fn serve(&self, files: BTreeMap<String, Vec<u8>>) {
+        for (name, file) in files {
             self.mirror.set_fault(&format!("/{name}"), Fault::Replace(file));
         }
-        Ok(())
     }
 
     /// Puts what is published into a bundle, which is what the device sees from now on.

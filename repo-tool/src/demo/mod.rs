@@ -199,7 +199,7 @@ impl World {
     /// Whatever keeps the world from being watched; what the lamp says is in the outcome.
     pub fn rob(&self) -> Result<Outcome, Error> {
         let today = self.team.history().last().cloned().unwrap_or_default();
-        for (name, file) in self.team.robbed().forge(&today, HARDWARE, &self.images.other, self.now)? {
+        for (name, file) in self.team.robbed(1).forge(&today, HARDWARE, &self.images.other, self.now)? {
             self.mirror.set_fault(&format!("/{name}"), Fault::Replace(file));
         }
         self.watch()

@@ -242,11 +242,12 @@ impl Team {
         Ok(summary)
     }
 
-    /// What a thief has who broke into the online machine, and into one holder's drawer.
+    /// What a thief has who broke into the online machine, and into so many release holders' drawers.
     #[must_use]
-    pub fn robbed(&self) -> Thief {
+    pub fn robbed(&self, drawers: usize) -> Thief {
         let key = |name: &str| Arc::clone(&self.keys[name]);
-        Thief { snapshot: key("snapshot"), timestamp: key("timestamp"), release: key("release-b") }
+        let releases = [TARGETS[1], TARGETS[0], TARGETS[2]].into_iter().take(drawers).map(key).collect();
+        Thief { snapshot: key("snapshot"), timestamp: key("timestamp"), releases }
     }
 
     /// Two root holders sign the next root, in which the online keys are others, and the team publishes under it.

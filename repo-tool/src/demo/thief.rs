@@ -1,4 +1,4 @@
-//! Whoever stole the online keys, and one release key on top: what a device then believes, and what not.
+//! Whoever stole the online keys, and a release key on top or two: what a device then believes, and what not.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,12 +22,12 @@ pub const FAR: u32 = 4_000_000_000;
 pub struct Thief {
     pub(super) snapshot: Arc<SigningKey>,
     pub(super) timestamp: Arc<SigningKey>,
-    pub(super) release: Arc<SigningKey>,
+    pub(super) releases: Vec<Arc<SigningKey>>,
 }
 
 impl Thief {
-    /// Metadata that release an image of his, `firmware`, for `hardware`, on top of `today`'s: targets under one signature
-    /// of two, the rest signed as it must be. `now` in seconds since 1970.
+    /// Metadata that release an image of his, `firmware`, for `hardware`, on top of `today`'s: targets under the signatures
+    /// that he can make, the rest signed as it must be. `now` in seconds since 1970.
     ///
     /// # Errors
     /// What signing says.
@@ -67,13 +67,39 @@ impl Thief {
         changes.put_entry(&entry, &listed)?;
 
         let version = honest.header.version + 1;
+        let keys = self.releases.iter().map(|key| &**key);
+        let targets = document::sign(&sheet.edited(version, dates, &changes), keys)?;
+        let mut files = self.list(version, &targets, dates)?;
+        files.insert(format!("{version}.targets.json"), targets);
+        Ok(files)
+    }
+
+    /// Metadata that give devices the targets of an earlier day again, which two release holders signed then. `now` in seconds
+    /// since 1970.
+    ///
+    /// # Errors
+    /// What signing says.
+    ///
+    /// # Panics
+    /// If that day's metadata are none.
+    pub fn roll_back(
+        &self,
+        day: &BTreeMap<String, Vec<u8>>,
+        now: u64,
+    ) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+        let dates = Dates { issued: now, expires: now + 30 * 24 * 60 * 60 };
+        let name = newest(day, "targets");
+        let honest = Document::parse(day[&name].clone(), &Role::Targets, Path::new("targets.json"))?;
+        self.list(honest.header.version, &day[&name], dates)
+    }
+
+    /// Snapshot and timestamp that list this version of targets.
+    fn list(&self, version: u32, targets: &[u8], dates: Dates) -> Result<BTreeMap<String, Vec<u8>>, Error> {
         let sign = |text: &str, key: &SigningKey| document::sign(text, [key]);
-        let targets = sign(&sheet.edited(version, dates, &changes), &self.release)?;
-        let listed = [(&Role::Targets, version, &targets[..])];
+        let listed = [(&Role::Targets, version, targets)];
         let snapshot = sign(&Listing::default().edited(FAR, dates, &listed), &self.snapshot)?;
         let timestamp = sign(&document::timestamp(FAR, dates, FAR, &snapshot, &[]), &self.timestamp)?;
         Ok(BTreeMap::from([
-            (format!("{version}.targets.json"), targets),
             (format!("{FAR}.snapshot.json"), snapshot),
             ("timestamp.json".to_owned(), timestamp),
         ]))
