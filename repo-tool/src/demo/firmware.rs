@@ -67,7 +67,7 @@ pub enum FirmwareError {
 
 /// Builds the firmware as `version` and returns its flash image, which starts at the vector table.
 ///
-/// `build_directory` is as for [`cargo_build`].
+/// `build_directory` is as for [`Build::run`].
 ///
 /// # Errors
 ///
