@@ -469,19 +469,31 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
     }
 
     /// A release was found: has its image in the slot, from the repository unless it is there already.
-    #[inline(never)]
     fn selected(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
         if let Wanted::Install(candidate) = self.refresh.want() {
             product.observe(Event::Selected(candidate));
         }
-        let place = self.handover.place(self.flash, &self.record);
+        if self.is_staged()? { self.staged(false, product) } else { self.begin_download(product) }
+    }
+
+    /// What is erased is no longer under way, whatever the note in the boot record says.
+    fn is_under_way(&self) -> bool {
         let SlotImage { slot, digest, .. } = self.image;
-        // What is erased is no longer under way, whatever the note in the boot record says.
-        let under_way = self.progress.download == Some(Download { slot, digest });
-        let staged = under_way && BootRecord::load(self.flash)?.staged == Some(digest);
-        if staged && boot::holds_at(self.flash, place, &self.image) {
-            return self.staged(false, product);
-        }
+        self.progress.download == Some(Download { slot, digest })
+    }
+
+    /// Whether the image is in its slot. Out of line, so that its stack is not below that of asking for a trial.
+    #[inline(never)]
+    fn is_staged(&mut self) -> Result<bool, Error> {
+        let place = self.handover.place(self.flash, &self.record);
+        let staged = self.is_under_way() && BootRecord::load(self.flash)?.staged == Some(self.image.digest);
+        Ok(staged && boot::holds_at(self.flash, place, &self.image))
+    }
+
+    /// Out of line for the same reason.
+    #[inline(never)]
+    fn begin_download(&mut self, product: &mut dyn Product) -> Result<Option<End>, Error> {
+        let under_way = self.is_under_way();
         if self.progress.erased >= ERASES_A_DAY && !(under_way && self.after.written > 0) {
             return Ok(Some(End::Spent));
         }
