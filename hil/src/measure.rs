@@ -131,7 +131,7 @@ impl Taken {
         let turns = taken.turns(&mut world)?;
         let of = |outcome| turns.iter().copied().find(|turn| turn.outcome == outcome);
         taken.update = of(703).ok_or("the release was not installed")?;
-        taken.confirm = of(705).ok_or("the release was not confirmed")?;
+        taken.confirm = of(705).ok_or_else(|| format!("the release was not confirmed: {turns:?}"))?;
         Ok(taken)
     }
 
