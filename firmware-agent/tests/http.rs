@@ -5,16 +5,15 @@ use core::net::Ipv4Addr;
 use core::time::Duration;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::thread;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ServerConnection, StreamOwned};
 use tuffet_agent::engine::Input;
 use tuffet_agent::http::{AddressError, HttpOptions, HttpTransport};
 use tuffet_agent::{Error, Misuse, Request, Transport, TransportFault};
+
+mod authority;
 
 #[test]
 fn fetch_hands_over_the_body_as_it_was_sent() {
@@ -265,33 +264,7 @@ fn fetch_stops_with_the_sink_s_error() {
 #[test]
 fn fetch_over_tls_checks_who_answers() {
     let folder = tempfile::tempdir().unwrap();
-    let openssl = |arguments: &str| {
-        let arguments = arguments.split_whitespace();
-        let status = Command::new("openssl").args(arguments).current_dir(&folder).status();
-        assert!(status.expect("openssl is installed").success());
-    };
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
-    for authority in ["ca", "other"] {
-        openssl(&format!(
-            "req -x509 {key} -keyout {authority}.key -out {authority}.pem -subj /CN={authority} \
-             -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign"
-        ));
-    }
-    openssl(&format!(
-        "req -x509 {key} -CA ca.pem -CAkey ca.key -keyout server.key -out server.pem -subj /CN=server \
-         -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE"
-    ));
-    let file = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
-    let certificate = CertificateDer::from_pem_slice(&file("server.pem")).unwrap();
-    let secret = PrivateKeyDer::from_pem_slice(&file("server.key")).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], secret)
-        .unwrap();
-    let config = Arc::new(config);
+    let config = authority::make(folder.path());
     let server = serve_raw(move |stream| {
         let mut tls = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
         let request = read_request(&mut tls)?;
@@ -301,6 +274,7 @@ fn fetch_over_tls_checks_who_answers() {
         Some(request)
     });
 
+    let file = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
     let url = |host: &str| server.url.replace("http://127.0.0.1", &format!("https://{host}"));
     let fetch = |host: &str, authority: Option<&str>| -> Result<Vec<u8>, Error> {
         let root_certificates = authority.map(file);

@@ -146,6 +146,19 @@ impl<'a> Device<'a> {
         self.turn().0.unwrap()
     }
 
+    /// Is started again and again, each time before its pause is over: the pauses, and the turn that does not wait any more.
+    pub(crate) fn restart_until_it_asks(&mut self) -> (Vec<u32>, Result<Outcome, Error>) {
+        let mut waits = Vec::new();
+        loop {
+            self.restart();
+            match self.turn() {
+                (Ok(Outcome::TooEarly), Want::Wait(seconds)) => waits.push(seconds),
+                (outcome, _) => return (waits, outcome),
+            }
+            assert!(self.mirror.requests.is_empty());
+        }
+    }
+
     /// Bytes that came in the last turn.
     pub(crate) fn received(&self) -> usize {
         self.mirror.sent.values().sum()
@@ -262,15 +275,7 @@ fn failures_lengthen_the_pause_and_outlive_a_restart() {
     }
     // After a restart it waits first. One that is switched off before that is over waits less each time, and then asks.
     device.mirror.faults.clear();
-    let mut waits = Vec::new();
-    let outcome = loop {
-        device.restart();
-        match device.turn() {
-            (Ok(Outcome::TooEarly), Want::Wait(seconds)) => waits.push(seconds),
-            (outcome, _) => break outcome,
-        }
-        assert!(device.mirror.requests.is_empty());
-    };
+    let (waits, outcome) = device.restart_until_it_asks();
     assert_eq!((waits[0], waits.len()), (*pauses.last().unwrap(), 4), "{waits:?}");
     assert!(matches!(outcome, Ok(Outcome::Pending(_))));
     assert_eq!(Progress::load(device.engine.flash_mut()).failures, 0);

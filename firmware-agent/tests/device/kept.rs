@@ -210,15 +210,7 @@ fn server_that_asks_to_be_left_alone_is_after_a_restart_too() {
         assert_eq!(device.turn(), (Err(busy.into()), Want::Wait(3600)));
         device.mirror.faults.clear();
         // A start that waits has waited for half of it, or more than that: it is counted in units of 64 seconds.
-        let mut waits = Vec::new();
-        let outcome = loop {
-            device.restart();
-            match device.turn() {
-                (Ok(Outcome::TooEarly), Want::Wait(seconds)) => waits.push(seconds),
-                (outcome, _) => break outcome,
-            }
-            assert!(device.mirror.requests.is_empty());
-        };
+        let (waits, outcome) = device.restart_until_it_asks();
         assert_eq!(waits[..5], [3648, 1792, 896, 448, 192]);
         assert!(waits.len() < 8, "{waits:?}");
         assert!(matches!(outcome, Ok(Outcome::Pending(_))));

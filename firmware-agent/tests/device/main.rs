@@ -2,6 +2,9 @@
 //! loses its power at every operation.
 
 mod agent;
+#[cfg(feature = "linux")]
+#[path = "../authority/mod.rs"]
+mod authority;
 mod boot;
 mod bundle;
 #[cfg(feature = "linux")]

@@ -4,15 +4,12 @@ use core::net::Ipv4Addr;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
-use std::process::Command;
-use std::sync::Arc;
 use std::thread;
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ServerConnection, StreamOwned};
 
 use super::setup::{Setup, image, now, until};
+use crate::authority;
 use crate::bundle::{contents, encode};
 use crate::repository::{DAY, Release};
 
@@ -169,34 +166,9 @@ fn kill_in_the_middle_of_a_download_costs_a_block_and_no_more() {
 #[test]
 fn server_that_cannot_prove_who_it_is_is_an_error_of_its_own() {
     let setup = Setup::provisioned("");
-    let openssl = |arguments: &str| {
-        let arguments = arguments.split_whitespace();
-        let output = Command::new("openssl").args(arguments).current_dir(&setup.folder).output();
-        assert!(output.expect("openssl is installed").status.success());
-    };
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
-    for authority in ["ca", "other"] {
-        openssl(&format!(
-            "req -x509 {key} -keyout {authority}.key -out {authority}.pem -subj /CN={authority} \
-             -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign"
-        ));
-    }
-    openssl(&format!(
-        "req -x509 {key} -CA ca.pem -CAkey ca.key -keyout server.key -out server.pem -subj /CN=server \
-         -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE"
-    ));
-    let file = |name: &str| fs::read(setup.path(name)).unwrap();
-    let certificate = CertificateDer::from_pem_slice(&file("server.pem")).unwrap();
-    let secret = PrivateKeyDer::from_pem_slice(&file("server.key")).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], secret)
-        .unwrap();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (config, files) = (Arc::new(config), setup.server.files.clone());
+    let (config, files) = (authority::make(setup.folder.path()), setup.server.files.clone());
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut tls = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream.unwrap());
