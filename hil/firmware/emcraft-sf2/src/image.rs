@@ -33,7 +33,7 @@ pub fn hand_off() -> Option<HandOff> {
     HandOff::decode(&bytes)
 }
 
-/// How often this board was started: another number each time. There is no better source of chance.
+/// How often this board was started since it has power: another number at each reset. There is no better source of chance.
 pub fn starts() -> u32 {
     // SAFETY: as above, an aligned word of it.
     unsafe { STARTS.read_volatile() }

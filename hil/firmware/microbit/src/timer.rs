@@ -83,9 +83,10 @@ pub fn busy() -> u32 {
     ticks().wrapping_sub(WAITED.load(Relaxed))
 }
 
-/// Interrupts after so many seconds from the start on, 4,294 at the most. Whose handler that is, is the bootloader's to say: it resets.
+/// Interrupts after so many seconds from now on, 4,294 at the most. Whose handler that is, is the bootloader's to say: it resets.
 pub fn arm(seconds: u32) {
-    CC_0.write(seconds.saturating_mul(SECOND));
+    CC_0.write(ticks().wrapping_add(seconds.saturating_mul(SECOND)));
+    // What it was compared with before may have been reached meanwhile.
     COMPARE_0.write(0);
     INTENSET.write(EVENT);
     ISER.write(1 << NUMBER);
