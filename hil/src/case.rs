@@ -22,7 +22,6 @@
 //! Behaviours are `well`, `hangs`, `crashes`, `unfit` and `alone`.
 
 use core::fmt::Write as _;
-use core::time::Duration;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -30,17 +29,15 @@ use tuffet::demo::attacker::Attack;
 use tuffet::demo::mirror::{Fault, Request};
 use tuffet::release::Ramp;
 use tuffet::release::change::Change;
+use tuffet_hil_protocol::stamp::Behaviour;
 use tuffet_tests::simulator::{DAY, NOW};
 
 use crate::Failure;
 use crate::board::Board;
-use crate::firmware::{Behaviour, Firmware};
+use crate::firmware::Firmware;
 use crate::judge::Verdict;
-use crate::machine::{Halt, Machine, Watch};
+use crate::machine::{Asleep, Machine, Watch};
 use crate::world::{Wanted, World};
-
-/// How long a device may be on.
-pub const PATIENCE: Duration = Duration::from_secs(400);
 
 /// The first words of lines that a device says the same each time.
 const STABLE: [&str; 6] = ["start", "turn", "restart", "asleep", "trust", "panicked"];
@@ -186,17 +183,8 @@ fn read(path: &Path) -> Result<Option<String>, Failure> {
 
 /// The device is switched on, and runs until it sleeps. What it said, and what its flash says.
 fn start(world: &mut World<'_>, hear: &mut dyn FnMut(&str)) -> Result<String, Failure> {
-    let mut machine = Machine::start(world.firmware, &world.flash_at_start(), world.files()?, Watch::End)?;
-    let halt = machine.run(PATIENCE)?;
-    let flash = machine.flash()?;
-    let log = machine.switch_off()?;
-    log.iter().for_each(|line| hear(line));
-    if halt != Halt::Off(true) {
-        let last = log.iter().rev().take(12).rev().cloned().collect::<Vec<_>>().join("\n  ");
-        return Err(
-            format!("the device did not go to sleep ({halt:?}); the last that it said:\n  {last}").into()
-        );
-    }
+    let Asleep { flash, log } =
+        Machine::live(world.firmware, &world.flash_at_start(), world.files()?, Watch::End, hear)?;
     let verdict = Verdict::read(world, &flash)?;
     world.flash = flash;
     let mut said: Vec<&str> = log.iter().map(String::as_str).filter(|line| is_stable(line)).collect();

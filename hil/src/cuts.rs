@@ -8,20 +8,18 @@
 //! The same cut is made in the laboratory's simulator. Its flash must be the board's, byte for byte, at the cut, and say the
 //! same in the end.
 
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use core::time::Duration;
-use std::thread;
 use std::time::Instant;
 
+use tuffet_hil_protocol::stamp::Behaviour;
 use tuffet_tests::lab::nor::{Cut, Operation, Tear};
 
-use crate::Failure;
-use crate::case::PATIENCE;
-use crate::firmware::{Behaviour, Firmware};
+use crate::firmware::Firmware;
 use crate::judge::{Verdict, facts};
-use crate::machine::{Halt, Machine, Watch};
+use crate::machine::{Halt, Machine, PATIENCE, Watch};
 use crate::simulate::{live, tear};
 use crate::world::{Wanted, World};
+use crate::{Failure, in_parallel};
 
 /// The release that is installed.
 const RELEASE: &str = "1.0.0";
@@ -116,22 +114,17 @@ impl<'f> Recording<'f> {
     /// # Errors
     /// The first difference, in words.
     pub fn compare(&self) -> Result<(), Failure> {
-        let simulated = live(&self.world, self.starts[0].flash.clone(), None)?;
+        let simulated = live(&self.world, self.starts[0].flash.clone(), None)?.operations;
         let board = self.starts.iter().flat_map(|start| &start.operations).map(|(operation, _)| operation);
-        let mut board: Vec<&Operation> = board.collect();
-        let all = board.len();
-        for (number, operation) in simulated.operations.iter().enumerate() {
-            if board.get(number) != Some(&operation) {
-                let board = board.get(number);
+        let board: Vec<&Operation> = board.collect();
+        for number in 0..board.len().max(simulated.len()) {
+            let (board, simulator) = (board.get(number).copied(), simulated.get(number));
+            if board != simulator {
                 return Err(format!(
-                    "operation {number}: the simulator does {operation:x?}, the board {board:x?}"
+                    "operation {number}: the board does {board:x?}, the simulator {simulator:x?}"
                 )
                 .into());
             }
-        }
-        if all != simulated.operations.len() {
-            let more = board.split_off(simulated.operations.len());
-            return Err(format!("the board does more than the simulator: {more:x?}").into());
         }
         Ok(())
     }
@@ -174,34 +167,23 @@ impl<'f> Recording<'f> {
 
     /// Makes these cuts, so many at a time. `watch` hears of each that is over.
     pub fn cut(&self, moments: &[(usize, Moment)], jobs: usize, watch: &(dyn Fn() + Sync)) -> Tally {
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut tally = Tally::default();
-            while let Some((start, moment)) = moments.get(next.fetch_add(1, Relaxed)) {
-                match self.cut_at(*start, *moment) {
-                    Ok(()) => {
-                        tally.survived += 1;
-                        tally.compared += usize::from(matches!(moment, Moment::Operation(..)));
-                    }
-                    Err(error) => tally.failed.push(format!("start {start}, {moment:?}: {error}")),
+        let outcomes = in_parallel(jobs, moments, &|(start, moment)| {
+            let cut = self.cut_at(*start, *moment);
+            watch();
+            cut.map(|()| matches!(moment, Moment::Operation(..)))
+                .map_err(|error| format!("start {start}, {moment:?}: {error}"))
+        });
+        let mut tally = Tally::default();
+        for outcome in outcomes {
+            match outcome {
+                Ok(compared) => {
+                    tally.survived += 1;
+                    tally.compared += usize::from(compared);
                 }
-                watch();
+                Err(error) => tally.failed.push(error),
             }
-            tally
-        };
-        thread::scope(|scope| {
-            let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().fold(Tally::default(), |mut all, worker| {
-                let one = worker.join().unwrap_or_else(|_| Tally {
-                    failed: vec!["the runner itself panicked".to_owned()],
-                    ..Tally::default()
-                });
-                all.survived += one.survived;
-                all.compared += one.compared;
-                all.failed.extend(one.failed);
-                all
-            })
-        })
+        }
+        tally
     }
 
     fn cut_at(&self, start: usize, moment: Moment) -> Result<(), Failure> {
@@ -217,12 +199,15 @@ impl<'f> Recording<'f> {
                 .into());
             }
         }
-        let board = self.recover(torn.clone())?;
+        let board = self.recover(torn.clone(), &|flash| {
+            let (firmware, files) = (self.world.firmware, self.world.files()?);
+            Ok(Machine::live(firmware, &flash, files, Watch::End, &mut |_| ())?.flash)
+        })?;
         let end = Verdict::read(&self.world, &board)?;
         if !self.is_end(&end) {
             return Err(format!("it ended like this:\n{end}").into());
         }
-        let simulated = self.simulate(torn)?;
+        let simulated = self.recover(torn, &|flash| Ok(live(&self.world, flash, None)?.flash))?;
         let both = [&board, &simulated].map(|flash| facts(self.world.firmware.board, flash));
         match both {
             [Ok(board), Ok(simulator)] if board == simulator => Ok(()),
@@ -284,30 +269,16 @@ impl<'f> Recording<'f> {
         Ok(flash)
     }
 
-    /// Switches a device on until it has nothing left to do.
-    fn recover(&self, mut flash: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    /// Lives, start after start, until the release is installed; `start` says what is on the flash after one.
+    fn recover(
+        &self,
+        mut flash: Vec<u8>,
+        start: &dyn Fn(Vec<u8>) -> Result<Vec<u8>, Failure>,
+    ) -> Result<Vec<u8>, Failure> {
         for _ in 0..STARTS {
-            let mut machine = Machine::start(self.world.firmware, &flash, self.world.files()?, Watch::End)?;
-            let halt = machine.run(PATIENCE)?;
-            flash = machine.flash()?;
-            let log = machine.switch_off()?;
-            if halt != Halt::Off(true) {
-                let last = log.iter().rev().take(12).rev().cloned().collect::<Vec<_>>().join("\n  ");
-                return Err(format!("after the cut it came to {halt:?}:\n  {last}").into());
-            }
+            flash = start(flash)?;
             if self.is_end(&Verdict::read(&self.world, &flash)?) {
-                return Ok(flash);
-            }
-        }
-        Ok(flash)
-    }
-
-    /// The same in the simulator.
-    fn simulate(&self, mut flash: Vec<u8>) -> Result<Vec<u8>, Failure> {
-        for _ in 0..STARTS {
-            flash = live(&self.world, flash, None)?.flash;
-            if self.is_end(&Verdict::read(&self.world, &flash)?) {
-                return Ok(flash);
+                break;
             }
         }
         Ok(flash)

@@ -5,14 +5,10 @@ use std::path::Path;
 use object::{Object as _, ObjectSymbol as _};
 use tuffet::demo::firmware::{Build, flat_image};
 
+use tuffet_hil_protocol::stamp::{MAGIC, Stamp};
+
 use crate::Failure;
 use crate::board::Board;
-
-/// What begins a stamp; see `hil/firmware/device/src/stamp.rs`, where its table is.
-const MAGIC: &[u8; 16] = b"TUFFET STAMP v1\0";
-
-/// Bytes of a stamp's root, at the most.
-const ROOT_MAX: usize = 6144;
 
 /// The programs of a board.
 #[derive(Debug)]
@@ -44,36 +40,6 @@ pub struct Places {
     pub switch_off: Vec<u32>,
 }
 
-/// How an image behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Behaviour {
-    /// As it should.
-    Well,
-    /// It hangs right after its start.
-    Hangs,
-    /// It crashes right after its start.
-    Crashes,
-    /// It says that it is not fit for use.
-    Unfit,
-    /// It does not reach its server.
-    Alone,
-}
-
-/// What a release's build fills in.
-#[derive(Clone, Copy, Debug)]
-pub struct Stamp<'s> {
-    /// The version.
-    pub version: &'s str,
-    /// The security counter.
-    pub counter: u32,
-    /// How the image behaves.
-    pub behaviour: Behaviour,
-    /// When it was built, in seconds since 1970.
-    pub built: u64,
-    /// The root file that it trusts.
-    pub root: &'s [u8],
-}
-
 impl Firmware {
     /// Builds a board's programs below this directory, which keeps what the compiler made.
     ///
@@ -92,7 +58,7 @@ impl Firmware {
         let link = board.layout().link;
         let image = flat_image(&application, link..link + slot)
             .map_err(|flaw| format!("{}: {flaw}", board.programs()[1]))?;
-        let mut stamps = image.windows(MAGIC.len()).enumerate().filter(|(_, bytes)| bytes == MAGIC);
+        let mut stamps = image.windows(MAGIC.len()).enumerate().filter(|(_, bytes)| *bytes == MAGIC);
         let (Some((stamp, _)), None) = (stamps.next(), stamps.next()) else {
             return Err(format!("{} has no stamp, or several", board.programs()[1]).into());
         };
@@ -105,22 +71,17 @@ impl Firmware {
     /// # Errors
     /// A version or a root that is too long.
     pub fn image(&self, stamp: &Stamp<'_>) -> Result<Vec<u8>, Failure> {
-        let Stamp { version, counter, behaviour, built, root } = *stamp;
-        if version.len() > 32 || root.len() > ROOT_MAX {
-            return Err(format!("version {version} or its root of {} bytes is too long", root.len()).into());
-        }
         let mut image = self.image.clone();
-        let mut put = |offset: usize, bytes: &[u8]| {
-            let at = self.stamp + offset;
-            image[at..at + bytes.len()].copy_from_slice(bytes);
-        };
-        put(16, version.as_bytes());
-        put(48, &counter.to_le_bytes());
-        put(52, &(behaviour as u32).to_le_bytes());
-        put(56, &built.to_le_bytes());
-        put(64, &u32::try_from(root.len())?.to_le_bytes());
-        put(72, root);
-        Ok(image)
+        let place = image.get_mut(self.stamp..).and_then(|rest| rest.first_chunk_mut());
+        match place.is_some_and(|place| stamp.fill(place)) {
+            true => Ok(image),
+            false => Err(format!(
+                "version {} or its root of {} bytes is too long",
+                stamp.version,
+                stamp.root.len()
+            )
+            .into()),
+        }
     }
 
     /// Bytes of an image.

@@ -15,6 +15,9 @@
 
 #![allow(clippy::disallowed_methods, reason = "emulators run in real time, and have to be given up on")]
 
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
+
 pub mod board;
 pub mod case;
 pub mod cuts;
@@ -29,3 +32,19 @@ pub mod world;
 
 /// Why something could not be done, in words.
 pub type Failure = Box<dyn core::error::Error + Send + Sync>;
+
+/// Works through items, so many at a time. What came of each, in no order.
+///
+/// # Panics
+/// If the work does.
+pub fn in_parallel<I: Sync, O: Send>(jobs: usize, items: &[I], work: &(dyn Fn(&I) -> O + Sync)) -> Vec<O> {
+    let next = AtomicUsize::new(0);
+    let some = || -> Vec<O> {
+        let mine = core::iter::from_fn(|| items.get(next.fetch_add(1, Relaxed)));
+        mine.map(work).collect()
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(some)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("the work does not panic")).collect()
+    })
+}

@@ -53,6 +53,18 @@ pub enum Halt {
     Late,
 }
 
+/// What came of a device that ran until it switched itself off.
+#[derive(Clone, Debug)]
+pub struct Asleep {
+    /// What is on its flash.
+    pub flash: Vec<u8>,
+    /// What it said.
+    pub log: Vec<String>,
+}
+
+/// How long a device may be on. One whose instructions are counted takes four times as long.
+pub const PATIENCE: Duration = Duration::from_secs(400);
+
 /// What a device is halted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watch {
@@ -65,6 +77,29 @@ pub enum Watch {
 }
 
 impl Machine {
+    /// Switches a device on, and lets it run until it switches itself off. `hear` is told all that it said.
+    ///
+    /// # Errors
+    /// What keeps the emulator from being started, or that the device does anything else than go to sleep.
+    pub fn live(
+        firmware: &Firmware,
+        flash: &[u8],
+        files: Option<Files>,
+        watch: Watch,
+        hear: &mut dyn FnMut(&str),
+    ) -> Result<Asleep, Failure> {
+        let mut machine = Machine::start(firmware, flash, files, watch)?;
+        let halt = machine.run(if watch == Watch::Counting { PATIENCE * 4 } else { PATIENCE })?;
+        let flash = machine.flash()?;
+        let log = machine.switch_off()?;
+        log.iter().for_each(|line| hear(line));
+        if halt == Halt::Off(true) {
+            return Ok(Asleep { flash, log });
+        }
+        let last = log.get(log.len().saturating_sub(12)..).unwrap_or_default().join("\n  ");
+        Err(format!("the device did not go to sleep ({halt:?}); the last that it said:\n  {last}").into())
+    }
+
     /// Switches a device on, with these bytes on its flash. `files` are what its UART is fed with, if it is.
     ///
     /// # Errors

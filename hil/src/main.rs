@@ -2,23 +2,19 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods, reason = "a program")]
 
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-
-use std::thread;
 use std::time::Instant;
 
 use anstream::{eprintln, println};
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use tuffet_hil::Failure;
 use tuffet_hil::board::Board;
 use tuffet_hil::case::{Case, Outcome};
 use tuffet_hil::cuts::Recording;
 use tuffet_hil::firmware::Firmware;
-use tuffet_hil::measure;
+use tuffet_hil::{Failure, in_parallel, measure};
 
 /// Runs real firmware on emulated boards, and cuts its power.
 #[derive(Parser)]
@@ -127,50 +123,46 @@ fn play(cases: &[&Case], options: &Options) -> Result<bool, Failure> {
         firmwares.push(Firmware::build(board, &build_directory())?);
     }
     let pairs = |firmware| cases.iter().map(move |case| (firmware, *case));
-    let all: Vec<(&Firmware, &Case)> = firmwares.iter().flat_map(pairs).collect();
-    let all: Vec<_> =
-        all.into_iter().filter(|(firmware, case)| case.boards.contains(&firmware.board)).collect();
-    let (next, others) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let work = || -> Result<(), Failure> {
-        while let Some((firmware, case)) = all.get(next.fetch_add(1, Relaxed)) {
-            let board = firmware.board;
-            let start = Instant::now();
-            let mut hear = |line: &str| {
-                if verbose {
-                    println!("{board}: {line}");
-                }
-            };
-            let came = case.play(firmware, &mut hear);
-            let head = format!("{board:12} {:28} {:3} s ", case.name, start.elapsed().as_secs());
-            match came.map(|came| case.judge(board, came)) {
-                Err(error) => {
-                    others.fetch_add(1, Relaxed);
-                    println!("{head} FAILED: {error}");
-                }
-                Ok(judged) => match judged? {
-                    Outcome::Same => println!("{head} as expected"),
-                    Outcome::Other { came, .. } if overwrite => {
-                        case.overwrite(board, &came)?;
-                        println!("{head} is expected from now on:\n{came}");
-                    }
-                    Outcome::Other { came, expected } => {
-                        others.fetch_add(1, Relaxed);
-                        let expected = expected.unwrap_or_else(|| "nothing\n".to_owned());
-                        println!("{head} OTHERWISE\nexpected:\n{expected}came:\n{came}");
-                    }
-                },
+    let all: Vec<(&Firmware, &Case)> = firmwares
+        .iter()
+        .flat_map(pairs)
+        .filter(|(firmware, case)| case.boards.contains(&firmware.board))
+        .collect();
+    let outcomes = in_parallel(jobs, &all, &|(firmware, case)| -> Result<bool, Failure> {
+        let board = firmware.board;
+        let start = Instant::now();
+        let mut hear = |line: &str| {
+            if verbose {
+                println!("{board}: {line}");
             }
-        }
-        Ok(())
-    };
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_for_each(|worker| match worker.join() {
-            Ok(done) => done,
-            Err(_) => Err("the runner itself panicked".into()),
+        };
+        let came = case.play(firmware, &mut hear);
+        let head = format!("{board:12} {:28} {:3} s ", case.name, start.elapsed().as_secs());
+        Ok(match came.map(|came| case.judge(board, came)) {
+            Err(error) => {
+                println!("{head} FAILED: {error}");
+                false
+            }
+            Ok(judged) => match judged? {
+                Outcome::Same => {
+                    println!("{head} as expected");
+                    true
+                }
+                Outcome::Other { came, .. } if overwrite => {
+                    case.overwrite(board, &came)?;
+                    println!("{head} is expected from now on:\n{came}");
+                    true
+                }
+                Outcome::Other { came, expected } => {
+                    let expected = expected.unwrap_or_else(|| "nothing\n".to_owned());
+                    println!("{head} OTHERWISE\nexpected:\n{expected}came:\n{came}");
+                    false
+                }
+            },
         })
-    })?;
-    let others = others.into_inner();
+    });
+    let as_expected: Vec<bool> = outcomes.into_iter().collect::<Result<_, _>>()?;
+    let others = as_expected.iter().filter(|is_same| !**is_same).count();
     println!("{} played, {others} otherwise than expected", all.len());
     Ok(others == 0)
 }

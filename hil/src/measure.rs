@@ -4,32 +4,32 @@
 //! microsecond is a thousand instructions. Real cores take 1.3 to 1.8 cycles for each, and their flash takes time, too: what
 //! follows from the instructions is a lower bound.
 
-use core::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind};
 
+use tuffet_hil_protocol::stamp::Behaviour;
+use tuffet_tests::page;
+
 use crate::Failure;
 use crate::board::Board;
-use crate::case::PATIENCE;
-use crate::firmware::{Behaviour, Firmware};
-use crate::machine::{Halt, Machine, Watch};
+use crate::firmware::Firmware;
+use crate::machine::{Asleep, Machine, Watch};
 use crate::world::{Wanted, World};
 
 /// Instructions in a microsecond of the emulator's.
 const A_MICROSECOND: u64 = 1000;
 
-/// Between these lines of `docs/budgets.md` is the table.
-const BEGIN: &str = "<!-- boards -->\n";
-const END: &str = "<!-- /boards -->";
+/// The name of the table in `docs/budgets.md`.
+const NAME: &str = "boards";
 
 /// A row: what was measured on each board, and what it may be at the most.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     what: String,
-    /// In the order of [`Board::ALL`]; nothing where a board does not have it.
-    measured: [Option<u64>; 2],
+    /// In the order of [`Board::ALL`].
+    measured: [u64; 2],
     budget: [Option<u64>; 2],
     /// A number that follows from another one has no say.
     derived: bool,
@@ -108,8 +108,7 @@ pub fn measure(directory: &Path) -> Result<Vec<Row>, Failure> {
     for board in Board::ALL {
         taken.push(Taken::by(&Firmware::build(board, directory)?)?);
     }
-    let [one, other] = [0, 1].map(|number: usize| taken[number].clone());
-    Ok(rows([&one, &other]))
+    Ok(rows([&taken[0], &taken[1]]))
 }
 
 impl Taken {
@@ -179,14 +178,10 @@ impl Taken {
 
     /// One time that the device is on: its turns.
     fn turns(&mut self, world: &mut World<'_>) -> Result<Vec<Turn>, Failure> {
-        let mut machine =
-            Machine::start(world.firmware, &world.flash_at_start(), world.files()?, Watch::Counting)?;
-        let halt = machine.run(PATIENCE * 4)?;
-        world.flash = machine.flash()?;
-        let log = machine.switch_off()?;
-        if halt != Halt::Off(true) {
-            return Err(format!("the device did not go to sleep: {halt:?}; it said {log:?}").into());
-        }
+        let (at_start, files) = (world.flash_at_start(), world.files()?);
+        let Asleep { flash, log } =
+            Machine::live(world.firmware, &at_start, files, Watch::Counting, &mut |_| ())?;
+        world.flash = flash;
         // All of them are counted from a start on.
         let (mut turns, mut wire, mut busy): (Vec<Turn>, _, _) = (Vec::new(), [0; 2], 0);
         for line in &log {
@@ -246,9 +241,9 @@ fn rows(taken: [&Taken; 2]) -> Vec<Row> {
         let budget = BUDGETS.iter().find(|(name, _)| *name == what).map(|(_, budget)| *budget);
         rows.push(Row {
             what: what.to_owned(),
-            measured: taken.map(|taken| Some(of(taken))),
+            measured: taken.map(of),
             budget: [0, 1].map(|board| budget.map(|budget| budget[board])),
-            derived: false,
+            derived: what.contains("MHz"),
             tolerance,
         });
     };
@@ -283,9 +278,6 @@ fn rows(taken: [&Taken; 2]) -> Vec<Row> {
             row(&what, &|taken| turn(taken).instructions / (megahertz * 1000), 10);
         }
     }
-    for row in &mut rows {
-        row.derived = row.what.contains("MHz");
-    }
     rows
 }
 
@@ -299,11 +291,9 @@ impl Row {
     #[must_use]
     pub fn over(&self) -> Vec<String> {
         let each = Board::ALL.iter().zip(self.measured).zip(self.budget);
-        each.filter_map(|((board, measured), budget)| match (measured, budget) {
-            (Some(measured), Some(budget)) if measured > budget => {
-                Some(format!("{board}, {}: {measured} is over {budget}", self.what))
-            }
-            _ => None,
+        each.filter_map(|((board, measured), budget)| {
+            let budget = budget.filter(|budget| measured > *budget)?;
+            Some(format!("{board}, {}: {measured} is over {budget}", self.what))
         })
         .collect()
     }
@@ -312,89 +302,62 @@ impl Row {
 /// The table.
 #[must_use]
 pub fn table(rows: &[Row]) -> String {
-    let mut text = String::from("| what |");
+    let mut lines = vec![vec!["what".to_owned()]];
     for board in Board::ALL {
-        let _ = write!(text, " {board} | budget |");
+        lines[0].extend([board.to_string(), "budget".to_owned()]);
     }
-    text.push_str("\n|---|---:|---:|---:|---:|\n");
     for row in rows {
-        let _ = write!(text, "| {} |", row.what);
+        let mut line = vec![row.what.clone()];
         for (measured, budget) in row.measured.into_iter().zip(row.budget) {
-            for number in [measured, budget] {
-                let _ = write!(text, " {} |", number.map_or_else(|| "-".to_owned(), grouped));
-            }
+            line.extend([page::grouped(measured), budget.map_or_else(|| "-".to_owned(), page::grouped)]);
         }
-        text.push('\n');
+        lines.push(line);
     }
-    text
-}
-
-/// Digits in groups of three.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    page::table(&lines, 1..5)
 }
 
 /// Writes the table into the page.
 ///
 /// # Errors
 /// A page without a place for it, or the system's.
-pub fn update(page: &Path, rows: &[Row]) -> Result<(), Failure> {
-    let text = fs::read_to_string(page)?;
-    let [before, _, after] = parts(&text)?;
-    Ok(fs::write(page, format!("{before}{BEGIN}{}{END}{after}", table(rows)))?)
+pub fn update(path: &Path, rows: &[Row]) -> Result<(), Failure> {
+    Ok(fs::write(path, page::replaced(&fs::read_to_string(path)?, NAME, &table(rows))?)?)
 }
 
 /// What the page says otherwise than it was measured.
 ///
 /// # Errors
 /// A page without a table, or the system's.
-pub fn differences(page: &Path, rows: &[Row]) -> Result<Vec<String>, Failure> {
-    let text = fs::read_to_string(page)?;
-    let [_, recorded, _] = parts(&text)?;
-    let mut lines = recorded.lines().skip(2);
+pub fn differences(path: &Path, rows: &[Row]) -> Result<Vec<String>, Failure> {
+    let text = fs::read_to_string(path)?;
+    let recorded = page::cells(&text, NAME)?;
     let mut differences = Vec::new();
-    for row in rows {
-        let line = lines.next().unwrap_or_default();
-        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        let number = |cell: &str| cell.replace(',', "").parse::<u64>().ok();
-        let is_near =
-            |cell: Option<&&str>, measured: Option<u64>| match (cell.and_then(|cell| number(cell)), measured)
-            {
-                (Some(recorded), Some(measured)) => {
-                    recorded.abs_diff(measured) * 100 <= recorded.max(1) * row.tolerance
-                }
-                (recorded, measured) => recorded == measured,
-            };
-        let same_budget =
-            |cell: Option<&&str>, budget: Option<u64>| cell.and_then(|cell| number(cell)) == budget;
-        let is_true = cells.first() == Some(&row.what.as_str())
-            && is_near(cells.get(1), row.measured[0])
-            && same_budget(cells.get(2), row.budget[0])
-            && is_near(cells.get(3), row.measured[1])
-            && same_budget(cells.get(4), row.budget[1]);
+    if recorded.len() > rows.len() {
+        differences.push("docs/budgets.md has more rows than were measured; see --update".to_owned());
+    }
+    let number = |cell: &str| cell.replace(',', "").parse::<u64>().ok();
+    for (index, row) in rows.iter().enumerate() {
+        let cells = recorded.get(index).map(Vec::as_slice).unwrap_or_default();
+        let is_near = |recorded: Option<u64>, measured: u64| {
+            recorded
+                .is_some_and(|recorded| recorded.abs_diff(measured) * 100 <= recorded.max(1) * row.tolerance)
+        };
+        let is_true = match cells {
+            [what, cells @ ..] if *what == row.what && cells.len() == 2 * Board::ALL.len() => {
+                let pairs = cells.chunks(2).zip(row.measured).zip(row.budget);
+                let mut each = pairs.map(|((cells, measured), budget)| {
+                    is_near(number(cells[0]), measured) && number(cells[1]) == budget
+                });
+                each.all(|is_true| is_true)
+            }
+            _ => false,
+        };
         if !is_true && !row.derived {
             differences
-                .push(format!("docs/budgets.md says {line:?}, and {row:?} was measured; see --update"));
+                .push(format!("docs/budgets.md says {cells:?}, and {row:?} was measured; see --update"));
         }
     }
     Ok(differences)
-}
-
-/// What stands before, between and behind the two lines.
-fn parts(page: &str) -> Result<[&str; 3], Failure> {
-    let parts = page.split_once(BEGIN).and_then(|(before, rest)| {
-        let (table, after) = rest.split_once(END)?;
-        Some([before, table, after])
-    });
-    parts.ok_or_else(|| format!("docs/budgets.md has no table between {} and {END}", BEGIN.trim_end()).into())
 }
 
 #[cfg(test)]
@@ -405,7 +368,7 @@ mod tests {
     fn page_that_says_something_else_is_told() {
         let row = |measured| Row {
             what: "image".to_owned(),
-            measured: [Some(measured), None],
+            measured: [measured, 0],
             budget: [Some(100_000), None],
             derived: false,
             tolerance: 2,
@@ -414,10 +377,14 @@ mod tests {
         let page = directory.path().join("budgets.md");
         fs::write(&page, "# Budgets\n").unwrap();
         assert!(update(&page, &[row(1)]).is_err(), "the page has no place for a table");
-        fs::write(&page, format!("# Budgets\n{BEGIN}{END}\nmore\n")).unwrap();
+        fs::write(&page, "# Budgets\n<!-- boards -->\n<!-- /boards -->\nmore\n").unwrap();
         update(&page, &[row(99_000)]).unwrap();
         let text = fs::read_to_string(&page).unwrap();
-        assert!(text.contains("| image | 99,000 | 100,000 | - | - |") && text.ends_with("more\n"), "{text}");
+        assert!(
+            text.contains("| image |      99,000 | 100,000 |        0 |      - |")
+                && text.ends_with("more\n"),
+            "{text}"
+        );
         for (measured, told) in [(99_000, 0), (100_900, 0), (97_100, 0), (101_000, 1), (96_900, 1)] {
             assert_eq!(differences(&page, &[row(measured)]).unwrap().len(), told, "{measured}");
         }

@@ -14,16 +14,15 @@ use tuffet_agent::http::{HttpOptions, HttpTransport};
 use tuffet_agent::product::{Health, Now, Product};
 use tuffet_agent::schedule::Settings;
 use tuffet_client::Clock;
-use tuffet_hil_protocol::board::Part;
+use tuffet_hil_protocol::ASLEEP;
+use tuffet_hil_protocol::board::{EMCRAFT_SF2, MICROBIT, Part};
 use tuffet_tests::lab::loader::start_by_embassy;
-use tuffet_tests::lab::nor::{Cut, Nor, Operation, Tear};
+use tuffet_tests::lab::nor::{Cut, Nor, Operation, Tear, halfway};
 use tuffet_tests::lab::world::CRYPTO;
+use tuffet_tests::simulator::digest;
 
 use crate::board::Board;
 use crate::world::World;
-
-/// Seconds that a device waits for; see `hil/firmware/device/src/product.rs`.
-const PATIENCE: u32 = 30;
 
 /// Starts until a device sleeps, at the most.
 const STARTS: usize = 30;
@@ -46,8 +45,12 @@ pub struct Life {
 /// That it does not come to an end, or does what no device may.
 pub fn live(world: &World<'_>, flash: Vec<u8>, cut: Option<(Cut, u8)>) -> Result<Life, String> {
     match world.firmware.board {
-        Board::EmcraftSf2 => run::<0x1_0000, 16>(world, flash, cut),
-        Board::Microbit => run::<0x400, 4>(world, flash, cut),
+        Board::EmcraftSf2 => {
+            run::<{ EMCRAFT_SF2.erase_unit as usize }, { EMCRAFT_SF2.write_unit as usize }>(world, flash, cut)
+        }
+        Board::Microbit => {
+            run::<{ MICROBIT.erase_unit as usize }, { MICROBIT.write_unit as usize }>(world, flash, cut)
+        }
     }
 }
 
@@ -64,11 +67,8 @@ fn run<const ERASE: usize, const WRITE: usize>(
     }
     for _ in 0..STARTS {
         let over = start(world, &mut nor);
-        if !nor.powered() {
-            return Ok(Life { flash: nor.bytes().to_vec(), operations: nor.operations.clone() });
-        }
-        if over? {
-            return Ok(Life { flash: nor.bytes().to_vec(), operations: nor.operations.clone() });
+        if !nor.powered() || over? {
+            return Ok(Life { flash: nor.bytes().to_vec(), operations: nor.operations });
         }
     }
     Err(format!("after {STARTS} starts the simulated device still has something to do"))
@@ -95,7 +95,7 @@ fn start<const ERASE: usize, const WRITE: usize>(
                 .images()
                 .find(|image| nor.bytes()[slot..].starts_with(&image.bytes))
                 .ok_or("what starts is mixed, or nobody built it")?;
-            let running = tuffet_tests::simulator::digest(&running.bytes);
+            let running = digest(&running.bytes);
             let flash = Flash::new(Driver(nor), map).map_err(words)?;
             let handover = EmbassyBoot::new(&flash, state).map_err(words)?;
             turns(world, handover, flash, &running)
@@ -132,7 +132,7 @@ fn turns<F: NorFlash, H: Handover<F>>(
         };
         match want {
             Want::Restart => return Ok(false),
-            Want::Wait(seconds) if seconds < PATIENCE => lamp.uptime += seconds.max(1),
+            Want::Wait(seconds) if seconds < ASLEEP => lamp.uptime += seconds.max(1),
             _ => return Ok(true),
         }
     }
@@ -199,8 +199,6 @@ impl<const ERASE: usize, const WRITE: usize> NorFlash for Driver<'_, ERASE, WRIT
 ///
 /// As the simulated flash does it; see [`tuffet_tests::lab::nor`].
 pub fn tear(flash: &mut [u8], operation: &Operation, bytes: &[u8], tear: Tear, noise: u8) {
-    use tuffet_tests::lab::nor::halfway;
-
     let Range { start, end } = operation.range();
     let done = match tear {
         Tear::Before => return,

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
 
-use embedded_storage::nor_flash::NorFlash;
 use tempfile::TempDir;
 use tuffet::bundle;
 use tuffet::config::Hardware;
@@ -20,20 +19,22 @@ use tuffet_agent::Flash;
 use tuffet_agent::factory::{Factory, FactoryImage, provision};
 use tuffet_agent::http::HttpOptions;
 use tuffet_client::SOFTWARE;
+use tuffet_hil_protocol::board::{EMCRAFT_SF2, MICROBIT};
 use tuffet_hil_protocol::page::DevicePage;
+use tuffet_hil_protocol::stamp::{Behaviour, Stamp};
 use tuffet_tests::lab::nor::Nor;
 use tuffet_tests::simulator::{DAY, NOW, digest};
 
 use crate::Failure;
 use crate::board::Board;
-use crate::firmware::{Behaviour, Firmware, Stamp};
+use crate::firmware::Firmware;
 use crate::gateway::Files;
 
 /// The device's id, which decides its place in rollouts.
-pub const ID: [u8; 16] = *b"lamp-17\0\0\0\0\0\0\0\0\0";
+const ID: [u8; 16] = *b"lamp-17\0\0\0\0\0\0\0\0\0";
 
 /// The version that a device leaves the factory with.
-pub const FACTORY: &str = "0.9.0";
+const FACTORY: &str = "0.9.0";
 
 /// The server, as an emulated network knows the host's loopback.
 const SERVER: [u8; 4] = [10, 0, 2, 2];
@@ -95,9 +96,7 @@ impl<'f> World<'f> {
     pub fn new(firmware: &'f Firmware) -> Result<World<'f>, Failure> {
         let directory = tempfile::tempdir()?;
         let board = firmware.board;
-        // embassy-boot swaps as many pages as slot A has.
-        let hardware = Hardware { slot_size: board.layout().slot_a.length, flash_map: None };
-        let (team, ceremony) = Team::found(directory.path(), &[(board.name(), hardware)], NOW)?;
+        let (team, ceremony) = Team::found(directory.path(), &[hardware(board)], NOW)?;
         let mirror = Mirror::serve(&team.public())?;
         let page = DevicePage {
             id: ID,
@@ -126,24 +125,20 @@ impl<'f> World<'f> {
         world.release(&first)?;
         let image = world.images.values().next().ok_or("there is no image")?.clone();
         world.flash = match board {
-            Board::EmcraftSf2 => {
-                world.manufacture(Nor::<0x1_0000, 16>::new(board.layout().size, 0xFF), &image)?
-            }
-            Board::Microbit => world.manufacture(Nor::<0x400, 4>::new(board.layout().size, 0xFF), &image)?,
+            Board::EmcraftSf2 => world
+                .manufacture::<{ EMCRAFT_SF2.erase_unit as usize }, { EMCRAFT_SF2.write_unit as usize }>(
+                    &image,
+                )?,
+            Board::Microbit => world
+                .manufacture::<{ MICROBIT.erase_unit as usize }, { MICROBIT.write_unit as usize }>(&image)?,
         };
         Ok(world)
     }
 
     /// What is on a flash when the device leaves the factory.
-    fn manufacture<const ERASE: usize, const WRITE: usize>(
-        &self,
-        mut nor: Nor<ERASE, WRITE>,
-        image: &Image,
-    ) -> Result<Vec<u8>, Failure>
-    where
-        for<'n> &'n mut Nor<ERASE, WRITE>: NorFlash,
-    {
+    fn manufacture<const ERASE: usize, const WRITE: usize>(&self, image: &Image) -> Result<Vec<u8>, Failure> {
         let board = self.firmware.board;
+        let mut nor = Nor::<ERASE, WRITE>::new(board.layout().size, 0xFF);
         let mut flash = Flash::new(&mut nor, board.map()).map_err(words)?;
         let first = FactoryImage { bytes: &image.bytes, sequence: 1, version: &image.version };
         provision(&mut flash, &SOFTWARE, &self.factory(image.counter), &first).map_err(words)?;
@@ -267,9 +262,8 @@ impl<'f> World<'f> {
     /// The metadata of a repository whose keys are the attacker's.
     fn own_repository(&self, image: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
         let board = self.firmware.board;
-        let hardware = Hardware { slot_size: board.layout().slot_a.length, flash_map: None };
         let directory = self.directory.path().join("attacker");
-        let (mut team, _) = Team::found(&directory, &[(board.name(), hardware)], NOW)?;
+        let (mut team, _) = Team::found(&directory, &[hardware(board)], NOW)?;
         team.stage(&Build::new(image, board.name(), "6.6.6"))?;
         team.sign_targets()?;
         team.publish()?;
@@ -332,8 +326,13 @@ impl<'f> World<'f> {
     }
 }
 
+/// What the product runs on. embassy-boot swaps as many pages as slot A has.
+fn hardware(board: Board) -> (&'static str, Hardware) {
+    (board.name(), Hardware { slot_size: board.layout().slot_a.length, flash_map: None })
+}
+
 /// When images are built.
-pub const BUILT: u64 = NOW - 5 * DAY;
+const BUILT: u64 = NOW - 5 * DAY;
 
 /// The library's errors can do less than those of a thread.
 fn words(error: impl core::fmt::Display) -> String {

@@ -5,5 +5,6 @@
 pub mod expect;
 pub mod fuzz;
 pub mod lab;
+pub mod page;
 pub mod simulator;
 pub mod subject;

@@ -13,12 +13,10 @@ use tuffet_agent::report::FAILED;
 use tuffet_agent::schedule::Settings;
 use tuffet_agent::{Error, Event, Flash, Handover, SlotImage, Transport};
 use tuffet_client::{Clock, SOFTWARE};
+use tuffet_hil_protocol::ASLEEP;
 use tuffet_hil_protocol::page::DevicePage;
 
 use crate::stamp::{Behaviour, Stamp};
-
-/// Seconds that a lamp waits for. One that is to wait longer has nothing left to do.
-const PATIENCE: u32 = 30;
 
 /// What a board is asked for, besides flash and transport.
 pub trait Board {
@@ -159,7 +157,7 @@ impl<'d, B: Board> Device<'d, B> {
 
     fn obey(&mut self, want: Want) {
         match want {
-            Want::Wait(seconds) if seconds < PATIENCE => {
+            Want::Wait(seconds) if seconds < ASLEEP => {
                 info!("wait {=u32}", seconds);
                 self.board.wait(seconds);
             }

@@ -1,33 +1,18 @@
-//! The stamp: what a release's build fills in after linking, so that one build of a board's application serves all releases.
-//!
-//! It lies in the image on a multiple of 8 bytes, and is found by its magic:
-//!
-//! | offset | size | field |
-//! |---|---|---|
-//! | 0 | 16 | magic, `TUFFET STAMP v1` and a zero |
-//! | 16 | 32 | version, ASCII, zeros behind it |
-//! | 48 | 4 | security counter |
-//! | 52 | 4 | behaviour, see [`Behaviour`] |
-//! | 56 | 8 | built, seconds since 1970 |
-//! | 64 | 4 | length of the root |
-//! | 68 | 4 | 0 |
-//! | 72 | 6144 | root, a root file, zeros behind it |
-//!
-//! All integers are little-endian.
+//! The stamp of this image, which its build fills in after linking; `tuffet_hil_protocol::stamp` has its table.
 
 use core::hint::black_box;
 
 use tuffet_agent::Factory;
+use tuffet_hil_protocol::stamp::{LENGTH, MAGIC, ROOT_MAX, VERSION_MAX};
 
-/// Bytes of a root file, at the most.
-pub const ROOT_MAX: usize = 6144;
+pub use tuffet_hil_protocol::stamp::Behaviour;
 
 /// What an image knows of itself.
 #[repr(C, align(8))]
 #[derive(Debug)]
 pub struct Stamp {
-    magic: [u8; 16],
-    version: [u8; 32],
+    magic: [u8; MAGIC.len()],
+    version: [u8; VERSION_MAX],
     counter: u32,
     behaviour: u32,
     built: u64,
@@ -36,13 +21,13 @@ pub struct Stamp {
     root: [u8; ROOT_MAX],
 }
 
-const _: () = assert!(size_of::<Stamp>() == 72 + ROOT_MAX, "no padding");
+const _: () = assert!(size_of::<Stamp>() == LENGTH, "no padding");
 
 /// The stamp of this image. Empty as it is linked: such an image trusts nobody.
 #[used]
 static STAMP: Stamp = Stamp {
-    magic: *b"TUFFET STAMP v1\0",
-    version: [0; 32],
+    magic: MAGIC,
+    version: [0; VERSION_MAX],
     counter: 0,
     behaviour: 0,
     built: 0,
@@ -50,21 +35,6 @@ static STAMP: Stamp = Stamp {
     reserved: 0,
     root: [0; ROOT_MAX],
 };
-
-/// How an image behaves. For trials, which are to go wrong in each way there is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Behaviour {
-    /// As it should.
-    Well,
-    /// It hangs right after its start.
-    Hangs,
-    /// It crashes right after its start.
-    Crashes,
-    /// It says that it is not fit for use.
-    Unfit,
-    /// It looks for its server where there is none.
-    Alone,
-}
 
 impl Stamp {
     /// The stamp of the image that runs.
@@ -84,13 +54,7 @@ impl Stamp {
     /// How it behaves.
     #[must_use]
     pub fn behaviour(&self) -> Behaviour {
-        match self.behaviour {
-            1 => Behaviour::Hangs,
-            2 => Behaviour::Crashes,
-            3 => Behaviour::Unfit,
-            4 => Behaviour::Alone,
-            _ => Behaviour::Well,
-        }
+        Behaviour::of(self.behaviour)
     }
 
     /// What a device with this image is born with, on this hardware.

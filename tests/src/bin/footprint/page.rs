@@ -1,14 +1,13 @@
 //! The table as text, and its copy in `docs/budgets.md`.
 
-use core::fmt::Write as _;
+use tuffet_tests::page;
 
 use crate::Failure;
 use crate::firmware::OPTIMISATIONS;
 use crate::table::Row;
 
-/// Between these lines of the page is the table.
-const BEGIN: &str = "<!-- footprint -->\n";
-const END: &str = "<!-- /footprint -->";
+/// The name of the table in the page.
+const NAME: &str = "footprint";
 
 /// The table.
 pub(crate) fn text(rows: &[Row]) -> String {
@@ -22,48 +21,17 @@ pub(crate) fn text(rows: &[Row]) -> String {
         let (held, other) = (row.held.text(), row.other.text());
         lines.push(vec![row.what.to_owned(), held, other, dash(budget), dash(row.verdict())]);
     }
-    let widths: Vec<usize> = (0..5)
-        .map(|column| {
-            lines.iter().filter_map(|line| line.get(column)).map(String::len).max().unwrap_or_default()
-        })
-        .collect();
-    let mut text = String::new();
-    for (number, line) in lines.iter().enumerate() {
-        text.push('|');
-        for (column, (cell, &width)) in line.iter().zip(&widths).enumerate() {
-            // Numbers stand at the right.
-            let _ = match column {
-                1..=3 => write!(text, " {cell:>width$} |"),
-                _ => write!(text, " {cell:width$} |"),
-            };
-        }
-        text.push('\n');
-        if number == 0 {
-            text.push('|');
-            for (column, width) in widths.iter().enumerate() {
-                let end = if (1..=3).contains(&column) { ':' } else { '-' };
-                let _ = write!(text, "{}{end}|", "-".repeat(width + 1));
-            }
-            text.push('\n');
-        }
-    }
-    text
+    page::table(&lines, 1..4)
 }
 
 /// The page with this table in it.
 pub(crate) fn replaced(page: &str, table: &str) -> Result<String, Failure> {
-    let [before, _, after] = parts(page)?;
-    Ok(format!("{before}{BEGIN}{table}{END}{after}"))
+    page::replaced(page, NAME, table).map_err(Failure::Refused)
 }
 
 /// What the page records otherwise than it was measured.
 pub(crate) fn differences(page: &str, rows: &[Row]) -> Result<Vec<String>, Failure> {
-    let [_, table, _] = parts(page)?;
-    let recorded: Vec<Vec<&str>> = table
-        .lines()
-        .skip(2)
-        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
-        .collect();
+    let recorded = page::cells(page, NAME).map_err(Failure::Refused)?;
     let mut differences = Vec::new();
     if !recorded.iter().map(|cells| cells.first().copied()).eq(rows.iter().map(|row| Some(row.what))) {
         differences.push("docs/budgets.md has other rows; run with --update".to_owned());
@@ -87,20 +55,6 @@ pub(crate) fn differences(page: &str, rows: &[Row]) -> Result<Vec<String>, Failu
     Ok(differences)
 }
 
-/// What stands before, between and behind the two lines.
-fn parts(page: &str) -> Result<[&str; 3], Failure> {
-    let parts = page.split_once(BEGIN).and_then(|(before, rest)| {
-        let (table, after) = rest.split_once(END)?;
-        Some([before, table, after])
-    });
-    parts.ok_or_else(|| {
-        Failure::Refused(format!(
-            "docs/budgets.md has no table: it stands between {} and {END}",
-            BEGIN.trim_end()
-        ))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,7 +68,7 @@ mod tests {
             other: Number::Bytes(other),
             budget: Some(Number::Bytes(budget)),
         };
-        let empty = format!("# Budgets\n\n{BEGIN}{END}\n");
+        let empty = "# Budgets\n\n<!-- footprint -->\n<!-- /footprint -->\n".to_owned();
         let rows = [row(35_520, 39_432, 36_864)];
         assert_eq!(differences(&empty, &rows).ok().unwrap().len(), 1);
         let page = replaced(&empty, &text(&rows)).ok().unwrap();

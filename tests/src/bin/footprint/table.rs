@@ -1,5 +1,7 @@
 //! What is measured, and the most that it may be.
 
+use tuffet_tests::page::grouped;
+
 use crate::Measured;
 use crate::device::Device;
 use crate::firmware::OPTIMISATIONS;
@@ -219,18 +221,6 @@ impl Number {
             }
         }
     }
-}
-
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]
