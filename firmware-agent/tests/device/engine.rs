@@ -421,6 +421,9 @@ fn trial_goes_on_until_the_image_is_healthy_and_has_reached_its_repository() {
         pauses.push(want);
     }
     assert!(pauses.windows(2).all(|two| two[0] != two[1]), "{pauses:?}");
+    let busy = TransportFault::Busy { code: 503, after: 7777 };
+    device.mirror.faults.insert("timestamp.json".into(), (10, busy));
+    assert_eq!(device.turn(), (Ok(Outcome::NoContact(image.clone(), busy.into())), Want::Wait(7777)));
     // No contact is no failed attempt, and takes no try.
     let trial = BootRecord::load(device.engine.flash_mut()).unwrap().trial.unwrap();
     assert_eq!(trial.tries_left, tries);

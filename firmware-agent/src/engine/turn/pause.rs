@@ -36,13 +36,20 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         self.state = State::Over;
         self.after.on_trial &= went != Ok(End::Confirmed);
         let Progress { failures, last, busy, .. } = self.progress;
+        let after = match went {
+            Err(Error::Environment(Environment::Transport(TransportFault::Busy { after, .. }))) => {
+                after.min(DAY)
+            }
+            _ => 0,
+        };
         if let (true, Err(error)) = (proves, went) {
             self.after.contacts = one_more(self.after.contacts);
             product.observe(Event::NoContact(error));
-            self.want = Want::Wait(self.settings.pause_after(self.after.contacts, self.device.id));
+            let pause = self.settings.pause_after(self.after.contacts, self.device.id);
+            self.want = Want::Wait(pause.max(after));
             self.outcome = Ok(Outcome::NoContact(self.image.clone(), error));
         } else {
-            self.want = self.pause(went, moved_on, product);
+            self.want = self.pause(went, after, moved_on, product);
             self.outcome = went.map(|end| self.ended(end));
         }
         // Who only waits says what it waits for.
@@ -79,8 +86,14 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         }
     }
 
-    /// What to do after the turn. One in which a download moved on by a page is no failure: such turns have an end.
-    fn pause(&mut self, went: Result<End, Error>, moved_on: bool, product: &mut dyn Product) -> Want {
+    /// What to do after the turn, if the server does not want to be asked for so many seconds. One in which a download moved on by a page is no failure: such turns have an end.
+    fn pause(
+        &mut self,
+        went: Result<End, Error>,
+        after: u32,
+        moved_on: bool,
+        product: &mut dyn Product,
+    ) -> Want {
         let (settings, id) = (*self.settings, self.device.id);
         let failures = match went {
             Err(_) if !self.asked_for && !moved_on => one_more(self.progress.failures),
@@ -93,12 +106,6 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
             // A device that is switched off before the pause is over has waited, too.
             Ok(End::TooEarly) => self.progress.failures >> 1,
             _ => self.progress.failures,
-        };
-        let after = match went {
-            Err(Error::Environment(Environment::Transport(TransportFault::Busy { after, .. }))) => {
-                after.min(DAY)
-            }
-            _ => 0,
         };
         let Progress { failures: paused, busy, .. } = self.progress;
         self.progress.failures = failures;
