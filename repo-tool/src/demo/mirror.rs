@@ -69,6 +69,8 @@ pub enum Fault {
     Replace(Vec<u8>),
     /// This status (100 to 999; anything else is sent as 500) and an empty body.
     Status(u16),
+    /// Status 503, a `Retry-After` of so many seconds, and an empty body.
+    Busy(u32),
     /// The file, if there is one, then white space without end. No length is announced.
     Endless,
     /// The request is read and never answered.
@@ -254,6 +256,11 @@ async fn answer<B>(shared: &Shared, request: &hyper::Request<B>) -> Response<Eit
         Some(Fault::Replace(bytes)) => plain(StatusCode::OK, bytes),
         Some(Fault::Status(code)) => {
             plain(StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), "")
+        }
+        Some(Fault::Busy(seconds)) => {
+            let mut answer = plain(StatusCode::SERVICE_UNAVAILABLE, "");
+            answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+            answer
         }
         Some(Fault::Endless) => streamed(Streamed::endless(shared.open(path).await)),
         Some(Fault::Hang) => future::pending().await,
