@@ -21,6 +21,9 @@ use crate::CRC;
 /// Bytes of a page.
 pub const LENGTH: usize = 64;
 
+/// Seconds that a trial has on a device whose page is damaged: such a device cannot ask anybody, and its trial must end.
+pub const DEADLINE: u32 = 10 * 60;
+
 const MAGIC: [u8; 8] = *b"TUFFETDP";
 const BUNDLE: u16 = 1;
 

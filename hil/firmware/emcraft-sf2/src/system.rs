@@ -14,8 +14,10 @@ const TIMER: u32 = 1 << 6;
 const MMUART_0: u32 = 1 << 7;
 const SPI_0: u32 = 1 << 9;
 
-/// ARMv7-M, B3.4: a bit enables an interrupt, of the first 32.
+/// ARMv7-M, B3.4: a bit for each interrupt, here of the first 32.
 const NVIC: Registers<0xE000_E100> = Registers;
+const NVIC_ISER: usize = 0x000;
+const NVIC_ICPR: usize = 0x180;
 /// ARMv7-M, B3.5: memory protection.
 const MPU: Registers<0xE000_ED90> = Registers;
 const MPU_CTRL: usize = 0x04;
@@ -32,7 +34,14 @@ pub fn start() {
 /// Enables one of the first 32 interrupts.
 pub fn enable_interrupt(number: i16) {
     if let Ok(number @ 0..32) = u32::try_from(number) {
-        NVIC.write(0, 1 << number);
+        NVIC.write(NVIC_ISER, 1 << number);
+    }
+}
+
+/// Takes back that one of the first 32 interrupts is pending.
+pub fn forget_interrupt(number: i16) {
+    if let Ok(number @ 0..32) = u32::try_from(number) {
+        NVIC.write(NVIC_ICPR, 1 << number);
     }
 }
 

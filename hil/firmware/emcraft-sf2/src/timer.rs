@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use cortex_m::{asm, interrupt};
 
 use crate::registers::Registers;
+use crate::system;
 
 const TIMER_1: Registers<0x4000_4000> = Registers;
 const TIMER_2: Registers<0x4000_4018> = Registers;
@@ -121,10 +122,11 @@ pub fn arm() {
     TIMER_1.write(CONTROL, ENABLE | INTERRUPT);
 }
 
-/// There is one no more.
+/// There is one no more, not even one that came while interrupts were off.
 pub fn disarm() {
     TIMER_1.write(CONTROL, 0);
     acknowledge();
+    system::forget_interrupt(DEADLINE_INTERRUPT);
 }
 
 /// An interrupt was seen.

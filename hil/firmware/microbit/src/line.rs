@@ -9,11 +9,16 @@ use tuffet_hil_protocol::line::{Answer, FRAME_MAX, Fault, PIECE_MAX, Read, Recei
 
 use crate::{timer, uart};
 
-/// Ticks without a byte after which a question is asked again.
+/// Ticks after which a question that has no answer is asked again, whatever else came.
 const PATIENCE: u32 = 3 * timer::SECOND;
 
 /// How often a question is asked.
 const TRIES: u32 = 4;
+
+/// Seconds for a whole file, on top of what [`SLOWEST`] gives.
+const WHOLE: u32 = 30;
+/// Bytes a second. A host that answers with a byte at a time comes to an end, too.
+const SLOWEST: u32 = 1024;
 
 /// The way to the host.
 #[derive(Debug)]
@@ -52,10 +57,16 @@ impl Line {
             frame.bytes.iter().copied().for_each(uart::send);
             let to = frame.checksum;
             let mut receiver = Receiver::new(&mut self.frame);
-            let mut heard = timer::ticks();
-            while timer::ticks().wrapping_sub(heard) < PATIENCE {
-                let Some(byte) = uart::receive() else { continue };
+            let asked = timer::ticks();
+            let mut heard = asked;
+            loop {
+                let byte = uart::receive();
                 let now = timer::ticks();
+                if now.wrapping_sub(asked) >= PATIENCE {
+                    timer::waited(now.wrapping_sub(heard));
+                    break;
+                }
+                let Some(byte) = byte else { continue };
                 timer::waited(now.wrapping_sub(heard));
                 heard = now;
                 let message = receiver.push(byte);
@@ -64,7 +75,6 @@ impl Line {
                     _ => {}
                 }
             }
-            timer::waited(PATIENCE);
         }
         Err(TransportFault::Timeout.into())
     }
@@ -78,7 +88,12 @@ impl Transport for Line {
     ) -> Result<(), Error> {
         let Request { path, from, limit, part } = request;
         let mut at = *from;
+        let begin = timer::seconds();
+        let patience = WHOLE.saturating_add(limit / SLOWEST);
         loop {
+            if timer::seconds().saturating_sub(begin) > patience {
+                return Err(TransportFault::Timeout.into());
+            }
             let room = usize::try_from(limit.saturating_sub(at)).unwrap_or(usize::MAX);
             if room == 0 && *part {
                 return Ok(());

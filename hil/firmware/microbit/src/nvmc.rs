@@ -94,7 +94,7 @@ const fn first() -> u32 {
 /// Erases a page. Each erase of this flash goes through here, for those who watch it, or cut the power.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn tuffet_flash_erase(offset: u32) {
+extern "C" fn tuffet_flash_erase(offset: u32) {
     CONFIG.write(ERASE);
     ERASEPAGE.write(offset);
     wait();
@@ -108,7 +108,7 @@ pub extern "C" fn tuffet_flash_erase(offset: u32) {
 /// There are so many bytes, and their place is within the flash.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn tuffet_flash_program(offset: u32, bytes: *const u8, length: u32) {
+unsafe extern "C" fn tuffet_flash_program(offset: u32, bytes: *const u8, length: u32) {
     CONFIG.write(WRITE);
     for at in (0..length).step_by(4) {
         // SAFETY: the caller's promise. The bytes may lie anywhere, so they are read as such.

@@ -18,11 +18,12 @@ use tuffet_agent::boot::{Decision, Reason, decide_boot};
 use tuffet_emcraft_sf2::nor::{MAP, Nor};
 use tuffet_emcraft_sf2::{image, system, timer, uart};
 use tuffet_hil_protocol::handoff::HandOff;
+use tuffet_hil_protocol::page::DEADLINE;
 
 #[entry]
 fn main() -> ! {
-    timer::disarm();
     system::start();
+    timer::disarm();
     uart::start();
     image::boot::count_start();
     let why = match load() {
@@ -53,7 +54,7 @@ fn load() -> Result<u32, &'static str> {
     }
     image::boot::leave(&HandOff { digest });
     Ok(match reason {
-        Reason::Trial { .. } => flash.nor_mut().device_page().map_or(0, |page| page.deadline),
+        Reason::Trial { .. } => flash.nor_mut().device_page().map_or(DEADLINE, |page| page.deadline),
         _ => 0,
     })
 }

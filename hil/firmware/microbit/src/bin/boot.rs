@@ -43,17 +43,18 @@ fn main() -> ! {
         // It goes on where it was.
         Err(_) => power::reset(),
     };
-    if is_trial && let Some(deadline) = deadline() {
-        timer::arm(deadline);
+    match deadline() {
+        seconds @ 1.. if is_trial => timer::arm(seconds),
+        _ => {}
     }
     start(MICROBIT.slot_a)
 }
 
-/// Seconds that a trial has; none without a device page, or for a device that has for ever.
-fn deadline() -> Option<u32> {
+/// Seconds that a trial has; 0 for as many as it likes.
+fn deadline() -> u32 {
     let mut bytes = [0; page::LENGTH];
-    Nvmc.read(MICROBIT.device_page, &mut bytes).ok()?;
-    DevicePage::decode(&bytes).map(|page| page.deadline).filter(|seconds| *seconds > 0)
+    let page = Nvmc.read(MICROBIT.device_page, &mut bytes).ok().and_then(|()| DevicePage::decode(&bytes));
+    page.map_or(page::DEADLINE, |page| page.deadline)
 }
 
 /// Starts what lies there, by its vectors: the stack pointer, and where it begins.
