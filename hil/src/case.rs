@@ -14,7 +14,7 @@
 //! | `withdraw`, `pause` | the newest release is taken back, or no longer handed out |
 //! | `steal COUNT` | a thief has both online keys and so many release keys |
 //! | `attack NAME` | the mirror is somebody else's: one of the demo's, or `thief` or `old-targets` of who stole |
-//! | `fault FILE FAULT` | the mirror fails for `image` or a file: `status CODE`, `drop PERCENT`, `hang`, `endless`, `redirect`; with `once` behind it for one request |
+//! | `fault FILE FAULT` | the mirror fails for `image` or a file: `status CODE`, `busy SECONDS`, `drop PERCENT`, `hang`, `endless`, `redirect`; with `once` behind it for one request |
 //! | `honest` | the mirror is honest again |
 //! | `bundle` | files come from a bundle of what is published now |
 //! | `start` | the device is switched on, and runs until it sleeps |
@@ -37,10 +37,11 @@ use crate::board::Board;
 use crate::firmware::Firmware;
 use crate::judge::Verdict;
 use crate::machine::{Asleep, Machine, Watch};
+use crate::measure::stack_budget;
 use crate::world::{Wanted, World};
 
 /// The first words of lines that a device says the same each time.
-const STABLE: [&str; 6] = ["start", "turn", "restart", "asleep", "trust", "panicked"];
+const STABLE: [&str; 7] = ["start", "turn", "wait", "restart", "asleep", "trust", "panicked"];
 
 /// A scenario.
 #[derive(Clone, Debug)]
@@ -55,6 +56,15 @@ pub struct Case {
     commands: Vec<(usize, Vec<String>)>,
     /// Where its outcome stands.
     expected: PathBuf,
+}
+
+/// What came of a case.
+#[derive(Clone, Debug)]
+pub struct Played {
+    /// What the device said and had on its flash.
+    pub outcome: String,
+    /// The most bytes of stack that it used.
+    pub stack: u64,
 }
 
 /// Whether a case came out as expected.
@@ -118,21 +128,33 @@ impl Case {
     /// Plays it, and says what came out. `hear` is told all that the device said, after each start.
     ///
     /// # Errors
-    /// What keeps it from being played.
-    pub fn play(&self, firmware: &Firmware, hear: &mut dyn FnMut(&str)) -> Result<String, Failure> {
+    /// What keeps it from being played, or a stack that is over its budget.
+    pub fn play(&self, firmware: &Firmware, hear: &mut dyn FnMut(&str)) -> Result<Played, Failure> {
         let mut world = World::new(firmware)?;
-        let mut outcome = String::new();
+        let (mut outcome, mut stack) = (String::new(), 0);
+        let mut listen = |line: &str| {
+            hear(line);
+            if let Some(bytes) = line.strip_prefix("stack ").and_then(|bytes| bytes.parse().ok()) {
+                stack = u64::max(stack, bytes);
+            }
+        };
         for (line, words) in &self.commands {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             if words == ["start"] {
-                outcome += &start(&mut world, hear).map_err(|error| format!("line {line}: {error}"))?;
+                outcome +=
+                    &start(&mut world, &mut listen).map_err(|error| format!("line {line}: {error}"))?;
             } else {
                 obey(&mut world, &words)
                     .map_err(|error| format!("line {line}: {}: {error}", words.join(" ")))?;
                 writeln!(outcome, "> {}", words.join(" "))?;
             }
         }
-        Ok(outcome)
+        match stack_budget(firmware.board) {
+            budget if stack > budget => {
+                Err(format!("the device used {stack} bytes of stack, of {budget}").into())
+            }
+            _ => Ok(Played { outcome, stack }),
+        }
     }
 
     /// Holds an outcome against the expected one of this board. Boards are expected to come out alike, unless the file says
@@ -140,12 +162,12 @@ impl Case {
     ///
     /// # Errors
     /// The system's.
-    pub fn judge(&self, board: Board, came: String) -> Result<Outcome, Failure> {
+    pub fn judge(&self, board: Board, came: &str) -> Result<Outcome, Failure> {
         let expected =
             [self.expected_for(board), self.expected.clone()].iter().find_map(|path| read(path).transpose());
         Ok(match expected.transpose()? {
             Some(expected) if expected == came => Outcome::Same,
-            expected => Outcome::Other { came, expected },
+            expected => Outcome::Other { came: came.to_owned(), expected },
         })
     }
 
@@ -183,22 +205,23 @@ fn read(path: &Path) -> Result<Option<String>, Failure> {
 
 /// The device is switched on, and runs until it sleeps. What it said, and what its flash says.
 fn start(world: &mut World<'_>, hear: &mut dyn FnMut(&str)) -> Result<String, Failure> {
-    let Asleep { flash, log } =
+    let Asleep { flash, log, served } =
         Machine::live(world.firmware, &world.flash_at_start(), world.files()?, Watch::End, hear)?;
     let verdict = Verdict::read(world, &flash)?;
     world.flash = flash;
-    let mut said: Vec<&str> = log.iter().map(String::as_str).filter(|line| is_stable(line)).collect();
-    // How often it tries in vain until a deadline is a matter of the host's speed.
-    said.dedup();
     let mut outcome = String::from("> start\n");
-    for line in said {
+    for line in log.iter().filter(|line| is_stable(line)) {
         writeln!(outcome, "{line}")?;
     }
     write!(outcome, "{verdict}")?;
-    // A device that is fed asks its gateway, and that asks for all it reads in one piece.
+    // A device that is fed asks its gateway, which asks the mirror in its own way.
     let goes_on =
         |request: &Request| request.path.contains(".bin") && request.from.is_some_and(|from| from > 0);
-    if !world.firmware.board.is_fed() && world.mirror.requests().iter().any(goes_on) {
+    let has_gone_on = match world.firmware.board.is_fed() {
+        true => served.resumed > 0,
+        false => world.mirror.requests().iter().any(goes_on),
+    };
+    if has_gone_on {
         writeln!(outcome, "= the image went on where it had ended")?;
     }
     world.mirror.clear_requests();
@@ -245,6 +268,7 @@ fn obey(world: &mut World<'_>, words: &[&str]) -> Result<(), Failure> {
             };
             let fault = match fault {
                 ["status", code] => Fault::Status(code.parse()?),
+                ["busy", seconds] => Fault::Busy(seconds.parse()?),
                 ["drop", percent] => Fault::DropAfter(world.image_length() * percent.parse::<u64>()? / 100),
                 ["hang"] => Fault::Hang,
                 ["endless"] => Fault::Endless,
@@ -337,7 +361,7 @@ mod tests {
         let [case] = &Case::all(directory.path()).unwrap()[..] else { panic!("one case") };
         assert_eq!(case.boards, [Board::Microbit, Board::EmcraftSf2]);
         let [first, second] = [Board::Microbit, Board::EmcraftSf2];
-        let judge = |board, came: &str| case.judge(board, came.to_owned()).unwrap() == Outcome::Same;
+        let judge = |board, came: &str| case.judge(board, came).unwrap() == Outcome::Same;
         assert!(!judge(first, "one"), "nothing is expected yet");
         case.overwrite(first, "one").unwrap();
         case.overwrite(second, "one").unwrap();

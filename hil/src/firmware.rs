@@ -36,6 +36,8 @@ pub struct Places {
     pub program: Vec<u32>,
     /// The bootloader starts.
     pub reset: u32,
+    /// It has started an image.
+    pub entry: u32,
     /// The device is about to be switched off.
     pub switch_off: Vec<u32>,
 }
@@ -62,7 +64,7 @@ impl Firmware {
         let (Some((stamp, _)), None) = (stamps.next(), stamps.next()) else {
             return Err(format!("{} has no stamp, or several", board.programs()[1]).into());
         };
-        let places = Places::of(board, &bootloader, &application)?;
+        let places = Places::of(&bootloader, &application)?;
         Ok(Firmware { board, bootloader, application, image, stamp, places })
     }
 
@@ -92,7 +94,7 @@ impl Firmware {
 }
 
 impl Places {
-    fn of(board: Board, boot: &[u8], application: &[u8]) -> Result<Places, Failure> {
+    fn of(boot: &[u8], application: &[u8]) -> Result<Places, Failure> {
         let mut places = Places::default();
         for elf in [boot, application] {
             let file = object::File::parse(elf)?;
@@ -104,13 +106,14 @@ impl Places {
                     Ok("tuffet_flash_program") => places.program.push(address),
                     Ok("tuffet_switch_off") => places.switch_off.push(address),
                     Ok("Reset") if core::ptr::eq(elf, boot) => places.reset = address,
+                    Ok("Reset") => places.entry = address,
                     _ => {}
                 }
             }
         }
-        // Both programs change the flash, and an emulator that keeps it in memory is to be stopped before it ends.
-        let found = [&places.erase, &places.program].iter().all(|places| places.len() == 2);
-        if !found || places.reset == 0 || board.has_flash_file() != places.switch_off.is_empty() {
+        // Both programs change the flash, and end.
+        let each = [&places.erase, &places.program, &places.switch_off];
+        if each.iter().any(|places| places.len() != 2) || [places.reset, places.entry].contains(&0) {
             return Err("the programs lack the functions at which a debugger halts".into());
         }
         Ok(places)

@@ -4,6 +4,7 @@
 //! nothing: what a server does wrong reaches the device.
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 
@@ -13,8 +14,8 @@ use tuffet_hil_protocol::line::{self, Answer, FRAME_MAX, Fault, PIECE_MAX, Recei
 use ureq::http::Response;
 use ureq::{Body, BodyReader};
 
-/// How long a server may be silent. Shorter than a device waits before it asks again, so that each question has been answered
-/// when the next one comes.
+/// How long a server may be silent: before it takes a connection, before its head, and at each read. A device that asks again
+/// meanwhile is answered twice, and passes over the answer to a question that it does not ask any more.
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// Where files come from.
@@ -34,6 +35,8 @@ pub struct Served {
     pub received: u64,
     /// Bytes that were sent.
     pub sent: u64,
+    /// Files that failed and were asked for again from a later byte on.
+    pub resumed: u64,
 }
 
 impl Files {
@@ -61,6 +64,7 @@ impl Files {
         let mut served = Served::default();
         let (mut frame, mut answer, mut bytes) = ([0; FRAME_MAX], [0; FRAME_MAX], [0; 1024]);
         let mut receiver = Receiver::new(&mut frame);
+        let mut failed = BTreeSet::new();
         loop {
             let count = match line.read(&mut bytes) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -76,7 +80,14 @@ impl Files {
                     Some(ToHost::Log(bytes)) => log(bytes),
                     Some(ToHost::Read(question)) => {
                         served.questions += 1;
-                        let Some(frame) = self.answer(message.checksum, &question, &mut answer) else {
+                        if failed.remove(question.path) && question.from > 0 {
+                            served.resumed += 1;
+                        }
+                        let piece = self.piece(&question);
+                        if piece.is_err() {
+                            failed.insert(question.path.to_owned());
+                        }
+                        let Some(frame) = reply(message.checksum, question.from, &piece, &mut answer) else {
                             continue;
                         };
                         if let Err(error) = line.write_all(frame) {
@@ -90,20 +101,23 @@ impl Files {
         }
     }
 
-    /// The frame of an answer.
-    fn answer<'b>(&mut self, to: u32, question: &line::Read<'_>, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    fn piece(&mut self, question: &line::Read<'_>) -> Result<Piece, Fault> {
         let line::Read { path, from, length, .. } = *question;
         let length = usize::from(length).min(PIECE_MAX);
-        let piece = match self {
+        match self {
             Self::Repository(repository) => repository.read(path, from, length),
             Self::Bundle(bundle) => read(bundle, path, from, length),
-        };
-        let reply = match &piece {
-            Ok(Piece { bytes, last }) => Reply::Bytes { from, bytes, last: *last },
-            Err(fault) => Reply::Fault(*fault),
-        };
-        encode(&Answer { to, reply }, buffer).map(|frame| frame.bytes)
+        }
     }
+}
+
+/// The frame of an answer.
+fn reply<'b>(to: u32, from: u32, piece: &Result<Piece, Fault>, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    let reply = match piece {
+        Ok(Piece { bytes, last }) => Reply::Bytes { from, bytes, last: *last },
+        Err(fault) => Reply::Fault(*fault),
+    };
+    encode(&Answer { to, reply }, buffer).map(|frame| frame.bytes)
 }
 
 /// A line whose other end is gone.

@@ -1,5 +1,6 @@
 //! An emulator: it runs a device until its power goes, and hands back its flash and its log.
 
+use core::ops::Range;
 use core::time::Duration;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -17,11 +18,14 @@ use tuffet_tests::lab::nor::Operation;
 use crate::Failure;
 use crate::board::Board;
 use crate::firmware::{Firmware, Places};
-use crate::gateway::Files;
+use crate::gateway::{Files, Served};
 use crate::gdb::{Gdb, Stop};
 
 /// How long an emulator may take to open its socket.
 const START: Duration = Duration::from_secs(30);
+
+/// What memory is painted with: as `cortex-m-rt` does it, for a program that paints its stack itself.
+const PAINT: u8 = 0xCC;
 
 /// Where the flash of an nRF51 begins.
 const INTERNAL_FLASH: u32 = 0;
@@ -34,7 +38,8 @@ pub struct Machine {
     child: Child,
     gdb: Gdb,
     log: Arc<Mutex<Vec<String>>>,
-    listener: Option<JoinHandle<()>>,
+    listener: Option<JoinHandle<Served>>,
+    served: Served,
     directory: TempDir,
     /// The core stands at a breakpoint that it has to pass first.
     halted: bool,
@@ -47,6 +52,8 @@ pub enum Halt {
     Operation(Operation, Vec<u8>),
     /// Its bootloader starts.
     Reset,
+    /// Its bootloader has ended, and an image begins.
+    Entry,
     /// It switches itself off: whether all went well.
     Off(bool),
     /// It runs on, after so long.
@@ -60,6 +67,8 @@ pub struct Asleep {
     pub flash: Vec<u8>,
     /// What it said.
     pub log: Vec<String>,
+    /// What its UART was fed with, if it was.
+    pub served: Served,
 }
 
 /// How long a device may be on. One whose instructions are counted takes four times as long.
@@ -72,6 +81,8 @@ pub enum Watch {
     End,
     /// Each operation of its flash, and each of its starts.
     Operations,
+    /// Each start of its bootloader, and of an image.
+    Starts,
     /// Its end, with one instruction each nanosecond.
     Counting,
 }
@@ -91,10 +102,10 @@ impl Machine {
         let mut machine = Machine::start(firmware, flash, files, watch)?;
         let halt = machine.run(if watch == Watch::Counting { PATIENCE * 4 } else { PATIENCE })?;
         let flash = machine.flash()?;
-        let log = machine.switch_off()?;
+        let (log, served) = machine.switch_off()?;
         log.iter().for_each(|line| hear(line));
         if halt == Halt::Off(true) {
-            return Ok(Asleep { flash, log });
+            return Ok(Asleep { flash, log, served });
         }
         let last = log.get(log.len().saturating_sub(12)..).unwrap_or_default().join("\n  ");
         Err(format!("the device did not go to sleep ({halt:?}); the last that it said:\n  {last}").into())
@@ -141,6 +152,7 @@ impl Machine {
             child,
             log,
             listener: Some(listener),
+            served: Served::default(),
             directory,
             halted: false,
         };
@@ -148,15 +160,15 @@ impl Machine {
             // The bootloader's part is its own.
             let behind = board.layout().bootloader.map_or(0, |part| part.end());
             machine.gdb.write(INTERNAL_FLASH + behind, &flash[behind as usize..])?;
-            for place in machine.places.switch_off.clone() {
-                machine.gdb.break_at(place)?;
-            }
         }
-        if watch == Watch::Operations {
-            let Places { erase, program, reset, .. } = machine.places.clone();
-            for place in erase.into_iter().chain(program).chain([reset]) {
-                machine.gdb.break_at(place)?;
-            }
+        let Places { erase, program, reset, entry, switch_off } = machine.places.clone();
+        let others = match watch {
+            Watch::End | Watch::Counting => Vec::new(),
+            Watch::Operations => [erase, program, vec![reset]].concat(),
+            Watch::Starts => vec![reset, entry],
+        };
+        for place in switch_off.into_iter().chain(others) {
+            machine.gdb.break_at(place)?;
         }
         Ok(machine)
     }
@@ -173,10 +185,11 @@ impl Machine {
         match self.gdb.go(patience)? {
             None => {
                 self.gdb.halt()?;
+                // Once it answers, the flash's file is written; see `halt`.
+                self.gdb.registers()?;
                 Ok(Halt::Late)
             }
             Some(Stop::Exited(status)) => {
-                // What it wrote to the flash's file is there when it has ended.
                 self.child.wait()?;
                 Ok(Halt::Off(status == 0))
             }
@@ -207,10 +220,18 @@ impl Machine {
             return Ok(Halt::Operation(Operation::Write(start..start + bytes.len()), bytes));
         }
         if self.places.switch_off.contains(&at) {
-            return Ok(Halt::Off(offset & 0xFF != 0));
+            // An emulator that ends loses what it was about to write to the flash's file; one that stands still has written
+            // it before it answers.
+            return match self.board.has_flash_file() {
+                true => self.run(START),
+                false => Ok(Halt::Off(offset & 0xFF != 0)),
+            };
         }
         if at == self.places.reset {
             return Ok(Halt::Reset);
+        }
+        if at == self.places.entry {
+            return Ok(Halt::Entry);
         }
         if Instant::now() >= end {
             return Ok(Halt::Late);
@@ -231,17 +252,37 @@ impl Machine {
         Ok(bytes)
     }
 
+    /// Paints memory while the core stands still.
+    ///
+    /// # Errors
+    /// What keeps it from being written.
+    pub fn paint(&mut self, memory: &Range<u32>) -> Result<(), Failure> {
+        Ok(self.gdb.write(memory.start, &vec![PAINT; memory.len()])?)
+    }
+
+    /// Bytes from the first one of this memory that is not painted any more to its end.
+    ///
+    /// # Errors
+    /// What keeps it from being read.
+    pub fn used(&mut self, memory: &Range<u32>) -> Result<u64, Failure> {
+        let mut bytes = vec![0; memory.len()];
+        self.gdb.read(memory.start, &mut bytes)?;
+        let first = bytes.iter().position(|byte| *byte != PAINT).unwrap_or(bytes.len());
+        Ok((bytes.len() - first) as u64)
+    }
+
     fn nor(&self) -> PathBuf {
         self.directory.path().join("nor.bin")
     }
 
-    /// The power goes. What the device said until then.
+    /// The power goes. What the device said until then, and what its UART was fed with.
     ///
     /// # Errors
     /// Those of the system.
-    pub fn switch_off(mut self) -> Result<Vec<String>, Failure> {
+    pub fn switch_off(mut self) -> Result<(Vec<String>, Served), Failure> {
         self.end()?;
-        Ok(self.log.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok((log, self.served))
     }
 
     fn end(&mut self) -> io::Result<()> {
@@ -250,7 +291,7 @@ impl Machine {
         self.child.wait()?;
         if let Some(listener) = self.listener.take() {
             // It ends with the emulator's output. If it panicked, that has been said.
-            let _ = listener.join();
+            self.served = listener.join().unwrap_or_default();
         }
         Ok(())
     }
@@ -293,7 +334,7 @@ impl Decoder {
     }
 
     /// Listens to a UART until it is closed.
-    fn listen(self, input: ChildStdin, mut output: ChildStdout, files: Option<Files>) -> JoinHandle<()> {
+    fn listen(self, input: ChildStdin, mut output: ChildStdout, files: Option<Files>) -> JoinHandle<Served> {
         thread::spawn(move || {
             let mut stream = self.table.new_stream_decoder();
             let mut take = |bytes: &[u8]| {
@@ -310,16 +351,18 @@ impl Decoder {
             };
             match files {
                 Some(mut files) => {
-                    let said = files.serve(Line { input, output }, &mut take);
-                    if let Err(error) = said {
+                    let served = files.serve(Line { input, output }, &mut take);
+                    served.unwrap_or_else(|error| {
                         self.say(format!("the line broke: {error}"));
-                    }
+                        Served::default()
+                    })
                 }
                 None => {
                     let mut bytes = [0; 4096];
                     while let Ok(count @ 1..) = output.read(&mut bytes) {
                         take(&bytes[..count]);
                     }
+                    Served::default()
                 }
             }
         })

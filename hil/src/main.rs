@@ -11,7 +11,7 @@ use anstream::{eprintln, println};
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use tuffet_hil::board::Board;
-use tuffet_hil::case::{Case, Outcome};
+use tuffet_hil::case::{Case, Outcome, Played};
 use tuffet_hil::cuts::Recording;
 use tuffet_hil::firmware::Firmware;
 use tuffet_hil::{Failure, in_parallel, measure};
@@ -128,7 +128,7 @@ fn play(cases: &[&Case], options: &Options) -> Result<bool, Failure> {
         .flat_map(pairs)
         .filter(|(firmware, case)| case.boards.contains(&firmware.board))
         .collect();
-    let outcomes = in_parallel(jobs, &all, &|(firmware, case)| -> Result<bool, Failure> {
+    let outcomes = in_parallel(jobs, &all, &|(firmware, case)| -> Result<(bool, u64), Failure> {
         let board = firmware.board;
         let start = Instant::now();
         let mut hear = |line: &str| {
@@ -138,32 +138,38 @@ fn play(cases: &[&Case], options: &Options) -> Result<bool, Failure> {
         };
         let came = case.play(firmware, &mut hear);
         let head = format!("{board:12} {:28} {:3} s ", case.name, start.elapsed().as_secs());
-        Ok(match came.map(|came| case.judge(board, came)) {
+        let Played { outcome, stack } = match came {
+            Ok(played) => played,
             Err(error) => {
                 println!("{head} FAILED: {error}");
+                return Ok((false, 0));
+            }
+        };
+        let judged = case.judge(board, &outcome)?;
+        if overwrite {
+            case.overwrite(board, &outcome)?;
+        }
+        let is_well = match judged {
+            Outcome::Same => {
+                println!("{head} as expected");
+                true
+            }
+            Outcome::Other { came, .. } if overwrite => {
+                println!("{head} is expected from now on:\n{came}");
+                true
+            }
+            Outcome::Other { came, expected } => {
+                let expected = expected.unwrap_or_else(|| "nothing\n".to_owned());
+                println!("{head} OTHERWISE\nexpected:\n{expected}came:\n{came}");
                 false
             }
-            Ok(judged) => match judged? {
-                Outcome::Same => {
-                    println!("{head} as expected");
-                    true
-                }
-                Outcome::Other { came, .. } if overwrite => {
-                    case.overwrite(board, &came)?;
-                    println!("{head} is expected from now on:\n{came}");
-                    true
-                }
-                Outcome::Other { came, expected } => {
-                    let expected = expected.unwrap_or_else(|| "nothing\n".to_owned());
-                    println!("{head} OTHERWISE\nexpected:\n{expected}came:\n{came}");
-                    false
-                }
-            },
-        })
+        };
+        Ok((is_well, stack))
     });
-    let as_expected: Vec<bool> = outcomes.into_iter().collect::<Result<_, _>>()?;
-    let others = as_expected.iter().filter(|is_same| !**is_same).count();
-    println!("{} played, {others} otherwise than expected", all.len());
+    let outcomes = outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let others = outcomes.iter().filter(|(is_well, _)| !is_well).count();
+    let deepest = outcomes.iter().map(|(_, stack)| stack).max().unwrap_or(&0);
+    println!("{} played, {others} otherwise than expected; {deepest} bytes of stack at the most", all.len());
     Ok(others == 0)
 }
 

@@ -10,5 +10,5 @@ pub mod http;
 pub mod product;
 pub mod stamp;
 
-pub use product::{Board, Device};
+pub use product::{Board, Device, ram};
 pub use stamp::{Behaviour, Stamp};

@@ -2,7 +2,8 @@
 //!
 //! Whoever runs the emulator waits for these lines, which do not change: `start {version}`, `turn {outcome} {error}`,
 //! `wait {seconds}`, `wire {received} {sent}` and `busy {microseconds}`, both since the start, `stack {bytes}`, `restart`,
-//! `asleep`, `trust lost`.
+//! `asleep`, `trust lost`; and, with the same microseconds as `busy`, `came` when the last byte of an image is written, and `staged`
+//! when the image has been read back and hashed.
 
 use defmt::info;
 use embedded_storage::nor_flash::NorFlash;
@@ -12,7 +13,8 @@ use tuffet_agent::product::{Health, Now, Product};
 use tuffet_agent::report::FAILED;
 use tuffet_agent::schedule::Settings;
 use tuffet_agent::{Error, Event, Flash, Handover, SlotImage, Transport};
-use tuffet_client::{Clock, SOFTWARE};
+use tuffet_client::limits::DEVICE;
+use tuffet_client::{Clock, Refresh, SOFTWARE, Trusted};
 use tuffet_hil_protocol::ASLEEP;
 use tuffet_hil_protocol::page::DevicePage;
 
@@ -35,10 +37,8 @@ pub trait Board {
     /// Bytes that went over its line since it started: received and sent.
     fn wire(&self) -> [u32; 2];
 
-    /// Microseconds since it started in which it did not wait for anything, on boards that can tell.
-    fn busy(&self) -> Option<u32> {
-        None
-    }
+    /// Microseconds since it started in which it did not wait for anything.
+    fn busy(&self) -> u32;
 
     /// The most bytes of stack that were in use at any time since it started.
     fn stack(&self) -> u32;
@@ -51,6 +51,14 @@ pub trait Board {
 
     /// Is switched off, by somebody who wants to know whether all went well.
     fn switch_off(&mut self, well: bool) -> !;
+}
+
+/// Bytes of RAM of the client and of the agent during a turn, whether they lie in statics or on the stack.
+#[must_use]
+pub const fn ram<F, H>() -> [u32; 2] {
+    let client = size_of::<Trusted>() + size_of::<Refresh<'_>>() + DEVICE.memory();
+    let both = size_of::<Work>() + size_of::<Engine<'_, F, H>>() + size_of::<Turn<'_, F, H>>();
+    [client as u32, (both - client) as u32]
 }
 
 /// The lamp on a board.
@@ -150,9 +158,7 @@ impl<'d, B: Board> Device<'d, B> {
         info!("turn {=u16} {=u16}", outcome, error.map_or(0, Error::code));
         let [received, sent] = self.board.wire();
         info!("wire {=u32} {=u32}", received, sent);
-        if let Some(microseconds) = self.board.busy() {
-            info!("busy {=u32}", microseconds);
-        }
+        info!("busy {=u32}", self.board.busy());
     }
 
     fn obey(&mut self, want: Want) {
@@ -196,8 +202,13 @@ impl<B: Board> Product for Device<'_, B> {
     }
 
     fn observe(&mut self, event: Event<'_>) {
-        if let Event::TrustLost(_) = event {
-            info!("trust lost");
+        match event {
+            Event::TrustLost(_) => info!("trust lost"),
+            Event::Download { received, length } if received == length => {
+                info!("came {=u32}", self.board.busy());
+            }
+            Event::Staged(_) => info!("staged {=u32}", self.board.busy()),
+            _ => {}
         }
         info!("{}", event);
     }

@@ -34,7 +34,7 @@ fn main() -> ! {
     uart::send(b"\0");
     uart::send(why.as_bytes());
     uart::send(b"\n\0");
-    system::exit(false)
+    system::tuffet_switch_off(false)
 }
 
 /// Decides what starts, and brings it to where it runs. Seconds that it has to prove itself; 0 for as many as it likes.

@@ -24,6 +24,10 @@ use tuffet_hil_protocol::page::DevicePage;
 
 use network::{Buffers, Network};
 
+/// RAM of the client and of the agent, for who measures.
+#[used]
+static RAM_OF_BOTH: [u32; 2] = tuffet_device::ram::<Nor, Direct>();
+
 #[entry]
 fn main() -> ! {
     // What is large lies in statics, so that the stack is a stack, and the linker adds all of it up.
@@ -41,7 +45,7 @@ fn main() -> ! {
     let mut nor = Nor::start();
     let Some(page) = nor.device_page() else {
         error!("there is no device page");
-        system::exit(false)
+        system::tuffet_switch_off(false)
     };
     let page = &*PAGE.write(page);
     let stamp = Stamp::own();
@@ -53,7 +57,7 @@ fn main() -> ! {
         Ok(flash) => flash,
         Err(error) => {
             error!("the map does not fit the flash: {}", error);
-            system::exit(false)
+            system::tuffet_switch_off(false)
         }
     };
     let [a, b, c, d, e, ..] = page.id;
@@ -101,8 +105,8 @@ impl Board for Sf2 {
         emac::wire()
     }
 
-    fn busy(&self) -> Option<u32> {
-        Some(timer::busy())
+    fn busy(&self) -> u32 {
+        timer::busy()
     }
 
     fn stack(&self) -> u32 {
@@ -118,7 +122,7 @@ impl Board for Sf2 {
     }
 
     fn switch_off(&mut self, well: bool) -> ! {
-        system::exit(well)
+        system::tuffet_switch_off(well)
     }
 }
 
