@@ -5,8 +5,8 @@
 //! running the start in which it falls up to that operation, killing the emulator, and tearing the operation in the flash's
 //! bytes. Then the device runs until it sleeps, and must have installed the release.
 //!
-//! The same cut is made in the laboratory's simulator. Its flash must be the board's, byte for byte, at the cut, and say the
-//! same in the end.
+//! The same cut is made in the laboratory's simulator: for any moment, at the operation that was begun last, as far as it had come.
+//! Its flash must be the board's, byte for byte, at the cut, and say the same in the end.
 
 use core::time::Duration;
 use std::time::Instant;
@@ -54,13 +54,22 @@ pub enum Moment {
     Time(u64, u8),
 }
 
+impl Moment {
+    /// Chooses the bits that change half-way.
+    fn noise(self) -> u8 {
+        match self {
+            Moment::Operation(_, noise) | Moment::Time(_, noise) => noise,
+        }
+    }
+}
+
 /// What a round of cuts came to.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// Cuts after which all was well.
+    /// Cuts after which all was well, on the board and as the simulator has it.
     pub survived: usize,
-    /// Of them, those that were made at an operation, and in the simulator, too.
-    pub compared: usize,
+    /// Of them, those that left an operation half-done.
+    pub within: usize,
     /// What was not well: where, and what.
     pub failed: Vec<String>,
 }
@@ -170,15 +179,14 @@ impl<'f> Recording<'f> {
         let outcomes = in_parallel(jobs, moments, &|(start, moment)| {
             let cut = self.cut_at(*start, *moment);
             watch();
-            cut.map(|()| matches!(moment, Moment::Operation(..)))
-                .map_err(|error| format!("start {start}, {moment:?}: {error}"))
+            cut.map_err(|error| format!("start {start}, {moment:?}: {error}"))
         });
         let mut tally = Tally::default();
         for outcome in outcomes {
             match outcome {
-                Ok(compared) => {
+                Ok(cut) => {
                     tally.survived += 1;
-                    tally.compared += usize::from(compared);
+                    tally.within += usize::from(matches!(cut.tear, Tear::Within { .. }));
                 }
                 Err(error) => tally.failed.push(error),
             }
@@ -186,18 +194,17 @@ impl<'f> Recording<'f> {
         tally
     }
 
-    fn cut_at(&self, start: usize, moment: Moment) -> Result<(), Failure> {
-        let torn = self.torn(start, moment)?;
-        if let Moment::Operation(cut, noise) = moment {
-            let simulated = live(&self.world, self.starts[start].flash.clone(), Some((cut, noise)))?;
-            let behind = self.world.firmware.board.layout().bootloader.map_or(0, |part| part.end() as usize);
-            if let Some(at) = (behind..torn.len()).find(|at| torn[*at] != simulated.flash[*at]) {
-                let (board, simulator) = (torn[at], simulated.flash[at]);
-                return Err(format!(
-                    "at the cut, byte {at:#x} is {board:#04x} on the board, {simulator:#04x} in the simulator"
-                )
-                .into());
-            }
+    /// The cut that it came to.
+    fn cut_at(&self, start: usize, moment: Moment) -> Result<Cut, Failure> {
+        let (torn, cut) = self.torn(start, moment)?;
+        let simulated = live(&self.world, self.starts[start].flash.clone(), Some((cut, moment.noise())))?;
+        let behind = self.world.firmware.board.layout().bootloader.map_or(0, |part| part.end() as usize);
+        if let Some(at) = (behind..torn.len()).find(|at| torn[*at] != simulated.flash[*at]) {
+            let (board, simulator) = (torn[at], simulated.flash[at]);
+            return Err(format!(
+                "at {cut:?}, byte {at:#x} is {board:#04x} on the board, {simulator:#04x} in the simulator"
+            )
+            .into());
         }
         let board = self.recover(torn.clone(), &|flash| {
             let (firmware, files) = (self.world.firmware, self.world.files()?);
@@ -210,15 +217,15 @@ impl<'f> Recording<'f> {
         let simulated = self.recover(torn, &|flash| Ok(live(&self.world, flash, None)?.flash))?;
         let both = [&board, &simulated].map(|flash| facts(self.world.firmware.board, flash));
         match both {
-            [Ok(board), Ok(simulator)] if board == simulator => Ok(()),
+            [Ok(board), Ok(simulator)] if board == simulator => Ok(cut),
             [board, simulator] => {
                 Err(format!("in the end the board has {board:?}\nand the simulator {simulator:?}").into())
             }
         }
     }
 
-    /// The flash after a cut.
-    fn torn(&self, start: usize, moment: Moment) -> Result<Vec<u8>, Failure> {
+    /// The flash after a cut, and which cut that was.
+    fn torn(&self, start: usize, moment: Moment) -> Result<(Vec<u8>, Cut), Failure> {
         let recorded = &self.starts[start];
         let mut machine =
             Machine::start(self.world.firmware, &recorded.flash, self.world.files()?, Watch::Operations)?;
@@ -239,7 +246,7 @@ impl<'f> Recording<'f> {
                         let mut flash = machine.flash()?;
                         machine.switch_off()?;
                         tear(&mut flash, &operation, &bytes, cut.tear, noise);
-                        return Ok(flash);
+                        return Ok((flash, cut));
                     }
                     count += 1;
                     last = Some((operation, bytes));
@@ -252,21 +259,17 @@ impl<'f> Recording<'f> {
                 }
             }
         }
-        // Any moment: what is under way then was begun, and is not complete.
+        // Any moment: what was begun last is over, or under way.
         let mut flash = machine.flash()?;
         machine.switch_off()?;
-        if let (Some((operation, bytes)), Moment::Time(_, noise)) = (last, moment) {
-            let now = &flash[operation.range()];
-            let is_complete = match &operation {
-                Operation::Write(_) => now == bytes,
-                Operation::Erase(_) => now.iter().all(|byte| *byte == 0xFF),
-            };
-            if !is_complete {
-                let done = usize::from(noise) * now.len() / 256;
-                tear(&mut flash, &operation, &bytes, Tear::Within { done }, noise);
-            }
+        let Some((operation, bytes)) = last else {
+            return Ok((flash, Cut { operation: 0, tear: Tear::Before }));
+        };
+        let tear_at = under_way(&flash, &operation, &bytes, moment.noise());
+        if tear_at != Tear::After {
+            tear(&mut flash, &operation, &bytes, tear_at, moment.noise());
         }
-        Ok(flash)
+        Ok((flash, Cut { operation: count - 1, tear: tear_at }))
     }
 
     /// Lives, start after start, until the release is installed; `start` says what is on the flash after one.
@@ -293,6 +296,22 @@ impl<'f> Recording<'f> {
     }
 }
 
+/// How far an operation is that was begun. The emulated flash does it at once, or a byte after the other; a real one takes its
+/// time, so that noise says how far one is of which the emulator did nothing.
+fn under_way(flash: &[u8], operation: &Operation, bytes: &[u8], noise: u8) -> Tear {
+    let now = &flash[operation.range()];
+    let (is_complete, done) = match operation {
+        Operation::Write(_) => {
+            (now == bytes, now.iter().rposition(|byte| *byte != 0xFF).map_or(0, |last| last + 1))
+        }
+        Operation::Erase(_) => (now.iter().all(|byte| *byte == 0xFF), 0),
+    };
+    match is_complete {
+        true => Tear::After,
+        false => Tear::Within { done: done.max(usize::from(noise) * now.len() / 256).min(now.len() - 1) },
+    }
+}
+
 /// Numbers that are the same for the same seed (SplitMix64).
 struct Random(u64);
 
@@ -303,5 +322,30 @@ impl Random {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         (mixed ^ (mixed >> 31)) % bound.max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_an_operation_is_follows_from_the_bytes() {
+        let bytes = [0x11, 0xFF, 0x22, 0x33];
+        let write = Operation::Write(4..8);
+        for (now, noise, expected) in [
+            ([0x11, 0xFF, 0x22, 0x33], 0, Tear::After),
+            ([0x11, 0xFF, 0xFF, 0xFF], 0, Tear::Within { done: 1 }),
+            ([0x11, 0xFF, 0x22, 0xFF], 0, Tear::Within { done: 3 }),
+            ([0x11, 0xFF, 0xFF, 0xFF], 128, Tear::Within { done: 2 }),
+            ([0xFF; 4], 0, Tear::Within { done: 0 }),
+            ([0xFF; 4], 255, Tear::Within { done: 3 }),
+        ] {
+            let flash = [[0; 4], now].concat();
+            assert_eq!(under_way(&flash, &write, &bytes, noise), expected, "{now:x?} {noise}");
+        }
+        let erase = Operation::Erase(0..4);
+        assert_eq!(under_way(&[0xFF; 4], &erase, &[], 9), Tear::After);
+        assert_eq!(under_way(&[0; 4], &erase, &[], 64), Tear::Within { done: 1 });
     }
 }

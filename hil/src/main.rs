@@ -196,9 +196,9 @@ fn cut(only: Option<Board>, count: Option<usize>, seed: u64, jobs: usize) -> Res
             println!("{board}: {failure}");
         }
         println!(
-            "{board}: {} of {count} cuts survived, {distinct} of them distinct, {} held against the simulator byte by byte; seed {seed}, {} s",
+            "{board}: {} of {count} cuts survived, as in the simulator, byte by byte; {distinct} were distinct, {} tore an operation; seed {seed}, {} s",
             tally.survived,
-            tally.compared,
+            tally.within,
             start.elapsed().as_secs()
         );
         well &= tally.survived == count && count > 0;
