@@ -5,7 +5,9 @@
 
 #![allow(unsafe_code, reason = "two functions have names and arguments for a debugger")]
 
-use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
+use embedded_storage::nor_flash::{
+    ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
+};
 use tuffet_agent::FlashMap;
 use tuffet_agent::flash_map::{Layout, Region};
 use tuffet_hil_protocol::board::{EMCRAFT_SF2, Part};
@@ -44,6 +46,7 @@ const READ_STATUS: u8 = 0x05;
 const READ: u8 = 0x03;
 const PAGE_PROGRAM: u8 = 0x02;
 const SECTOR_ERASE: u8 = 0xD8;
+const CLEAR_STATUS: u8 = 0x30;
 
 /// Status: an operation is under way.
 const BUSY: u8 = 1 << 0;
@@ -80,7 +83,7 @@ impl ReadNorFlash for Nor {
     const READ_SIZE: usize = 1;
 
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
-        within(offset, bytes.len())?;
+        check_read(self, offset, bytes.len())?;
         let mut from = offset;
         for piece in bytes.chunks_mut(spi::TRANSFER - 4) {
             spi::transfer(&addressed(READ, from), &[], piece);
@@ -101,10 +104,7 @@ impl NorFlash for Nor {
     const ERASE_SIZE: usize = SECTOR as usize;
 
     fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
-        within(from, to.saturating_sub(from) as usize)?;
-        if !from.is_multiple_of(SECTOR) || !to.is_multiple_of(SECTOR) {
-            return Err(NorFlashErrorKind::NotAligned);
-        }
+        check_erase(self, from, to)?;
         let mut offset = from;
         while offset < to {
             tuffet_flash_erase(offset);
@@ -115,10 +115,7 @@ impl NorFlash for Nor {
     }
 
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
-        within(offset, bytes.len())?;
-        if !(offset as usize | bytes.len()).is_multiple_of(Self::WRITE_SIZE) {
-            return Err(NorFlashErrorKind::NotAligned);
-        }
+        check_write(self, offset, bytes.len())?;
         let (mut offset, mut bytes) = (offset, bytes);
         while !bytes.is_empty() {
             let room = (PAGE - offset % PAGE) as usize;
@@ -168,6 +165,8 @@ fn done() -> Result<(), NorFlashErrorKind> {
         spi::transfer(&[READ_STATUS], &[], &mut status);
         let [status] = status;
         if status & FAILED != 0 {
+            // Until this is said the chip takes nothing else.
+            spi::transfer(&[CLEAR_STATUS], &[], &mut []);
             break;
         }
         if status & BUSY == 0 {
@@ -175,9 +174,4 @@ fn done() -> Result<(), NorFlashErrorKind> {
         }
     }
     Err(NorFlashErrorKind::Other)
-}
-
-fn within(offset: u32, length: usize) -> Result<(), NorFlashErrorKind> {
-    let end = u32::try_from(length).ok().and_then(|length| offset.checked_add(length));
-    end.filter(|end| *end <= SIZE).map(|_| ()).ok_or(NorFlashErrorKind::OutOfBounds)
 }

@@ -68,8 +68,9 @@ impl Line {
                 }
                 let Some(byte) = byte else { continue };
                 timer::waited(now.wrapping_sub(heard));
-                heard = now;
                 let message = receiver.push(byte);
+                // What taking a byte takes is no waiting for the next one.
+                heard = timer::ticks();
                 match message.and_then(|message| message.read::<Answer<'_>>()) {
                     Some(answer) if answer.to == to => return take(&answer.reply),
                     _ => {}

@@ -43,8 +43,8 @@ impl ReadNorFlash for Nvmc {
         check_read(self, offset, bytes.len())?;
         let from = offset as *const u8;
         for (at, byte) in bytes.iter_mut().enumerate() {
-            // SAFETY: the place is within the flash, which can be read from address 0 on; a bootloader that reads its own
-            // first byte has none of these either.
+            // SAFETY: the place is within the flash, which can be read. It begins at address 0, where Rust has no object: whoever
+            // asks for that byte, the first one of the bootloader's vectors, has a volatile read of it and no reference.
             *byte = unsafe { from.wrapping_add(at).read_volatile() };
         }
         Ok(())
@@ -113,7 +113,10 @@ unsafe extern "C" fn tuffet_flash_program(offset: u32, bytes: *const u8, length:
     for at in (0..length).step_by(4) {
         // SAFETY: the caller's promise. The bytes may lie anywhere, so they are read as such.
         let word = unsafe { ptr::read_unaligned(bytes.wrapping_add(at as usize).cast::<[u8; 4]>()) };
-        Register::at(offset.wrapping_add(at) as usize).write(u32::from_le_bytes(word));
+        let place = offset.wrapping_add(at) as *mut u32;
+        // SAFETY: the caller's promise again: an aligned word of the flash, which changes by the controller's leave, and in
+        // which no reference is held that outlives this call.
+        unsafe { place.write_volatile(u32::from_le_bytes(word)) };
         wait();
     }
     CONFIG.write(READ_ONLY);

@@ -54,7 +54,10 @@ fn load() -> Result<u32, &'static str> {
     }
     image::boot::leave(&HandOff { digest });
     Ok(match reason {
-        Reason::Trial { .. } => flash.nor_mut().device_page().map_or(DEADLINE, |page| page.deadline),
+        // While the active image is damaged the trial goes on, with the only image that there is.
+        Reason::Trial { .. } | Reason::ActiveDamaged => {
+            flash.nor_mut().device_page().map_or(DEADLINE, |page| page.deadline)
+        }
         _ => 0,
     })
 }

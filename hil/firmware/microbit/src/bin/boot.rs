@@ -37,7 +37,7 @@ fn main() -> ! {
         state: part(state),
     });
     let mut buffer = AlignedBuffer([0; AT_ONCE]);
-    // What it did, and not what is: a revert reports `Swap`, too.
+    // STATE is asked, and not what `prepare_boot` reports: that is what it did, which is `Swap` after a revert, too.
     let is_trial = match loader.prepare_boot(&mut buffer.0).and_then(|_| loader.read_state(&mut buffer.0)) {
         Ok(state) => state == State::Swap,
         // It goes on where it was.
