@@ -9,6 +9,7 @@
 //! Its flash must be the board's, byte for byte, at the cut, and say the same in the end.
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use tuffet_hil_protocol::stamp::Behaviour;
@@ -70,6 +71,8 @@ pub struct Tally {
     pub survived: usize,
     /// Of them, those that left an operation half-done.
     pub within: usize,
+    /// Different ones: of what, and how far it had come.
+    pub distinct: usize,
     /// What was not well: where, and what.
     pub failed: Vec<String>,
 }
@@ -179,18 +182,20 @@ impl<'f> Recording<'f> {
         let outcomes = in_parallel(jobs, moments, &|(start, moment)| {
             let cut = self.cut_at(*start, *moment);
             watch();
-            cut.map_err(|error| format!("start {start}, {moment:?}: {error}"))
+            cut.map(|cut| (*start, cut)).map_err(|error| format!("start {start}, {moment:?}: {error}"))
         });
-        let mut tally = Tally::default();
+        let (mut tally, mut cuts) = (Tally::default(), BTreeSet::new());
         for outcome in outcomes {
             match outcome {
-                Ok(cut) => {
+                Ok((start, cut)) => {
                     tally.survived += 1;
                     tally.within += usize::from(matches!(cut.tear, Tear::Within { .. }));
+                    cuts.insert((start, cut));
                 }
                 Err(error) => tally.failed.push(error),
             }
         }
+        tally.distinct = cuts.len();
         tally
     }
 
@@ -251,12 +256,18 @@ impl<'f> Recording<'f> {
                     count += 1;
                     last = Some((operation, bytes));
                 }
-                Halt::Late | Halt::Reset | Halt::Off(true) if matches!(moment, Moment::Time(..)) => break,
-                halt => {
-                    return Err(
-                        format!("before the cut it came to {halt:?}, after {count} operations").into()
-                    );
-                }
+                Halt::Late if matches!(moment, Moment::Time(..)) => break,
+                halt => match moment {
+                    // It was faster than when it was recorded, and is cut earlier.
+                    Moment::Time(milliseconds @ 1.., noise) if halt != Halt::Off(false) => {
+                        return self.torn(start, Moment::Time(milliseconds / 2, noise));
+                    }
+                    _ => {
+                        return Err(
+                            format!("before the cut it came to {halt:?}, after {count} operations").into()
+                        );
+                    }
+                },
             }
         }
         // Any moment: what was begun last is over, or under way.
