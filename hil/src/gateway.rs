@@ -7,6 +7,7 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::time::Instant;
 
 use tuffet_agent::bundle::Bundle;
 use tuffet_agent::{Environment, Error, Request, Transport, TransportFault};
@@ -17,6 +18,9 @@ use ureq::{Body, BodyReader};
 /// How long a server may be silent: before it takes a connection, before its head, and at each read. A device that asks again
 /// meanwhile is answered twice, and passes over the answer to a question that it does not ask any more.
 const SILENCE: Duration = Duration::from_secs(2);
+
+/// How long a piece may take.
+const WHOLE: Duration = Duration::from_secs(6);
 
 /// Where files come from.
 pub enum Files {
@@ -35,7 +39,7 @@ pub struct Served {
     pub received: u64,
     /// Bytes that were sent.
     pub sent: u64,
-    /// Files that failed and were asked for again from a later byte on.
+    /// Files that were asked for from a later byte on when nothing of them had come, or after they had failed.
     pub resumed: u64,
 }
 
@@ -64,7 +68,7 @@ impl Files {
         let mut served = Served::default();
         let (mut frame, mut answer, mut bytes) = ([0; FRAME_MAX], [0; FRAME_MAX], [0; 1024]);
         let mut receiver = Receiver::new(&mut frame);
-        let mut failed = BTreeSet::new();
+        let mut begun = BTreeSet::new();
         loop {
             let count = match line.read(&mut bytes) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -80,12 +84,12 @@ impl Files {
                     Some(ToHost::Log(bytes)) => log(bytes),
                     Some(ToHost::Read(question)) => {
                         served.questions += 1;
-                        if failed.remove(question.path) && question.from > 0 {
+                        if begun.insert(question.path.to_owned()) && question.from > 0 {
                             served.resumed += 1;
                         }
                         let piece = self.piece(&question);
                         if piece.is_err() {
-                            failed.insert(question.path.to_owned());
+                            begun.remove(question.path);
                         }
                         let Some(frame) = reply(message.checksum, question.from, &piece, &mut answer) else {
                             continue;
@@ -240,8 +244,12 @@ impl Repository {
 impl Open {
     /// Reads so many bytes, or fewer where the file ends.
     fn fill(&mut self, bytes: &mut [u8]) -> Result<usize, Fault> {
-        let mut count = 0;
+        let (mut count, begin) = (0, Instant::now());
         while count < bytes.len() {
+            // A server that sends a byte now and then is never silent.
+            if begin.elapsed() > WHOLE {
+                return Err(Fault::Timeout);
+            }
             match self.body.read(&mut bytes[count..]) {
                 Ok(0) => break,
                 Ok(read) => count += read,

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -35,7 +35,7 @@ const INTERNAL_FLASH: u32 = 0;
 pub struct Machine {
     board: Board,
     places: Places,
-    child: Child,
+    child: Emulator,
     gdb: Gdb,
     log: Arc<Mutex<Vec<String>>>,
     listener: Option<JoinHandle<Served>>,
@@ -43,6 +43,24 @@ pub struct Machine {
     directory: TempDir,
     /// The core stands at a breakpoint that it has to pass first.
     halted: bool,
+}
+
+/// An emulator's process, which ends with it.
+#[derive(Debug)]
+struct Emulator(Child);
+
+impl Emulator {
+    fn end(&mut self) -> io::Result<ExitStatus> {
+        // One that has ended by itself cannot be killed, which is as good.
+        let _ = self.0.kill();
+        self.0.wait()
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
 }
 
 /// Where a device stopped.
@@ -100,15 +118,17 @@ impl Machine {
         hear: &mut dyn FnMut(&str),
     ) -> Result<Asleep, Failure> {
         let mut machine = Machine::start(firmware, flash, files, watch)?;
-        let halt = machine.run(if watch == Watch::Counting { PATIENCE * 4 } else { PATIENCE })?;
-        let flash = machine.flash()?;
+        let halt = machine.run(if watch == Watch::Counting { PATIENCE * 4 } else { PATIENCE });
+        let flash = machine.flash();
         let (log, served) = machine.switch_off()?;
         log.iter().for_each(|line| hear(line));
-        if halt == Halt::Off(true) {
-            return Ok(Asleep { flash, log, served });
-        }
+        let halt = match (halt, flash) {
+            (Ok(Halt::Off(true)), flash) => return Ok(Asleep { flash: flash?, log, served }),
+            (Ok(halt), _) => format!("{halt:?}"),
+            (Err(error), _) => error.to_string(),
+        };
         let last = log.get(log.len().saturating_sub(12)..).unwrap_or_default().join("\n  ");
-        Err(format!("the device did not go to sleep ({halt:?}); the last that it said:\n  {last}").into())
+        Err(format!("the device did not go to sleep ({halt}); the last that it said:\n  {last}").into())
     }
 
     /// Switches a device on, with these bytes on its flash. `files` are what its UART is fed with, if it is.
@@ -133,22 +153,29 @@ impl Machine {
         if watch == Watch::Counting {
             emulator.args(["-icount", "shift=0"]);
         }
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let decoder = Decoder::new(&firmware.application, Arc::clone(&log))?;
+        let complaint = directory.path().join("stderr");
         let mut child = emulator
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(fs::File::create(&complaint)?)
             .spawn()
+            .map(Emulator)
             .map_err(|error| format!("{} cannot be started: {error}", crate::board::EMULATOR))?;
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let (input, output) = (child.stdin.take(), child.stdout.take());
+        let (input, output) = (child.0.stdin.take(), child.0.stdout.take());
         let (Some(input), Some(output)) = (input, output) else {
             return Err("the emulator has no standard input and output".into());
         };
-        let listener = Decoder::new(&firmware.application, Arc::clone(&log))?.listen(input, output, files);
+        let listener = decoder.listen(input, output, files);
+        let stream = connect(&socket, &mut child.0).map_err(|error| {
+            let complaint = fs::read_to_string(&complaint).unwrap_or_default();
+            format!("{error}; {}", complaint.trim())
+        })?;
         let mut machine = Machine {
             board,
             places: firmware.places.clone(),
-            gdb: Gdb::new(connect(&socket, &mut child)?)?,
+            gdb: Gdb::new(stream)?,
             child,
             log,
             listener: Some(listener),
@@ -190,10 +217,10 @@ impl Machine {
                 Ok(Halt::Late)
             }
             Some(Stop::Exited(status)) => {
-                self.child.wait()?;
+                self.child.0.wait()?;
                 Ok(Halt::Off(status == 0))
             }
-            Some(Stop::Gone) => match self.child.wait()?.code() {
+            Some(Stop::Gone) => match self.child.0.wait()?.code() {
                 Some(status) => Ok(Halt::Off(status == 0)),
                 None => Err("the emulator was killed".into()),
             },
@@ -286,9 +313,7 @@ impl Machine {
     }
 
     fn end(&mut self) -> io::Result<()> {
-        // One that has ended by itself cannot be killed, which is as good.
-        let _ = self.child.kill();
-        self.child.wait()?;
+        self.child.end()?;
         if let Some(listener) = self.listener.take() {
             // It ends with the emulator's output. If it panicked, that has been said.
             self.served = listener.join().unwrap_or_default();
