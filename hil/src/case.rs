@@ -17,6 +17,8 @@
 //! | `fault FILE FAULT` | the mirror fails for `image` or a file: `status CODE`, `busy SECONDS`, `drop PERCENT`, `hang`, `endless`, `redirect`; with `once` behind it for one request |
 //! | `honest` | the mirror is honest again |
 //! | `bundle` | files come from a bundle of what is published now |
+//! | `cut-before-trial` | the device is switched on, and its power goes when it starts anew to try an image |
+//! | `damage-trial` | a bit of the image to be tried changes while the device is off |
 //! | `start` | the device is switched on, and runs until it sleeps |
 //!
 //! Behaviours are `well`, `hangs`, `crashes`, `unfit` and `alone`.
@@ -35,8 +37,8 @@ use tuffet_tests::simulator::{DAY, NOW};
 use crate::Failure;
 use crate::board::Board;
 use crate::firmware::Firmware;
-use crate::judge::Verdict;
-use crate::machine::{Asleep, Machine, Watch};
+use crate::judge::{Verdict, untouched};
+use crate::machine::{Asleep, Halt, Machine, PATIENCE, Watch};
 use crate::measure::stack_budget;
 use crate::world::{Wanted, World};
 
@@ -179,15 +181,15 @@ impl Case {
         let own = self.expected_for(board);
         // The first board's outcome is everybody's; one that differs has its own.
         if board == self.boards[0] || read(&self.expected)?.is_none() {
-            return Ok(fs::write(&self.expected, came)?);
+            fs::write(&self.expected, came)?;
         }
-        if read(&self.expected)?.is_some_and(|expected| expected == came) {
-            if own.exists() {
-                fs::remove_file(own)?;
-            }
-            return Ok(());
+        if read(&self.expected)?.is_none_or(|expected| expected != came) {
+            return Ok(fs::write(own, came)?);
         }
-        Ok(fs::write(own, came)?)
+        match fs::remove_file(own) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     fn expected_for(&self, board: Board) -> PathBuf {
@@ -205,15 +207,16 @@ fn read(path: &Path) -> Result<Option<String>, Failure> {
 
 /// The device is switched on, and runs until it sleeps. What it said, and what its flash says.
 fn start(world: &mut World<'_>, hear: &mut dyn FnMut(&str)) -> Result<String, Failure> {
+    let before = world.flash_at_start();
     let Asleep { flash, log, served } =
-        Machine::live(world.firmware, &world.flash_at_start(), world.files()?, Watch::End, hear)?;
+        Machine::live(world.firmware, &before, world.files()?, Watch::End, hear)?;
     let verdict = Verdict::read(world, &flash)?;
     world.flash = flash;
     let mut outcome = String::from("> start\n");
     for line in log.iter().filter(|line| is_stable(line)) {
         writeln!(outcome, "{line}")?;
     }
-    write!(outcome, "{verdict}")?;
+    write!(outcome, "{verdict}{}", untouched(world.firmware.board, &before, &world.flash))?;
     // A device that is fed asks its gateway, which asks the mirror in its own way.
     let goes_on =
         |request: &Request| request.path.contains(".bin") && request.from.is_some_and(|from| from > 0);
@@ -221,11 +224,29 @@ fn start(world: &mut World<'_>, hear: &mut dyn FnMut(&str)) -> Result<String, Fa
         true => served.resumed > 0,
         false => world.mirror.requests().iter().any(goes_on),
     };
+    if world.mirror.requests().iter().any(|request| request.path.contains(".bin")) {
+        writeln!(outcome, "= the image was asked for")?;
+    }
     if has_gone_on {
         writeln!(outcome, "= the image went on where it had ended")?;
     }
     world.mirror.clear_requests();
     Ok(outcome)
+}
+
+/// The flash of a device that was switched off when it was about to try an image.
+fn flash_before_trial(world: &World<'_>) -> Result<Vec<u8>, Failure> {
+    let files = world.files()?;
+    let mut machine = Machine::start(world.firmware, &world.flash_at_start(), files, Watch::Starts)?;
+    let mut images = 0;
+    loop {
+        match machine.run(PATIENCE)? {
+            Halt::Reset if images > 0 => return machine.flash(),
+            Halt::Reset => {}
+            Halt::Entry => images += 1,
+            halt => return Err(format!("the device came to {halt:?}, and tries nothing").into()),
+        }
+    }
 }
 
 /// Whether a device says this line the same each time.
@@ -269,7 +290,9 @@ fn obey(world: &mut World<'_>, words: &[&str]) -> Result<(), Failure> {
             let fault = match fault {
                 ["status", code] => Fault::Status(code.parse()?),
                 ["busy", seconds] => Fault::Busy(seconds.parse()?),
-                ["drop", percent] => Fault::DropAfter(world.image_length() * percent.parse::<u64>()? / 100),
+                ["drop", percent] if *file == "image" => {
+                    Fault::DropAfter(world.image_length() * percent.parse::<u64>()? / 100)
+                }
                 ["hang"] => Fault::Hang,
                 ["endless"] => Fault::Endless,
                 ["redirect"] => Fault::Redirect(format!("{}/elsewhere.json", world.mirror.url())),
@@ -282,6 +305,8 @@ fn obey(world: &mut World<'_>, words: &[&str]) -> Result<(), Failure> {
         }
         ["honest"] => world.mirror.clear_faults(),
         ["bundle"] => world.pack()?,
+        ["cut-before-trial"] => world.flash = flash_before_trial(world)?,
+        ["damage-trial"] => world.damage_trial()?,
         _ => return Err("no such command".into()),
     }
     Ok(())
@@ -343,6 +368,16 @@ mod tests {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
         let cases = Case::all(&directory).unwrap();
         assert!(cases.len() > 20, "{} cases", cases.len());
+        for entry in fs::read_dir(&directory).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let Some(name) = name.strip_suffix(".expected") else { continue };
+            let of = |case: &Case| {
+                name.strip_prefix(&case.name).is_some_and(|rest| {
+                    rest.is_empty() || case.boards.iter().any(|board| rest == format!(".{board}"))
+                })
+            };
+            assert!(cases.iter().any(of), "{name}.expected: there is no such case");
+        }
         for case in cases {
             assert!(case.about.ends_with('.'), "{}: its first line is a remark", case.name);
             assert!(case.commands.iter().any(|(_, words)| words == &["start"]), "{}", case.name);

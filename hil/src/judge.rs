@@ -57,6 +57,25 @@ impl Verdict {
     }
 }
 
+/// What is the same on both flashes, of what a device that refuses a release leaves alone: lines for an outcome.
+#[must_use]
+pub fn untouched(board: Board, before: &[u8], after: &[u8]) -> String {
+    let layout = board.layout();
+    let same = |parts: &[Part]| {
+        let mut ranges = parts.iter().map(|part| part.offset as usize..part.end() as usize);
+        ranges.all(|range| before[range.clone()] == after[range])
+    };
+    let mut lines = String::new();
+    if same(&[layout.boot]) {
+        lines += "= boot record as it was\n";
+    }
+    let slots = [Some(layout.slot_a), Some(layout.slot_b), layout.state];
+    if same(&slots.into_iter().flatten().collect::<Vec<_>>()) {
+        lines += "= slots as they were\n";
+    }
+    lines
+}
+
 /// What a flash says, number by number.
 ///
 /// # Errors
@@ -82,6 +101,7 @@ fn how_it_ended(how: u8) -> Result<&'static str, String> {
         end::CONFIRMED => Ok("confirmed"),
         end::REVERTED => Ok("reverted"),
         end::SPENT => Ok("out of tries"),
+        end::DAMAGED => Ok("damaged"),
         end::WITHDRAWN => Ok("withdrawn"),
         other => Err(format!("a trial ended in a way that is none: {other}")),
     }

@@ -29,6 +29,7 @@ use crate::Failure;
 use crate::board::Board;
 use crate::firmware::Firmware;
 use crate::gateway::Files;
+use crate::judge::facts;
 
 /// The device's id, which decides its place in rollouts.
 const ID: [u8; 16] = *b"lamp-17\0\0\0\0\0\0\0\0\0";
@@ -96,7 +97,7 @@ impl<'f> World<'f> {
     pub fn new(firmware: &'f Firmware) -> Result<World<'f>, Failure> {
         let directory = tempfile::tempdir()?;
         let board = firmware.board;
-        let (team, ceremony) = Team::found(directory.path(), &[hardware(board)], NOW)?;
+        let (team, ceremony) = Team::found(directory.path(), &Board::ALL.map(hardware), NOW)?;
         let mirror = Mirror::serve(&team.public())?;
         let page = DevicePage {
             id: ID,
@@ -251,6 +252,13 @@ impl<'f> World<'f> {
         let newest = self.images.values().find(|image| path.contains(&format!("/{}/", image.version)));
         let image = newest.ok_or("the release's image is unknown")?.bytes.clone();
         let other = self.build("6.6.6", Behaviour::Well, 0)?.bytes;
+        if attack == Attack::OtherHardware {
+            // It is released, and signed, for the other board.
+            let others = Board::ALL.into_iter().find(|board| *board != self.firmware.board);
+            self.team.stage(&Build::new(&other, others.ok_or("there is no other board")?.name(), "6.6.6"))?;
+            self.team.sign_targets()?;
+            self.team.publish()?;
+        }
         let own =
             if attack == Attack::OwnRepository { self.own_repository(&other)? } else { BTreeMap::new() };
         let loot =
@@ -289,6 +297,9 @@ impl<'f> World<'f> {
         let thief = self.thief.as_ref().ok_or("nobody stole anything")?;
         let files = thief.forge(&today, hardware, &image, NOW)?;
         self.serve(files);
+        let sha256: String = digest(&image).iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = target_name(&format!("{PRODUCT}/{hardware}/versions/6.6.6/lamp.bin"), &sha256);
+        self.mirror.set_fault(&format!("/{name}"), Fault::Replace(image));
         Ok(())
     }
 
@@ -307,6 +318,18 @@ impl<'f> World<'f> {
         for (name, file) in files {
             self.mirror.set_fault(&format!("/{name}"), Fault::Replace(file));
         }
+    }
+
+    /// One bit changes, in the middle of the image that the device is about to try.
+    ///
+    /// # Errors
+    /// That it is about to try none.
+    pub fn damage_trial(&mut self) -> Result<(), Failure> {
+        let board = self.firmware.board;
+        let (trial, _) = facts(board, &self.flash)?.trial.ok_or("the device tries nothing")?;
+        let slot = [board.layout().slot_a, board.layout().slot_b][trial.slot];
+        self.flash[slot.offset as usize + trial.length / 2] ^= 0x10;
+        Ok(())
     }
 
     /// Puts what is published into a bundle, which is what the device sees from now on.

@@ -50,6 +50,8 @@ pub mod end {
     pub const REVERTED: u8 = 1;
     /// It did not say anything in time.
     pub const SPENT: u8 = 2;
+    /// Its slot did not hold it when it was to be started.
+    pub const DAMAGED: u8 = 3;
     /// It was taken back before it was started.
     pub const WITHDRAWN: u8 = 4;
 }
