@@ -24,6 +24,9 @@ use crate::gdb::{Gdb, Stop};
 /// How long an emulator may take to open its socket.
 const START: Duration = Duration::from_secs(30);
 
+/// How long a device may be on. One whose instructions are counted takes four times as long.
+pub const PATIENCE: Duration = Duration::from_secs(400);
+
 /// What memory is painted with: as `cortex-m-rt` does it, for a program that paints its stack itself.
 const PAINT: u8 = 0xCC;
 
@@ -39,7 +42,6 @@ pub struct Machine {
     gdb: Gdb,
     log: Arc<Mutex<Vec<String>>>,
     listener: Option<JoinHandle<Served>>,
-    served: Served,
     directory: TempDir,
     /// The core stands at a breakpoint that it has to pass first.
     halted: bool,
@@ -88,9 +90,6 @@ pub struct Asleep {
     /// What its UART was fed with, if it was.
     pub served: Served,
 }
-
-/// How long a device may be on. One whose instructions are counted takes four times as long.
-pub const PATIENCE: Duration = Duration::from_secs(400);
 
 /// What a device is halted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,7 +178,6 @@ impl Machine {
             child,
             log,
             listener: Some(listener),
-            served: Served::default(),
             directory,
             halted: false,
         };
@@ -307,18 +305,15 @@ impl Machine {
     /// # Errors
     /// Those of the system.
     pub fn switch_off(mut self) -> Result<(Vec<String>, Served), Failure> {
-        self.end()?;
+        let served = self.end()?;
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok((log, self.served))
+        Ok((log, served))
     }
 
-    fn end(&mut self) -> io::Result<()> {
+    fn end(&mut self) -> io::Result<Served> {
         self.child.end()?;
-        if let Some(listener) = self.listener.take() {
-            // It ends with the emulator's output. If it panicked, that has been said.
-            self.served = listener.join().unwrap_or_default();
-        }
-        Ok(())
+        // It ends with the emulator's output. If it panicked, that has been said.
+        Ok(self.listener.take().and_then(|listener| listener.join().ok()).unwrap_or_default())
     }
 }
 

@@ -153,13 +153,13 @@ fn play(cases: &[&Case], options: &Options) -> Result<bool, Failure> {
                 println!("{head} as expected");
                 true
             }
-            Outcome::Other { came, .. } if overwrite => {
-                println!("{head} is expected from now on:\n{came}");
+            Outcome::Other(_) if overwrite => {
+                println!("{head} is expected from now on:\n{outcome}");
                 true
             }
-            Outcome::Other { came, expected } => {
+            Outcome::Other(expected) => {
                 let expected = expected.unwrap_or_else(|| "nothing\n".to_owned());
-                println!("{head} OTHERWISE\nexpected:\n{expected}came:\n{came}");
+                println!("{head} OTHERWISE\nexpected:\n{expected}came:\n{outcome}");
                 false
             }
         };

@@ -10,6 +10,7 @@ use std::thread;
 
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind};
 
+use tuffet::look::grouped;
 use tuffet_hil_protocol::stamp::Behaviour;
 use tuffet_tests::page;
 
@@ -200,6 +201,11 @@ impl Taken {
         Ok(())
     }
 
+    /// What of this is for a KiB of the image.
+    fn a_kib(&self, instructions: u64) -> u64 {
+        instructions * 1024 / self.image.max(1)
+    }
+
     /// One time that the device is on: its turns.
     fn turns(&mut self, world: &mut World<'_>) -> Result<Vec<Turn>, Failure> {
         let (at_start, files) = (world.flash_at_start(), world.files()?);
@@ -307,19 +313,25 @@ const BUDGETS: [(&str, [u64; 2]); 10] = [
 /// Bytes of stack that the application of this board may use.
 #[must_use]
 pub fn stack_budget(board: Board) -> u64 {
-    let budget = BUDGETS.iter().find(|(what, _)| *what == STACK).map(|(_, budget)| budget);
-    let mut each = Board::ALL.iter().zip(budget.into_iter().flatten());
-    each.find(|(other, _)| **other == board).map_or(0, |(_, bytes)| *bytes)
+    budget(STACK, board).unwrap_or_default()
+}
+
+/// What a row may be on this board, if it has a budget.
+fn budget(what: &str, board: Board) -> Option<u64> {
+    let (_, [main, small]) = BUDGETS.iter().find(|(name, _)| *name == what)?;
+    Some(match board {
+        Board::EmcraftSf2 => *main,
+        Board::Microbit => *small,
+    })
 }
 
 fn rows(taken: [&Taken; 2]) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut row = |what: &str, of: &dyn Fn(&Taken) -> u64, tolerance: u64| {
-        let budget = BUDGETS.iter().find(|(name, _)| *name == what).map(|(_, budget)| *budget);
         rows.push(Row {
             what: what.to_owned(),
             measured: taken.map(of),
-            budget: [0, 1].map(|board| budget.map(|budget| budget[board])),
+            budget: Board::ALL.map(|board| budget(what, board)),
             tolerance,
             slack: if what.contains(": bytes ") { SLACK } else { [0; 2] },
         });
@@ -347,12 +359,12 @@ fn rows(taken: [&Taken; 2]) -> Vec<Row> {
         row(&format!("{what}: bytes received"), &|taken| turn(taken).received, 5);
         row(&format!("{what}: bytes sent"), &|taken| turn(taken).sent, 10);
     }
+    row("image verification: instructions a KiB", &|taken| taken.a_kib(taken.verification), 10);
     row(
-        "image verification: instructions a KiB",
-        &|taken| taken.verification * 1024 / taken.image.max(1),
+        "update without a refresh: instructions a KiB of the image",
+        &|taken| taken.a_kib(taken.update.instructions.saturating_sub(taken.refresh.instructions)),
         10,
     );
-    row("update without a refresh: instructions a KiB of the image", &|taken| per_kib(taken), 10);
     for megahertz in [16, 64, 120] {
         for (what, instructions) in [
             ("poll", (|taken| taken.poll.instructions) as fn(&Taken) -> u64),
@@ -366,11 +378,6 @@ fn rows(taken: [&Taken; 2]) -> Vec<Row> {
         }
     }
     rows
-}
-
-/// What is left of an update without the refresh.
-fn per_kib(taken: &Taken) -> u64 {
-    taken.update.instructions.saturating_sub(taken.refresh.instructions) * 1024 / taken.image.max(1)
 }
 
 impl Row {
@@ -396,7 +403,7 @@ pub fn table(rows: &[Row]) -> String {
     for row in rows {
         let mut line = vec![row.what.clone()];
         for (measured, budget) in row.measured.into_iter().zip(row.budget) {
-            line.extend([page::grouped(measured), budget.map_or_else(|| "-".to_owned(), page::grouped)]);
+            line.extend([grouped(measured), budget.map_or_else(|| "-".to_owned(), grouped)]);
         }
         lines.push(line);
     }

@@ -64,17 +64,3 @@ fn parts<'p>(page: &'p str, name: &str) -> Result<[&'p str; 3], String> {
         .ok_or_else(|| format!("the page has no table: it stands between {} and {end}", begin.trim_end()))?;
     Ok([&page[..start], &page[start..stop], &page[stop..]])
 }
-
-/// With a comma at each thousand.
-#[must_use]
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}

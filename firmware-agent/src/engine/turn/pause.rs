@@ -86,7 +86,8 @@ impl<F: NorFlash, H: Handover<F>> Turn<'_, F, H> {
         }
     }
 
-    /// What to do after the turn, if the server does not want to be asked for so many seconds. One in which a download moved on by a page is no failure: such turns have an end.
+    /// What to do after the turn, if the server does not want to be asked for so many seconds. One in which a download moved on
+    /// by a page is no failure: such turns have an end.
     fn pause(
         &mut self,
         went: Result<End, Error>,

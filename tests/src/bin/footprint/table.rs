@@ -1,6 +1,6 @@
 //! What is measured, and the most that it may be.
 
-use tuffet_tests::page::grouped;
+use tuffet::look::grouped;
 
 use crate::Measured;
 use crate::device::Device;
